@@ -1,0 +1,62 @@
+//! The one error type of the library.
+//!
+//! Every variant says what was asked, what is possible, and what to do. Nothing in the library
+//! panics on user input, a file's content, a lost device or a full disk: it ends up here.
+
+/// The result of everything that may fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in words that say what to do about it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A shape or dtype does not fit an operation. Recorded while tracing, returned by `compile`.
+    #[error("{op}: {message}\n  traced at {location}")]
+    Trace { op: String, message: String, location: String },
+
+    /// The graph asks for something that has no kernel under the device's limits.
+    #[error("cannot compile {what}: {message}")]
+    Compile { what: String, message: String },
+
+    /// A kernel did not pass the driver's or naga's compiler.
+    #[error("the kernel `{kernel}` was refused by the device's compiler (please report this): {message}")]
+    Kernel { kernel: String, message: String },
+
+    /// There is no usable adapter.
+    #[error("{0}")]
+    NoAdapter(String),
+
+    /// The device failed, was lost, or refused work.
+    #[error("the GPU device {what}: {message}")]
+    Device { what: String, message: String },
+
+    /// The program needs more memory than the budget, the device or a binding allows.
+    #[error("out of memory: {0}")]
+    Memory(String),
+
+    /// A tensor was fed or read with another shape or dtype than declared, or an unknown name.
+    #[error("{0}")]
+    Feed(String),
+
+    /// A configuration key, command line value or option that cannot be used.
+    #[error("{0}")]
+    Config(String),
+
+    /// A file could not be read or written.
+    #[error("{path}: {message}")]
+    File { path: String, message: String },
+
+    /// A file was read but its content is not what it claims to be.
+    #[error("{path} is not a valid {format} file: {message}")]
+    Format { path: String, format: &'static str, message: String },
+
+    /// An operation that has no gradient was differentiated.
+    #[error("no gradient: {0}")]
+    NoGradient(String),
+}
+
+impl Error {
+    /// A file error with the operating system's own words.
+    pub fn file(path: impl AsRef<std::path::Path>, source: &std::io::Error) -> Error {
+        Error::File { path: path.as_ref().display().to_string(), message: source.to_string() }
+    }
+}

@@ -1,0 +1,274 @@
+//! What a computation *is*: nodes in an arena, a closed list of operations, inferred shapes.
+//!
+//! A graph knows nothing about kernels, devices or gradients. Nodes are only ever appended, so
+//! their order is a topological order. Equal pure nodes are shared when they are pushed. A wrong
+//! shape does not panic and returns no `Result`: the first error is kept and
+//! [`Graph::error`] gives it to whoever compiles. Read next: `op.rs`, then `tensor`.
+
+pub mod custom;
+mod handle;
+mod infer;
+pub mod op;
+pub mod pointwise;
+mod text;
+mod verify;
+
+pub use custom::CustomOp;
+pub use handle::{Operand, Tensor};
+pub use op::{Eps, Literal, MacroOp, Op, ReduceKind};
+pub use pointwise::PointwiseOp;
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::Arc;
+
+/// One output of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value {
+    pub node: u32,
+    pub output: u32,
+}
+
+/// Shape and element type of a value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TensorType {
+    pub shape: Shape,
+    pub dtype: DType,
+}
+
+impl TensorType {
+    pub fn new(shape: impl Into<Shape>, dtype: DType) -> TensorType {
+        TensorType { shape: shape.into(), dtype }
+    }
+}
+
+impl std::fmt::Display for TensorType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.dtype, self.shape)
+    }
+}
+
+/// One operation with its operands and the types of its results.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<Value>,
+    pub outputs: Vec<TensorType>,
+    /// Where in the model it was written, e.g. `block.0.attn`; empty at the top.
+    pub scope: Arc<str>,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: Vec<Node>,
+    shared: HashMap<(Op, Vec<Value>), u32>,
+    outputs: Vec<(Arc<str>, Value)>,
+    leaves: HashMap<Arc<str>, TensorType>,
+    scope: Vec<Arc<str>>,
+    random_streams: u32,
+    error: Option<Error>,
+}
+
+/// A computation being written down. Interior mutability lets handles stay `Copy`.
+#[derive(Default)]
+pub struct Graph {
+    inner: RefCell<Inner>,
+}
+
+impl Graph {
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// A tensor that is fed for each run. The same name gives the same tensor.
+    #[track_caller]
+    pub fn input(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
+        self.leaf(Op::Input(name.into()), name, TensorType::new(shape, dtype))
+    }
+
+    /// A tensor of the session that outlives runs: a weight, a moment, a cache.
+    #[track_caller]
+    pub fn state(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
+        self.leaf(Op::State(name.into()), name, TensorType::new(shape, dtype))
+    }
+
+    #[track_caller]
+    fn leaf(&self, op: Op, name: &str, ty: TensorType) -> Tensor<'_> {
+        let known = self.inner.borrow().leaves.get(name).cloned();
+        match known {
+            Some(other) if other != ty => {
+                self.record_error(op.name(), format!("`{name}` was declared as {other} and now as {ty}"));
+            }
+            Some(_) => {}
+            None => {
+                self.inner.borrow_mut().leaves.insert(name.into(), ty);
+            }
+        }
+        Tensor::new(self, self.push(op, &[]))
+    }
+
+    /// Gives the state `name` the value of `tensor` when the program ends.
+    #[track_caller]
+    pub fn assign(&self, name: &str, tensor: Tensor<'_>) {
+        self.state(name, tensor.shape(), tensor.dtype());
+        self.push(Op::Assign(name.into()), &[tensor.value()]);
+    }
+
+    /// Names a tensor as a result of the program.
+    pub fn output(&self, name: &str, tensor: Tensor<'_>) {
+        self.inner.borrow_mut().outputs.push((name.into(), tensor.value()));
+    }
+
+    /// A scalar constant.
+    pub fn constant(&self, literal: Literal) -> Tensor<'_> {
+        Tensor::new(self, self.push(Op::Const(literal), &[]))
+    }
+
+    /// An f32 scalar constant.
+    pub fn float(&self, value: f64) -> Tensor<'_> {
+        self.constant(Literal::new(DType::F32, value))
+    }
+
+    /// `0, 1, 2, …` (i32) along `axis` of a tensor of this shape.
+    pub fn iota(&self, shape: impl Into<Shape>, axis: usize) -> Tensor<'_> {
+        Tensor::new(self, self.push(Op::Iota { shape: shape.into(), axis }, &[]))
+    }
+
+    /// Random bits (u32) from `key` `[2]` (seed, index of the first sample); axis 0 counts samples.
+    /// Each call site gets its own stream.
+    pub fn random_bits(&self, key: Tensor<'_>, shape: impl Into<Shape>) -> Tensor<'_> {
+        let stream = {
+            let mut inner = self.inner.borrow_mut();
+            inner.random_streams += 1;
+            inner.random_streams - 1
+        };
+        Tensor::new(self, self.push(Op::RandomBits { shape: shape.into(), stream }, &[key.value()]))
+    }
+
+    /// Runs `body` with `name` appended to the scope that new nodes carry.
+    pub fn scope<R>(&self, name: &str, body: impl FnOnce() -> R) -> R {
+        let outer = self.current_scope();
+        let joined = if outer.is_empty() { name.to_string() } else { format!("{outer}.{name}") };
+        self.inner.borrow_mut().scope.push(joined.into());
+        let result = body();
+        self.inner.borrow_mut().scope.pop();
+        result
+    }
+
+    /// Runs `body` with new nodes carrying exactly this scope (for rules that act for another node).
+    pub fn in_scope<R>(&self, scope: &Arc<str>, body: impl FnOnce() -> R) -> R {
+        self.inner.borrow_mut().scope.push(scope.clone());
+        let result = body();
+        self.inner.borrow_mut().scope.pop();
+        result
+    }
+
+    fn current_scope(&self) -> Arc<str> {
+        self.inner.borrow().scope.last().cloned().unwrap_or_else(|| "".into())
+    }
+
+    /// Appends a node (or finds its equal) and gives its first output.
+    #[track_caller]
+    pub fn push(&self, op: Op, inputs: &[Value]) -> Value {
+        let key = (op, inputs.to_vec());
+        if key.0.is_pure()
+            && let Some(&node) = self.inner.borrow().shared.get(&key)
+        {
+            return Value { node, output: 0 };
+        }
+        let types: Vec<TensorType> = inputs.iter().map(|&input| self.type_of(input)).collect();
+        let outputs = match infer::infer(&key.0, &types, |name| self.inner.borrow().leaves.get(name).cloned()) {
+            Ok(outputs) => outputs,
+            Err(message) => {
+                self.record_error(key.0.name(), message);
+                vec![types.first().cloned().unwrap_or(TensorType::new([], DType::F32)); 3]
+            }
+        };
+        let scope = self.current_scope();
+        let mut inner = self.inner.borrow_mut();
+        let node = inner.nodes.len() as u32;
+        inner.nodes.push(Node { op: key.0.clone(), inputs: key.1.clone(), outputs, scope });
+        if key.0.is_pure() {
+            inner.shared.insert(key, node);
+        }
+        Value { node, output: 0 }
+    }
+
+    /// Keeps the first error of the trace, with the caller's place in the source.
+    #[track_caller]
+    pub fn record_error(&self, op: &str, message: String) {
+        let location = Location::caller();
+        let scope = self.current_scope();
+        let op = if scope.is_empty() { op.to_string() } else { format!("{op} (in {scope})") };
+        self.record(Error::Trace { op, message, location: format!("{}:{}", location.file(), location.line()) });
+    }
+
+    /// Keeps the first error of the trace.
+    pub fn record(&self, error: Error) {
+        self.inner.borrow_mut().error.get_or_insert(error);
+    }
+
+    /// The first thing that went wrong while tracing.
+    pub fn error(&self) -> Result<()> {
+        self.inner.borrow().error.clone().map_or(Ok(()), Err)
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.inner.borrow().nodes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy of a node.
+    pub fn node(&self, node: u32) -> Node {
+        self.inner.borrow().nodes[node as usize].clone()
+    }
+
+    /// All nodes, in topological order.
+    pub fn nodes(&self) -> Vec<Node> {
+        self.inner.borrow().nodes.clone()
+    }
+
+    pub fn type_of(&self, value: Value) -> TensorType {
+        self.inner.borrow().nodes[value.node as usize].outputs[value.output as usize].clone()
+    }
+
+    /// The named results, in the order they were named.
+    pub fn outputs(&self) -> Vec<(Arc<str>, Value)> {
+        self.inner.borrow().outputs.clone()
+    }
+
+    /// Which nodes a result or an assignment needs.
+    pub fn live(&self) -> Vec<bool> {
+        let inner = self.inner.borrow();
+        let mut live = vec![false; inner.nodes.len()];
+        for (_, value) in &inner.outputs {
+            live[value.node as usize] = true;
+        }
+        for (index, node) in inner.nodes.iter().enumerate().rev() {
+            live[index] |= matches!(node.op, Op::Assign(_));
+            if live[index] {
+                for input in &node.inputs {
+                    live[input.node as usize] = true;
+                }
+            }
+        }
+        live
+    }
+
+    /// Copies leaf declarations and the stream counter to a graph that a pass is building.
+    pub fn inherit(&self, from: &Graph) {
+        let from = from.inner.borrow();
+        let mut inner = self.inner.borrow_mut();
+        inner.leaves = from.leaves.clone();
+        inner.random_streams = from.random_streams;
+        inner.error = from.error.clone();
+    }
+}

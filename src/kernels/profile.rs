@@ -1,0 +1,63 @@
+//! What kernels may assume about a device: plain data, so that a program can be compiled for a
+//! device that is not here.
+
+use serde::{Deserialize, Serialize};
+
+/// The class of adapter, which decides the shape of the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdapterClass {
+    Discrete,
+    Integrated,
+    Apple,
+    /// A software adapter (lavapipe, WARP, SwiftShader): registers instead of shared memory.
+    Cpu,
+}
+
+/// Limits and features of a device, in the words of WebGPU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    pub class: AdapterClass,
+    /// The subgroup size, if subgroups may be used and every subgroup has this size.
+    pub subgroup: Option<u32>,
+    pub shader_f16: bool,
+    pub max_storage_buffers: u32,
+    pub max_invocations: u32,
+    pub max_workgroup_bytes: u32,
+    pub max_binding_bytes: u64,
+    pub max_buffer_bytes: u64,
+    pub max_workgroups: u32,
+    /// Alignment of binding offsets, in bytes.
+    pub binding_alignment: u32,
+}
+
+impl Profile {
+    /// The default limits of WebGPU on a discrete GPU: what every browser grants.
+    pub fn baseline() -> Profile {
+        Profile {
+            class: AdapterClass::Discrete,
+            subgroup: None,
+            shader_f16: false,
+            max_storage_buffers: 8,
+            max_invocations: 256,
+            max_workgroup_bytes: 16 << 10,
+            max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
+            max_workgroups: 65_535,
+            binding_alignment: 256,
+        }
+    }
+
+    /// The kernel tier in one word, as `wgrad devices` prints it.
+    pub fn tier(&self) -> String {
+        let class = match self.class {
+            AdapterClass::Discrete => "discrete",
+            AdapterClass::Integrated => "integrated",
+            AdapterClass::Apple => "apple",
+            AdapterClass::Cpu => "cpu",
+        };
+        match self.subgroup {
+            Some(size) => format!("{class}, subgroups of {size}"),
+            None => format!("{class}, baseline"),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a kernel tells the lowering about itself: its text, what it binds, its parameters and grid.
+//!
+//! A kernel's body never mentions binding numbers. It names its ports and parameters, and hands
+//! its main result to the hook `store(batch, row, col, value)`; the lowering writes the prelude
+//! that declares all of them, and splices fused pointwise code into the hook.
+
+use std::borrow::Cow;
+
+/// The element type of a port's array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// `F`: `f32` or `vec4<f32>`, following the kernel's width.
+    Wide,
+    F32,
+    /// `vec4<f32>` whatever the width.
+    F32x4,
+    I32,
+    U32,
+}
+
+/// A named array of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub name: &'static str,
+    pub element: Element,
+}
+
+impl Port {
+    pub const fn new(name: &'static str, element: Element) -> Port {
+        Port { name, element }
+    }
+}
+
+/// A value in the kernel's `params` struct.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Param {
+    U32(u32),
+    F32(f32),
+}
+
+impl Param {
+    pub fn bits(self) -> u32 {
+        match self {
+            Param::U32(value) => value,
+            Param::F32(value) => value.to_bits(),
+        }
+    }
+
+    pub fn wgsl(self) -> &'static str {
+        match self {
+            Param::U32(_) => "u32",
+            Param::F32(_) => "f32",
+        }
+    }
+}
+
+/// A kernel ready to be placed: the body and everything its prelude needs.
+///
+/// Available to a body besides its ports and `params`: `alias F` (`f32` or `vec4<f32>`),
+/// `const W` (1 or 4), `const WG` (workgroup size), every `constants` entry as `const NAME: u32`,
+/// `fn store(batch: u32, row: u32, col: u32, value: F)` (col in elements, a multiple of `W`), and
+/// the library `parts`. The entry point is `main` with `@workgroup_size(WG)`; the linear workgroup
+/// index is `workgroup_index(wid, nwg)`, and the body must return (uniformly) when it is
+/// at or beyond `params.groups`, which the lowering adds.
+#[derive(Debug, Clone)]
+pub struct KernelSpec {
+    /// The file's name in `shaders/`, or the emitter's; also the label on the GPU.
+    pub name: String,
+    pub body: Cow<'static, str>,
+    /// Files of `shaders/lib` to put before the body, e.g. `"reduce"`.
+    pub parts: Vec<&'static str>,
+    pub inputs: Vec<Port>,
+    /// Secondary outputs, written by the body itself. The main output goes through `store`.
+    pub outputs: Vec<Port>,
+    pub params: Vec<(&'static str, Param)>,
+    pub constants: Vec<(&'static str, u32)>,
+    /// Vector width of `F`: 1 or 4.
+    pub width: u32,
+    pub workgroup: u32,
+    /// Number of workgroups, linear.
+    pub groups: u64,
+    /// Floating-point operations of one dispatch, for reports and the cost model.
+    pub flops: u64,
+}
+
+/// The part of a kernel file behind the line `// ---- body`: what runs whatever the prelude.
+pub fn body(file: &'static str) -> &'static str {
+    match file.split_once("// ---- body\n") {
+        Some((_, body)) => body,
+        None => file,
+    }
+}
