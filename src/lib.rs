@@ -1,10 +1,22 @@
 #![doc = "wgrad trains neural networks on any GPU: a whole training step is traced into one graph,"]
 #![doc = "compiled once into programs over planned memory, and replayed."]
+#![deny(clippy::wildcard_enum_match_arm)]
 
+// In reading order: each module may use only those above it (tests/tidy.rs holds the table).
 pub mod error;
 pub mod dtype;
 pub mod shape;
+pub mod random;
 pub mod graph;
+pub mod tensor;
+pub mod autodiff;
+pub mod reference;
+pub mod passes;
+pub mod program;
+pub mod kernels;
+pub mod io;
+pub mod train;
+#[cfg(feature = "cli")]
+pub mod cli;
 
 pub use error::{Error, Result};
-pub mod kernels;

@@ -70,6 +70,7 @@ struct Inner {
     leaves: HashMap<Arc<str>, TensorType>,
     scope: Vec<Arc<str>>,
     random_streams: u32,
+    training: bool,
     error: Option<Error>,
 }
 
@@ -147,6 +148,16 @@ impl Graph {
             inner.random_streams - 1
         };
         Tensor::new(self, self.push(Op::RandomBits { shape: shape.into(), stream }, &[key.value()]))
+    }
+
+    /// Whether layers that behave differently in training (dropout) do so in this graph.
+    pub fn is_training(&self) -> bool {
+        self.inner.borrow().training
+    }
+
+    /// Chooses training or evaluation for the layers traced from here on; evaluation at first.
+    pub fn set_training(&self, training: bool) {
+        self.inner.borrow_mut().training = training;
     }
 
     /// Runs `body` with `name` appended to the scope that new nodes carry.

@@ -1,7 +1,25 @@
 //! Kernels as text: WGSL, parameters, grid. No wgpu type appears here.
+//!
+//! A kernel is a `.wgsl` file in `shaders/` (or an emitter, where dtype, tile and layout vary
+//! together) and a function of the same name that returns its [`KernelSpec`].
 
+pub mod argmax;
+pub mod attention;
+pub mod cross_entropy;
+pub mod elementwise;
+pub mod matmul;
+pub mod norm;
 pub mod profile;
+pub mod reduce;
+pub mod row;
+pub mod scatter;
+pub mod softmax;
 pub mod spec;
+
+#[cfg(test)]
+mod library_tests;
+#[cfg(test)]
+mod validate;
 
 pub use profile::{AdapterClass, Profile};
 pub use spec::{Element, KernelSpec, Param, Port};

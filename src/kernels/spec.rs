@@ -15,7 +15,24 @@ pub enum Element {
     /// `vec4<f32>` whatever the width.
     F32x4,
     I32,
+    I32x4,
     U32,
+    U32x4,
+}
+
+impl Element {
+    /// The array's element type in WGSL, `F` being the alias of the kernel's width.
+    pub fn wgsl(self) -> &'static str {
+        match self {
+            Element::Wide => "F",
+            Element::F32 => "f32",
+            Element::F32x4 => "vec4<f32>",
+            Element::I32 => "i32",
+            Element::I32x4 => "vec4<i32>",
+            Element::U32 => "u32",
+            Element::U32x4 => "vec4<u32>",
+        }
+    }
 }
 
 /// A named array of a kernel.

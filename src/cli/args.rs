@@ -1,0 +1,375 @@
+//! What can be typed: every command and flag, with its help text.
+//!
+//! Words only: a value's meaning is checked by whoever owns it, the configuration's keys by
+//! [`crate::train::config`]. A flag of `train` is a short way to set one of those keys.
+
+use crate::error::Result;
+use crate::train::config::RawConfig;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Train neural networks on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "wgrad", version, arg_required_else_help = true, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a byte-level GPT on a text, and leave a run directory
+    ///
+    /// Without --data it learns the text embedded in the program: wgrad's own sources. The run
+    /// directory holds config.toml, metrics.jsonl, loss.svg, best.safetensors and
+    /// last.safetensors. Flags win over --config, and --set over both.
+    Train(TrainArgs),
+    /// Continue a prompt with the weights of a run
+    Sample(SampleArgs),
+    /// List the adapters with driver, features, limits and kernel tier
+    Devices,
+    /// Print how a model becomes GPU work: graph, gradients, passes, program
+    Explain(ExplainArgs),
+    /// Run standard workloads, each in a process of its own, and print a JSON line for each
+    Bench(BenchArgs),
+}
+
+/// The environment variable behind `--adapter`.
+pub const ADAPTER_VARIABLE: &str = "WGRAD_ADAPTER";
+
+/// Which GPU.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AdapterArgs {
+    /// The GPU: a part of its name, or its index in `wgrad devices` [default: the environment
+    /// variable WGRAD_ADAPTER, else the fastest kind present]
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+}
+
+impl AdapterArgs {
+    /// The flag, or else the environment variable; `None` leaves the choice to the program.
+    pub fn choice(&self) -> Option<String> {
+        self.adapter.clone().or_else(|| std::env::var(ADAPTER_VARIABLE).ok()).filter(|name| !name.is_empty())
+    }
+}
+
+/// Flags of `wgrad train`.
+#[derive(Debug, Default, Args)]
+pub struct TrainArgs {
+    /// The text to learn: any file, of any size; a token is a byte [default: the embedded text]
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// A TOML file with configuration keys, such as a run's config.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The run directory to make; it must not hold a run [default: runs/<n>, the next free number]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in this directory, with its configuration
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out"])]
+    pub resume: Option<PathBuf>,
+    /// Optimizer steps, counted from the beginning of the run [default: 400]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Samples in a step, each of --context tokens [default: 8]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Largest learning rate of the schedule [default: 0.001]
+    #[arg(long, value_name = "X")]
+    pub lr: Option<f64>,
+    /// Transformer blocks [default: 4]
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+    /// Attention heads in a block; must divide --width [default: 4]
+    #[arg(long, value_name = "N")]
+    pub heads: Option<usize>,
+    /// Features of a token between blocks [default: 128]
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+    /// Tokens (bytes) that a prediction can look back on [default: 128]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Seed of weights, data order and dropout; the same seed gives the same run [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Steps between evaluations on the held-out text; 0 never evaluates [default: 50]
+    #[arg(long, value_name = "N")]
+    pub eval_every: Option<u64>,
+    /// Write TensorBoard event files into the run directory too [default: off]
+    #[arg(long)]
+    pub tensorboard: bool,
+    /// Set any configuration key, such as train.early_stopping=5; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
+impl TrainArgs {
+    /// Lays the flags over what a file gave, and `--set` over the flags.
+    pub fn apply(&self, raw: &mut RawConfig) -> Result<()> {
+        let flags = [
+            ("data.path", "--data", self.data.as_ref().map(|path| path.display().to_string())),
+            ("train.steps", "--steps", self.steps.map(|n| n.to_string())),
+            ("train.batch", "--batch", self.batch.map(|n| n.to_string())),
+            ("train.lr", "--lr", self.lr.map(|x| format!("{x:?}"))),
+            ("model.layers", "--layers", self.layers.map(|n| n.to_string())),
+            ("model.heads", "--heads", self.heads.map(|n| n.to_string())),
+            ("model.width", "--width", self.width.map(|n| n.to_string())),
+            ("model.context", "--context", self.context.map(|n| n.to_string())),
+            ("train.seed", "--seed", self.seed.map(|n| n.to_string())),
+            ("train.eval_every", "--eval-every", self.eval_every.map(|n| n.to_string())),
+            ("train.tensorboard", "--tensorboard", self.tensorboard.then(|| "true".to_string())),
+            ("device.adapter", "--adapter", self.adapter.adapter.clone()),
+        ];
+        for (key, flag, words) in flags {
+            if let Some(words) = words {
+                raw.set(key, &words, flag)?;
+            }
+        }
+        self.set.iter().try_for_each(|pair| raw.set_pair(pair))
+    }
+}
+
+/// Flags of `wgrad sample`.
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// The run directory to take the best weights from
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// The text to continue; its bytes are the first tokens
+    #[arg(long, value_name = "TEXT", default_value = "fn ")]
+    pub prompt: String,
+    /// Tokens (bytes) to add
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub tokens: usize,
+    /// Divides the logits: 0 always takes the likeliest token, 1 follows the model, more is wilder
+    #[arg(long, value_name = "X", default_value_t = 0.8, value_parser = temperature)]
+    pub temperature: f32,
+    /// Choose only among the N likeliest tokens; 0 among all 256
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub top_k: usize,
+    /// Seed of the choices; the same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
+/// Flags of `wgrad explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The model
+    #[arg(value_enum, ignore_case = true)]
+    pub model: ExplainModel,
+    /// Print only this stage [default: all four]
+    #[arg(long, value_enum)]
+    pub stage: Option<Stage>,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
+/// A model that can be explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExplainModel {
+    /// The GPT that `wgrad train` trains by default
+    Gpt,
+    /// A small perceptron, short enough to read
+    Mlp,
+    /// Workload W2: perceptron 784-512-512-10
+    #[value(name = "W2")]
+    W2,
+    /// Workload W4: GPT with 4 layers of width 128
+    #[value(name = "W4")]
+    W4,
+}
+
+/// A stage of the compiler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// The forward pass as it was traced
+    Graph,
+    /// With the gradients and the update
+    Gradients,
+    /// After simplification and fusion
+    Passes,
+    /// Dispatches, buffers and memory
+    Program,
+}
+
+/// Flags of `wgrad bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// W1-N (product of two N x N matrices), W2 (perceptron), W4 (GPT)
+    #[arg(required = true, value_name = "WORKLOAD", value_parser = Workload::parse)]
+    pub workloads: Vec<Workload>,
+    /// Untimed steps first; W1: samples [default: W1 3, W2 5, W4 3]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<usize>,
+    /// Timed steps; W1: samples of eight products [default: W1 10, W2 20, W4 10]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub steps: Option<usize>,
+    /// Seed of data and weights; 0 is the standard
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u32,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
+/// A standard workload, described in `benches/peers/README.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// Products of two square matrices of this size.
+    W1(usize),
+    /// A perceptron with three layers.
+    W2,
+    /// A small GPT.
+    W4,
+}
+
+impl Workload {
+    /// Reads a name such as `W1-512` or `w4`.
+    pub fn parse(name: &str) -> std::result::Result<Workload, String> {
+        let upper = name.to_ascii_uppercase();
+        match (upper.as_str(), upper.strip_prefix("W1-").map(str::parse::<usize>)) {
+            ("W2", _) => Ok(Workload::W2),
+            ("W4", _) => Ok(Workload::W4),
+            (_, Some(Ok(size @ 1..=16_384))) => Ok(Workload::W1(size)),
+            (_, Some(_)) | ("W1", _) => Err("W1 needs a matrix size from 1 to 16384, such as W1-512".into()),
+            _ => Err("the workloads are W1-N (such as W1-512), W2 and W4".into()),
+        }
+    }
+
+    /// Untimed and timed steps (W1: samples) that the standard asks for.
+    pub fn standard_steps(self) -> (usize, usize) {
+        match self {
+            Workload::W1(_) => (3, 10),
+            Workload::W2 => (5, 20),
+            Workload::W4 => (3, 10),
+        }
+    }
+}
+
+impl std::fmt::Display for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Workload::W1(size) => write!(f, "W1-{size}"),
+            Workload::W2 => f.write_str("W2"),
+            Workload::W4 => f.write_str("W4"),
+        }
+    }
+}
+
+fn temperature(words: &str) -> std::result::Result<f32, String> {
+    let parsed = words.parse::<f32>().ok().filter(|x| x.is_finite() && *x >= 0.0);
+    parsed.ok_or_else(|| "must be a number of at least 0".into())
+}
+
+fn at_least_one(words: &str) -> std::result::Result<usize, String> {
+    words.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be an integer of at least 1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::config::Config;
+    use clap::CommandFactory;
+
+    fn train(words: &str) -> Result<Config> {
+        let cli =
+            Cli::try_parse_from(["wgrad", "train"].into_iter().chain(words.split_whitespace())).unwrap();
+        let Command::Train(args) = cli.command else { panic!("not train") };
+        let mut raw = RawConfig::default();
+        args.apply(&mut raw)?;
+        raw.resolve()
+    }
+
+    fn refused(words: &str) -> String {
+        let error = Cli::try_parse_from(words.split_whitespace()).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_definitions_hold_together_and_every_flag_has_help() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn flags_set_configuration_keys_and_set_wins() {
+        let words = "--data a.txt --steps 900 --batch 4 --lr 5e-4 --layers 2 --heads 2 --width 64 \
+                     --context 32 --seed 9 \
+                     --eval-every 10 --tensorboard --adapter 1 --set train.warmup=7 --set train.batch=16";
+        let config = train(words).unwrap();
+        assert_eq!(
+            (config.data.path.as_deref(), config.device.adapter.as_deref()),
+            (Some("a.txt"), Some("1"))
+        );
+        let model = &config.model;
+        assert_eq!((model.layers, model.heads, model.width, model.context), (2, 2, 64, 32));
+        let t = &config.train;
+        assert_eq!((t.steps, t.batch, t.lr, t.seed, t.eval_every, t.warmup), (900, 16, 5e-4, 9, 10, 7));
+        assert!(t.tensorboard);
+        assert_eq!(train("").unwrap(), Config::default());
+        let message = train("--steps 0").unwrap_err().to_string();
+        assert!(message.contains("(from --steps)"), "{message}");
+    }
+
+    #[test]
+    fn the_defaults_in_the_help_are_those_of_the_configuration() {
+        let help = Cli::command().find_subcommand_mut("train").unwrap().render_help().to_string();
+        let help: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (model, train) = (Config::default().model, Config::default().train);
+        for (flag, default) in [
+            ("--steps <N>", train.steps.to_string()),
+            ("--batch <N>", train.batch.to_string()),
+            ("--lr <X>", train.lr.to_string()),
+            ("--layers <N>", model.layers.to_string()),
+            ("--heads <N>", model.heads.to_string()),
+            ("--width <N>", model.width.to_string()),
+            ("--context <N>", model.context.to_string()),
+            ("--seed <N>", train.seed.to_string()),
+            ("--eval-every <N>", train.eval_every.to_string()),
+        ] {
+            let text = help.split(flag).nth(1).unwrap_or_else(|| panic!("{flag} in {help}"));
+            let text = text.split("[default: ").nth(1).and_then(|text| text.split(']').next());
+            assert_eq!(text, Some(default.as_str()), "{flag}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_exit_code_2() {
+        assert!(refused("wgrad train --resume a --out b").contains("cannot be used with"));
+        assert!(refused("wgrad train --step 3").contains("--steps"));
+        assert!(refused("wgrad train --steps many").contains("invalid value"));
+        assert!(refused("wgrad sample").contains("--run"));
+        assert!(refused("wgrad sample --run a --temperature nan").contains("at least 0"));
+        assert!(refused("wgrad explain resnet").contains("possible values"));
+        assert!(refused("wgrad bench").contains("WORKLOAD"));
+        assert!(refused("wgrad bench W9").contains("W1-512"));
+        assert!(refused("wgrad bench W1").contains("matrix size"));
+        assert!(refused("wgrad bench W2 --steps 0").contains("at least 1"));
+        assert!(refused("wgrad trian").contains("train"));
+    }
+
+    #[test]
+    fn workloads_and_models_are_read_in_any_case() {
+        let cli = Cli::try_parse_from(["wgrad", "bench", "w1-512", "W2", "w4"]).unwrap();
+        let Command::Bench(args) = cli.command else { panic!("not bench") };
+        assert_eq!(args.workloads, [Workload::W1(512), Workload::W2, Workload::W4]);
+        assert_eq!(
+            args.workloads.iter().map(Workload::to_string).collect::<Vec<_>>(),
+            ["W1-512", "W2", "W4"]
+        );
+        let cli = Cli::try_parse_from(["wgrad", "explain", "w4", "--stage", "program"]).unwrap();
+        let Command::Explain(args) = cli.command else { panic!("not explain") };
+        assert_eq!((args.model, args.stage), (ExplainModel::W4, Some(Stage::Program)));
+    }
+}

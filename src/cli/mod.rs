@@ -1,0 +1,3 @@
+//! The command line: parse, validate, call `train`. Thin.
+
+pub mod args;

@@ -1,0 +1,9 @@
+//! Bytes in, bytes out: weights, text, and files that survive a crash while they are written.
+//!
+//! Every parser of a file that somebody else wrote lives here, and none of them panics on its
+//! content. Nothing here knows what a model or a device is. Read next: `safetensors.rs`.
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod files;
+pub mod safetensors;
+pub mod text;

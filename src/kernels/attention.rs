@@ -1,0 +1,2 @@
+//! placeholder
+pub fn supports(_size: usize) -> bool { false }

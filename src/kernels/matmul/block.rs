@@ -1,0 +1,289 @@
+//! The parts that all blocked variants share: finding the tile, loading 4 x 4 blocks of an operand
+//! into registers whatever its layout, the unrolled products, and storing.
+//!
+//! An operand is seen as `k` x `x`, where `x` is `m` for `a` and `n` for `b`. A block is four
+//! `vec4` values `{port}{q}_0` to `{port}{q}_3`: along `k` (one per `x`) or across it (one per `k`).
+
+use super::text::Text;
+
+/// Row tiles that are walked before the next column of tiles, so that both operands' tiles stay in
+/// the cache.
+const BAND: u32 = 16;
+
+const COMPONENT: [&str; 4] = ["x", "y", "z", "w"];
+
+/// How the text reads an operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Side {
+    /// `k` is the contiguous axis; otherwise the other one is.
+    pub along_k: bool,
+    /// The array is of `vec4<f32>` along the contiguous axis.
+    pub vec4: bool,
+}
+
+/// What is baked into a text beside the variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    pub a: Side,
+    pub b: Side,
+    /// `k` is a multiple of the loop's step: no masks.
+    pub k_exact: bool,
+    pub width: u32,
+    pub sums: bool,
+}
+
+impl Layout {
+    /// The end of the kernel's name: `_nt_a4_b4_w4_sums`.
+    pub fn suffix(&self) -> String {
+        let mut suffix = format!(
+            "_{}{}",
+            if self.a.along_k { "n" } else { "t" },
+            if self.b.along_k { "t" } else { "n" }
+        );
+        suffix.push_str(if self.a.vec4 { "_a4" } else { "_a1" });
+        suffix.push_str(if self.b.vec4 { "_b4" } else { "_b1" });
+        suffix.push_str(if self.width == 4 { "_w4" } else { "_w1" });
+        if !self.k_exact {
+            suffix.push_str("_edge");
+        }
+        if self.sums {
+            suffix.push_str("_sums");
+        }
+        suffix
+    }
+}
+
+/// One operand: its name, layout, and the parameters that place it.
+pub struct Port {
+    pub name: &'static str,
+    pub side: Side,
+    /// The parameter with the stride of the axis that is not contiguous.
+    stride: &'static str,
+    /// The parameter with the extent of the axis that is not `k`.
+    extent: &'static str,
+    k_exact: bool,
+}
+
+impl Port {
+    pub fn a(layout: &Layout) -> Port {
+        let stride = if layout.a.along_k { "a_row" } else { "a_col" };
+        Port { name: "a", side: layout.a, stride, extent: "m", k_exact: layout.k_exact }
+    }
+
+    pub fn b(layout: &Layout) -> Port {
+        let stride = if layout.b.along_k { "b_col" } else { "b_row" };
+        Port { name: "b", side: layout.b, stride, extent: "n", k_exact: layout.k_exact }
+    }
+
+    /// Before the loop: the first element of the present batch, the stride, and the last legal
+    /// position along `x`, in the array's own units.
+    pub fn declare(&self, text: &mut Text) {
+        let p = self.name;
+        let shift = if self.side.vec4 { " >> 2u" } else { "" };
+        text.line(format!(
+            "let {p}_base = (params.{p}_offset + batch_outer * params.{p}_batch_outer \
+             + batch_inner * params.{p}_batch_inner){shift};"
+        ));
+        text.line(format!("let {p}_stride = params.{}{shift};", self.stride));
+        let units = if self.side.vec4 && !self.side.along_k { "(params.{} >> 2u)" } else { "params.{}" };
+        text.line(format!("let {p}_last = {} - 1u;", units.replace("{}", self.extent)));
+    }
+
+    /// Before the loop: where block `q`, which starts at `x`, lies at `k = 0`. Positions beyond the
+    /// edge are moved to it: they are read, but never stored.
+    pub fn place(&self, text: &mut Text, q: u32, x: &str) {
+        let p = self.name;
+        match (self.side.along_k, self.side.vec4) {
+            (true, _) => {
+                for j in 0..4 {
+                    text.line(format!("let {p}{q}_at{j} = {p}_base + min({x} + {j}u, {p}_last) * {p}_stride;"));
+                }
+            }
+            (false, true) => text.line(format!("let {p}{q}_at = {p}_base + min(({x}) >> 2u, {p}_last);")),
+            (false, false) => {
+                for j in 0..4 {
+                    text.line(format!("let {p}{q}_at{j} = {p}_base + min({x} + {j}u, {p}_last);"));
+                }
+            }
+        }
+    }
+
+    /// In the loop: offsets of the four steps from `k` on.
+    pub fn advance(&self, text: &mut Text, k: &str) {
+        let p = self.name;
+        let at = |kk: u32| match self.k_exact {
+            true => format!("({k} + {kk}u)"),
+            false => format!("min({k} + {kk}u, params.k - 1u)"),
+        };
+        match (self.side.along_k, self.side.vec4) {
+            (true, true) => text.line(format!("let {p}_k0 = {} >> 2u;", at(0))),
+            (true, false) => (0..4).for_each(|kk| text.line(format!("let {p}_k{kk} = {};", at(kk)))),
+            (false, _) => (0..4).for_each(|kk| text.line(format!("let {p}_k{kk} = {} * {p}_stride;", at(kk)))),
+        }
+        if !self.k_exact {
+            (0..4).for_each(|kk| text.line(format!("let {p}_in{kk} = {k} + {kk}u < params.k;")));
+        }
+    }
+
+    /// In the loop: reads block `q` into four vectors.
+    pub fn load(&self, text: &mut Text, q: u32) {
+        let p = self.name;
+        for j in 0..4 {
+            let value = match (self.side.along_k, self.side.vec4) {
+                (true, true) => self.masked_vector(&format!("{p}[{p}{q}_at{j} + {p}_k0]"), 0),
+                (false, true) => self.masked_vector(&format!("{p}[{p}{q}_at + {p}_k{j}]"), j),
+                (true, false) => vector(|c| self.masked(&format!("{p}[{p}{q}_at{j} + {p}_k{c}]"), c)),
+                (false, false) => vector(|c| self.masked(&format!("{p}[{p}{q}_at{c} + {p}_k{j}]"), j)),
+            };
+            text.line(format!("let {p}{q}_{j} = {value};"));
+        }
+    }
+
+    pub fn k_exact(&self) -> bool {
+        self.k_exact
+    }
+
+    pub fn masked(&self, value: &str, kk: u32) -> String {
+        match self.k_exact {
+            true => value.to_string(),
+            false => format!("select(0.0, {value}, {}_in{kk})", self.name),
+        }
+    }
+
+    pub fn masked_vector(&self, value: &str, kk: u32) -> String {
+        match self.k_exact {
+            true => value.to_string(),
+            false => format!("select(vec4<f32>(0.0), {value}, {}_in{kk})", self.name),
+        }
+    }
+
+    /// The element of block `x / 4` at step `kk` and position `x`.
+    pub fn element(&self, x: u32, kk: u32) -> String {
+        let (p, q, j) = (self.name, x / 4, x % 4);
+        match self.side.along_k {
+            true => format!("{p}{q}_{j}.{}", component(kk)),
+            false => format!("{p}{q}_{kk}.{}", component(j)),
+        }
+    }
+
+    /// The vector across `k` of block `q` at step `kk`.
+    pub fn across(&self, q: u32, kk: u32) -> String {
+        match self.side.along_k {
+            true => vector(|j| self.element(4 * q + j, kk)),
+            false => format!("{}{q}_{kk}", self.name),
+        }
+    }
+}
+
+pub fn component(index: u32) -> &'static str {
+    COMPONENT[index as usize % 4]
+}
+
+pub fn vector(element: impl Fn(u32) -> String) -> String {
+    let elements: Vec<String> = (0..4).map(element).collect();
+    format!("vec4<f32>({})", elements.join(", "))
+}
+
+/// Opens `main` and finds the workgroup's tile: `batch`, `row0`, `col0`.
+pub fn open_main(text: &mut Text, builtin: &str, tile_m: u32, tile_n: u32) {
+    text.line("@compute @workgroup_size(WG)");
+    text.line("fn main(");
+    text.line("    @builtin(workgroup_id) wid: vec3<u32>,");
+    text.line("    @builtin(num_workgroups) nwg: vec3<u32>,");
+    text.line(format!("    @builtin({builtin}) lane: u32,"));
+    text.open(")");
+    text.lines("let group = workgroup_index(wid, nwg);\nif (group >= params.groups) {\n    return;\n}");
+    text.line("let tiles = params.tiles_m * params.tiles_n;");
+    text.line("let batch = group / tiles;");
+    text.line("let tile = group % tiles;");
+    text.line(format!("let first = tile / ({BAND}u * params.tiles_n) * {BAND}u;"));
+    text.line(format!("let within = tile % ({BAND}u * params.tiles_n);"));
+    text.line(format!("let band = min({BAND}u, params.tiles_m - first);"));
+    text.line(format!("let row0 = (first + within % band) * {tile_m}u;"));
+    text.line(format!("let col0 = within / band * {tile_n}u;"));
+    text.line("let batch_outer = batch / params.batch_inner;");
+    text.line("let batch_inner = batch % params.batch_inner;");
+}
+
+/// The accumulators `c{row}_{quad}`, and `s{quad}` of the column sums.
+pub fn accumulators(text: &mut Text, layout: &Layout, rows: u32, quads: u32) {
+    for q in 0..quads {
+        (0..rows).for_each(|i| text.line(format!("var c{i}_{q} = vec4<f32>(0.0);")));
+        if layout.sums {
+            text.line(format!("var s{q} = vec4<f32>(0.0);"));
+        }
+    }
+}
+
+/// One step of `k`: the products of `a(row)` with `b(quad)`.
+pub fn products(
+    text: &mut Text,
+    layout: &Layout,
+    (rows, quads): (u32, u32),
+    a: impl Fn(u32) -> String,
+    b: impl Fn(u32) -> String,
+) {
+    for q in 0..quads {
+        let b = b(q);
+        for i in 0..rows {
+            text.line(format!("c{i}_{q} += {} * {b};", a(i)));
+        }
+        if layout.sums {
+            text.line(format!("s{q} += {b};"));
+        }
+    }
+}
+
+/// `store_quad`, before `main`: four neighbouring outputs, or those of them that exist.
+pub fn store_quad(text: &mut Text, layout: &Layout) {
+    text.open("fn store_quad(batch: u32, row: u32, col: u32, value: vec4<f32>)");
+    text.open("if (row < params.m)");
+    guarded(text, layout, |offset, part| format!("store(batch, row, col{offset}, value{part});"));
+    text.close();
+    text.close();
+    text.line("");
+    if layout.sums {
+        text.open("fn store_sums(col: u32, value: vec4<f32>)");
+        let at = |offset: &str| match layout.width {
+            4 => "(params.sums_offset + col) >> 2u".to_string(),
+            _ => format!("params.sums_offset + col{offset}"),
+        };
+        guarded(text, layout, |offset, part| format!("column_sums[{}] = value{part};", at(offset)));
+        text.close();
+        text.line("");
+    }
+}
+
+fn guarded(text: &mut Text, layout: &Layout, write: impl Fn(&str, &str) -> String) {
+    if layout.width == 4 {
+        text.open("if (col < params.n)");
+        text.line(write("", ""));
+        text.close();
+        return;
+    }
+    for (j, part) in COMPONENT.iter().enumerate() {
+        text.open(format!("if (col + {j}u < params.n)"));
+        text.line(write(&format!(" + {j}u"), &format!(".{part}")));
+        text.close();
+    }
+}
+
+/// Stores all accumulators; `row(i)` and `col(quad)` say where they belong.
+pub fn store_all(
+    text: &mut Text,
+    layout: &Layout,
+    (rows, quads): (u32, u32),
+    row: impl Fn(u32) -> String,
+    col: impl Fn(u32) -> String,
+) {
+    for q in 0..quads {
+        for i in 0..rows {
+            text.line(format!("store_quad(batch, {}, {}, c{i}_{q});", row(i), col(q)));
+        }
+    }
+    if layout.sums {
+        text.open(format!("if ({} == 0u && batch == 0u)", row(0)));
+        (0..quads).for_each(|q| text.line(format!("store_sums({}, s{q});", col(q))));
+        text.close();
+    }
+}

@@ -1,0 +1,271 @@
+//! The matrix product: which variant for which shape and device, and the WGSL of each.
+//!
+//! Shapes, strides and offsets are parameters of the dispatch, so that the many products of a
+//! training step share few texts. Baked into a text are only the variant, which axis of each
+//! operand is contiguous, whether it is read as `vec4`, the width of the output, and whether `k`
+//! is a multiple of the unrolled step. This module knows nothing of graphs or of what is fused
+//! into `store`.
+
+mod block;
+mod direct;
+mod register;
+mod subgroup;
+mod text;
+mod tiled;
+
+#[cfg(test)]
+mod tests;
+
+use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
+use block::{Layout, Side};
+
+/// `c[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, all `f32` (`torch.matmul`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Matmul {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    /// Sizes of the outer and the inner batch axis.
+    pub batch: [usize; 2],
+    pub a: Operand,
+    pub b: Operand,
+    /// `n` is a multiple of 4 and everything the epilogue reads can be accessed as `vec4` along `n`.
+    pub out_wide: bool,
+    /// Also give the sums of the columns of `b` over `k`: the gradient of a bias beside that of a weight.
+    pub bias_gradient: bool,
+}
+
+/// Where an operand lies, in elements. One of `row` and `col` is 1, except along axes of size 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Operand {
+    pub offset: usize,
+    /// Stride of the row axis: `m` for `a`, `k` for `b`.
+    pub row: usize,
+    /// Stride of the other axis: `k` for `a`, `n` for `b`.
+    pub col: usize,
+    /// Strides of the two batch axes; 0 where the operand is broadcast.
+    pub batch: [usize; 2],
+}
+
+/// The shape of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Variant {
+    /// One output (or four) per invocation: for any shape, and the oracle of the others.
+    Direct,
+    /// A block of `rows` x `4 * quads` outputs in each invocation's registers, nothing shared.
+    Register { rows: u32, quads: u32 },
+    /// As `Register`, but the `lanes` of a subgroup, which is the workgroup, hand each other `a`.
+    Subgroup { lanes: u32, rows: u32, quads: u32 },
+    /// Tiles of `tile_m` x `tile_n` through workgroup memory, `rows` x `4 * quads` per invocation.
+    Tiled { tile_m: u32, tile_n: u32, tile_k: u32, rows: u32, quads: u32 },
+}
+
+/// Big tiles for GPUs: 64 invocations of 8 x 8 outputs.
+const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 8, quads: 2 };
+/// Small tiles, where big ones would leave most of a GPU idle: 64 invocations of 4 x 4 outputs.
+const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
+const REGISTER: Variant = Variant::Register { rows: 8, quads: 1 };
+
+/// The variant that is best without measuring.
+pub fn choose(profile: &Profile, mm: &Matmul) -> Variant {
+    match (profile.class, profile.subgroup) {
+        (AdapterClass::Cpu, Some(lanes)) if lanes >= 4 => Variant::Subgroup { lanes, rows: 8, quads: 1 },
+        (AdapterClass::Cpu, _) => REGISTER,
+        (AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple, _) => choose_tiled(profile, mm),
+    }
+}
+
+fn choose_tiled(profile: &Profile, mm: &Matmul) -> Variant {
+    let enough = match profile.class {
+        AdapterClass::Discrete => 96,
+        AdapterClass::Integrated | AdapterClass::Apple | AdapterClass::Cpu => 24,
+    };
+    let tiles = mm.m.div_ceil(64) * mm.n.div_ceil(64) * mm.batch[0] * mm.batch[1];
+    if !fits(profile, TILED_SMALL) {
+        REGISTER
+    } else if tiles < enough || !fits(profile, TILED) {
+        TILED_SMALL
+    } else {
+        TILED
+    }
+}
+
+/// Every variant worth measuring on a device, the default first.
+pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
+    let mut all = vec![choose(profile, mm)];
+    let mut others = vec![REGISTER, Variant::Register { rows: 4, quads: 1 }];
+    if let Some(lanes @ (4 | 8 | 16)) = profile.subgroup {
+        for (rows, quads) in [(8, 1), (16, 1), (4, 1), (8, 2)] {
+            others.push(Variant::Subgroup { lanes, rows, quads });
+        }
+    }
+    if profile.class != AdapterClass::Cpu {
+        others.extend([TILED, TILED_SMALL]);
+        others.push(Variant::Tiled { tile_m: 128, tile_n: 64, tile_k: 16, rows: 8, quads: 2 });
+        others.push(Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 4, quads: 1 });
+        others.push(Variant::Tiled { tile_m: 32, tile_n: 64, tile_k: 16, rows: 4, quads: 2 });
+    }
+    others.push(Variant::Direct);
+    for variant in others {
+        if !all.contains(&variant) && fits(profile, variant) {
+            all.push(variant);
+        }
+    }
+    all
+}
+
+/// Whether a device's limits admit a variant.
+fn fits(profile: &Profile, variant: Variant) -> bool {
+    let memory = match variant {
+        Variant::Tiled { tile_m, tile_n, tile_k, .. } => tiled::workgroup_bytes(tile_m, tile_n, tile_k),
+        Variant::Direct | Variant::Register { .. } | Variant::Subgroup { .. } => 0,
+    };
+    memory <= profile.max_workgroup_bytes && variant.workgroup() <= profile.max_invocations
+}
+
+impl Variant {
+    /// Invocations per workgroup.
+    pub fn workgroup(self) -> u32 {
+        match self {
+            Variant::Direct => direct::WORKGROUP,
+            Variant::Register { .. } => register::WORKGROUP,
+            Variant::Subgroup { lanes, .. } => lanes,
+            Variant::Tiled { tile_m, tile_n, rows, quads, .. } => (tile_m / rows) * (tile_n / (4 * quads)),
+        }
+    }
+
+    /// Rows and columns of the output that one workgroup computes.
+    fn tile(self) -> (u32, u32) {
+        match self {
+            Variant::Direct => (1, 1),
+            Variant::Register { rows, quads } => (register::ROWS * rows, register::COLS * 4 * quads),
+            Variant::Subgroup { lanes, rows, quads } => (rows, lanes * 4 * quads),
+            Variant::Tiled { tile_m, tile_n, .. } => (tile_m, tile_n),
+        }
+    }
+
+    /// The step by which the loop over `k` advances.
+    fn step(self) -> u32 {
+        match self {
+            Variant::Direct => 1,
+            Variant::Register { .. } | Variant::Subgroup { .. } => 4,
+            Variant::Tiled { tile_k, .. } => tile_k,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Variant::Direct => "matmul_direct".to_string(),
+            Variant::Register { rows, quads } => format!("matmul_register_{rows}x{}", 4 * quads),
+            Variant::Subgroup { lanes, rows, quads } => format!("matmul_subgroup{lanes}_{rows}x{}", 4 * quads),
+            Variant::Tiled { tile_m, tile_n, tile_k, .. } => format!("matmul_tiled_{tile_m}x{tile_n}x{tile_k}"),
+        }
+    }
+}
+
+/// The kernel of a variant for one product.
+pub fn emit(variant: Variant, mm: &Matmul, _profile: &Profile) -> KernelSpec {
+    let layout = layout(variant, mm);
+    let body = match variant {
+        Variant::Direct => direct::body(&layout),
+        Variant::Register { rows, quads } => register::body(&layout, rows, quads),
+        Variant::Subgroup { lanes, rows, quads } => subgroup::body(&layout, lanes, rows, quads),
+        Variant::Tiled { tile_m, tile_n, tile_k, rows, quads } => {
+            tiled::body(&layout, tiled::Tile { m: tile_m, n: tile_n, k: tile_k, rows, quads })
+        }
+    };
+    let element = |vec4: bool| if vec4 { Element::F32x4 } else { Element::F32 };
+    let mut outputs = Vec::new();
+    if layout.sums {
+        outputs.push(Port::new("column_sums", Element::Wide));
+    }
+    KernelSpec {
+        name: format!("{}{}", variant.name(), layout.suffix()),
+        body: body.into(),
+        parts: Vec::new(),
+        inputs: vec![Port::new("a", element(layout.a.vec4)), Port::new("b", element(layout.b.vec4))],
+        outputs,
+        params: params(variant, mm),
+        constants: Vec::new(),
+        width: layout.width,
+        workgroup: variant.workgroup(),
+        groups: groups(variant, mm, layout.width),
+        flops: 2 * (mm.m * mm.n * mm.k) as u64 * batches(mm),
+    }
+}
+
+fn batches(mm: &Matmul) -> u64 {
+    mm.batch[0] as u64 * mm.batch[1] as u64
+}
+
+fn groups(variant: Variant, mm: &Matmul, width: u32) -> u64 {
+    let (tile_m, tile_n) = variant.tile();
+    match variant {
+        Variant::Direct => {
+            let outputs = mm.m as u64 * mm.n as u64 / u64::from(width) * batches(mm);
+            outputs.div_ceil(u64::from(direct::WORKGROUP))
+        }
+        Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => {
+            (mm.m as u64).div_ceil(tile_m.into()) * (mm.n as u64).div_ceil(tile_n.into()) * batches(mm)
+        }
+    }
+}
+
+/// The values that vary between products of one text; strides and offsets in elements.
+fn params(variant: Variant, mm: &Matmul) -> Vec<(&'static str, Param)> {
+    let (tile_m, tile_n) = variant.tile();
+    let mut params = vec![
+        ("m", mm.m),
+        ("n", mm.n),
+        ("k", mm.k),
+        ("batch_outer", mm.batch[0]),
+        ("batch_inner", mm.batch[1]),
+        ("tiles_m", mm.m.div_ceil(tile_m as usize)),
+        ("tiles_n", mm.n.div_ceil(tile_n as usize)),
+        ("a_offset", mm.a.offset),
+        ("a_row", mm.a.row),
+        ("a_col", mm.a.col),
+        ("a_batch_outer", mm.a.batch[0]),
+        ("a_batch_inner", mm.a.batch[1]),
+        ("b_offset", mm.b.offset),
+        ("b_row", mm.b.row),
+        ("b_col", mm.b.col),
+        ("b_batch_outer", mm.b.batch[0]),
+        ("b_batch_inner", mm.b.batch[1]),
+    ];
+    if mm.bias_gradient {
+        params.push(("sums_offset", 0));
+    }
+    params.into_iter().map(|(name, value)| (name, Param::U32(value as u32))).collect()
+}
+
+/// What of a product is baked into its text.
+fn layout(variant: Variant, mm: &Matmul) -> Layout {
+    let a = side(mm.m, mm.k, mm.a.row, mm.a.col, &mm.a);
+    let b = side(mm.n, mm.k, mm.b.col, mm.b.row, &mm.b);
+    let width = if mm.out_wide { 4 } else { 1 };
+    let k_exact = mm.k.is_multiple_of(variant.step() as usize);
+    let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient };
+    match variant {
+        Variant::Direct => direct::layout(layout),
+        Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => layout,
+    }
+}
+
+/// Which axis of an operand is contiguous, preferring one that can be read as `vec4`. `x` is the
+/// axis that is not `k`.
+fn side(x: usize, k: usize, x_stride: usize, k_stride: usize, operand: &Operand) -> Side {
+    let aligned = [operand.offset, operand.batch[0], operand.batch[1]].iter().all(|step| step.is_multiple_of(4));
+    let vec4 = |extent: usize, others: usize, stride: usize| {
+        aligned && extent.is_multiple_of(4) && (others == 1 || stride.is_multiple_of(4))
+    };
+    let along_k = (k_stride == 1 || k == 1).then(|| Side { along_k: true, vec4: vec4(k, x, x_stride) });
+    let along_x = (x_stride == 1 || x == 1).then(|| Side { along_k: false, vec4: vec4(x, k, k_stride) });
+    match (along_k, along_x) {
+        (Some(side), _) if side.vec4 => side,
+        (_, Some(side)) if side.vec4 => side,
+        (Some(side), _) | (None, Some(side)) => side,
+        // The lowering copies such an operand first; named here so that nothing panics.
+        (None, None) => Side { along_k: false, vec4: false },
+    }
+}

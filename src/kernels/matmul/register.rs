@@ -1,0 +1,36 @@
+//! The product for adapters without shared memory worth the name: each invocation keeps a block of
+//! outputs in registers and reads its operands straight from storage.
+
+use super::block::{self, Layout, Port};
+use super::text::Text;
+
+/// Invocations of a workgroup along `m` and `n`.
+pub const ROWS: u32 = 8;
+pub const COLS: u32 = 8;
+pub const WORKGROUP: u32 = ROWS * COLS;
+
+pub fn body(layout: &Layout, rows: u32, quads: u32) -> String {
+    let mut text = Text::new();
+    let (a, b) = (Port::a(layout), Port::b(layout));
+    block::store_quad(&mut text, layout);
+    block::open_main(&mut text, "local_invocation_index", ROWS * rows, COLS * 4 * quads);
+    text.line(format!("let row = row0 + lane / {COLS}u * {rows}u;"));
+    (0..quads).for_each(|q| text.line(format!("let col{q}_ = col0 + (lane % {COLS}u + {}u) * 4u;", q * COLS)));
+    a.declare(&mut text);
+    b.declare(&mut text);
+    (0..rows / 4).for_each(|p| a.place(&mut text, p, &format!("row + {}u", 4 * p)));
+    (0..quads).for_each(|q| b.place(&mut text, q, &format!("col{q}_")));
+    block::accumulators(&mut text, layout, rows, quads);
+    text.open("for (var k = 0u; k < params.k; k += 4u)");
+    a.advance(&mut text, "k");
+    b.advance(&mut text, "k");
+    (0..rows / 4).for_each(|p| a.load(&mut text, p));
+    (0..quads).for_each(|q| b.load(&mut text, q));
+    for kk in 0..4 {
+        block::products(&mut text, layout, (rows, quads), |i| a.element(i, kk), |q| b.across(q, kk));
+    }
+    text.close();
+    block::store_all(&mut text, layout, (rows, quads), |i| format!("row + {i}u"), |q| format!("col{q}_"));
+    text.close();
+    text.finish()
+}

@@ -1,0 +1,159 @@
+//! Reductions: by rows (lanes share an output) or by columns (each lane owns outputs), in one
+//! stage or two. The trees are fixed, so the same device gives the same bits.
+
+use super::profile::{AdapterClass, Profile};
+use super::spec::{Element, KernelSpec, Param, Port, body};
+use crate::graph::ReduceKind;
+
+/// One stage of a reduction. Its hook `element(o, r)` is written by the lowering, or reads `partials`.
+#[derive(Debug, Clone)]
+pub struct ReduceStage {
+    pub spec: KernelSpec,
+    /// Reads the partial results of the stage before.
+    pub second: bool,
+    /// Writes partial results for a stage behind it.
+    pub first_of_two: bool,
+    /// Lanes of a vector lie along the outputs.
+    pub by_columns: bool,
+}
+
+/// How `outputs` sums of `length` elements each are computed.
+pub struct ReducePlan {
+    pub stages: Vec<ReduceStage>,
+    pub partial_elements: usize,
+}
+
+/// `E` is the element type in WGSL (`f32`, `i32`, `u32`); `by_rows` if reduced neighbours lie side by side.
+pub fn plan(profile: &Profile, kind: ReduceKind, element: &'static str, outputs: usize, length: usize, by_rows: bool) -> ReducePlan {
+    // Lanes are joined in f32 only.
+    let by_rows = by_rows && element == "f32";
+    let chunks = chunks(profile, outputs, length, by_rows);
+    if chunks == 1 {
+        let stage = stage(profile, kind, element, outputs, length, 1, by_rows, false, false);
+        return ReducePlan { stages: vec![stage], partial_elements: 0 };
+    }
+    let rows_second = element == "f32" && outputs < 32;
+    let first = stage(profile, kind, element, outputs, length, chunks, by_rows, false, true);
+    let second = stage(profile, kind, element, outputs, chunks, 1, rows_second, true, false);
+    ReducePlan { stages: vec![first, second], partial_elements: chunks * outputs }
+}
+
+/// Into how many chunks the reduced axes are cut, so that the device has enough to do.
+fn chunks(profile: &Profile, outputs: usize, length: usize, by_rows: bool) -> usize {
+    let (busy, least) = match (profile.class, by_rows) {
+        (AdapterClass::Cpu, true) => (8, 4096),
+        (AdapterClass::Cpu, false) => (256, 64),
+        (_, true) => (256, 1024),
+        (_, false) => (1 << 14, 32),
+    };
+    if outputs == 0 || outputs >= busy {
+        return 1;
+    }
+    (busy.div_ceil(outputs)).min(length / least).max(1)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one private constructor of the stages above")]
+fn stage(profile: &Profile, kind: ReduceKind, element: &'static str, outputs: usize, length: usize, chunks: usize, by_rows: bool, second: bool, first_of_two: bool) -> ReduceStage {
+    let width = if !by_rows && outputs.is_multiple_of(4) { 4 } else { 1 };
+    let (name, file, workgroup) = match (by_rows, profile.subgroup) {
+        (true, Some(lanes)) => ("reduce_rows", include_str!("../../shaders/reduce_rows.wgsl"), lanes),
+        (true, None) => ("reduce_rows", include_str!("../../shaders/reduce_rows.wgsl"), 64),
+        (false, _) => ("reduce_columns", include_str!("../../shaders/reduce_columns.wgsl"), 64),
+    };
+    let lanes = (outputs * chunks) as u64;
+    let groups = if by_rows { lanes } else { (lanes / u64::from(width)).div_ceil(u64::from(workgroup)) };
+    let partials = |first: bool| if first { vec![Port::new("partials", port_element(element, width))] } else { vec![] };
+    let mut parts = vec![];
+    if by_rows {
+        parts.push(if profile.subgroup.is_some() { "reduce_subgroup" } else { "reduce_workgroup" });
+    }
+    let spec = KernelSpec {
+        name: name.into(),
+        body: format!("{}{}", hooks(kind, element, width, by_rows, second, first_of_two), body(file)).into(),
+        parts,
+        inputs: partials(second),
+        outputs: partials(first_of_two),
+        params: vec![
+            ("outputs", Param::U32(outputs as u32)),
+            ("length", Param::U32(length as u32)),
+            ("chunk", Param::U32(length.div_ceil(chunks) as u32)),
+        ],
+        constants: vec![],
+        width,
+        workgroup,
+        groups,
+        flops: (outputs * length) as u64,
+    };
+    ReduceStage { spec, second, first_of_two, by_columns: !by_rows }
+}
+
+fn port_element(element: &str, width: u32) -> Element {
+    match (element, width) {
+        ("f32", _) => Element::Wide,
+        ("i32", 4) => Element::I32x4,
+        ("i32", _) => Element::I32,
+        (_, 4) => Element::U32x4,
+        _ => Element::U32,
+    }
+}
+
+fn hooks(kind: ReduceKind, element: &str, width: u32, by_rows: bool, second: bool, first_of_two: bool) -> String {
+    let ty = if width == 4 { format!("vec4<{element}>") } else { element.to_string() };
+    let (combine, across) = match kind {
+        ReduceKind::Sum => ("a + b", "row_sum(value, lane)"),
+        ReduceKind::Max => ("max(a, b)", "row_max(value, lane)"),
+        ReduceKind::Min => ("min(a, b)", "-row_max(-value, lane)"),
+    };
+    let init = match (kind, element) {
+        (ReduceKind::Sum, _) => "E()",
+        (ReduceKind::Max, "f32") => "E(-3.4028234e38)",
+        (ReduceKind::Min, "f32") => "E(3.4028234e38)",
+        (ReduceKind::Max, "i32") => "E(-2147483647 - 1)",
+        (ReduceKind::Min, "i32") => "E(2147483647)",
+        (ReduceKind::Max, _) => "E()",
+        (ReduceKind::Min, _) => "E(4294967295u)",
+    };
+    let mut text = format!("alias E = {ty};\nconst INIT = {init};\nfn combine(a: E, b: E) -> E {{ return {combine}; }}\n");
+    if by_rows {
+        text += &format!("fn across(value: E, lane: u32) -> E {{ return {across}; }}\n");
+    }
+    if second {
+        text += "fn element(o: u32, r: u32) -> E { return partials[(r * params.outputs + o) / W]; }\n";
+    }
+    text += if first_of_two {
+        "fn put(o: u32, chunk: u32, value: E) { partials[(chunk * params.outputs + o) / W] = value; }\n"
+    } else {
+        "fn put(o: u32, chunk: u32, value: E) { store(0u, 0u, o, value); }\n"
+    };
+    text
+}
+
+/// `vec4` elements that one workgroup of [`sum_squares`] takes.
+pub const SQUARES_CHUNK: usize = 4096;
+
+/// Partial sums of squares of `len` elements (rounded up to whole `vec4`s), written from `base` on.
+pub fn sum_squares(profile: &Profile, len: usize, base: usize) -> KernelSpec {
+    let quads = len.div_ceil(4);
+    KernelSpec {
+        name: "sum_squares".into(),
+        body: body(include_str!("../../shaders/sum_squares.wgsl")).into(),
+        parts: vec![if profile.subgroup.is_some() { "reduce_subgroup" } else { "reduce_workgroup" }],
+        inputs: vec![Port::new("x", Element::F32x4)],
+        outputs: vec![Port::new("partials", Element::F32)],
+        params: vec![
+            ("len", Param::U32(quads as u32)),
+            ("chunk", Param::U32(SQUARES_CHUNK as u32)),
+            ("base", Param::U32(base as u32)),
+        ],
+        constants: vec![],
+        width: 1,
+        workgroup: profile.subgroup.unwrap_or(64),
+        groups: quads.div_ceil(SQUARES_CHUNK) as u64,
+        flops: 2 * len as u64,
+    }
+}
+
+/// The sum of the `length` partial sums behind [`sum_squares`].
+pub fn sum_partials(profile: &Profile, length: usize) -> ReduceStage {
+    stage(profile, ReduceKind::Sum, "f32", 1, length, 1, true, true, false)
+}

@@ -1,0 +1,142 @@
+//! Copies put in where a kernel cannot read an operand through its strides, and macro-ops without
+//! a kernel for their sizes replaced by their definition.
+//!
+//! A copy is a `Cast` to the same dtype: a pointwise operation like any other, so it fuses.
+
+use super::views::{Source, Views};
+use crate::graph::{Graph, MacroOp, Node, Op, Tensor, Value};
+use crate::kernels::attention;
+use crate::passes::Rewriter;
+use crate::shape::{View, collapse};
+use crate::tensor::expand::expand;
+
+/// The graph with every operand readable by its user's kernel, and every result a stored tensor.
+pub fn legalize(graph: &Graph) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    let mut views = Views::default();
+    let live = graph.live();
+    for (index, node) in graph.nodes().iter().enumerate() {
+        if !live[index] {
+            continue;
+        }
+        let (index, inputs) = (index as u32, rewriter.inputs(node));
+        if let Op::Macro(op) = &node.op
+            && !supported(*op, node)
+        {
+            let to = &rewriter.to;
+            let operands: Vec<Tensor<'_>> = inputs.iter().map(|&input| Tensor::new(to, input)).collect();
+            let outputs = to.in_scope(&node.scope, || expand(*op, &operands));
+            let values: Vec<Value> = outputs.into_iter().map(Tensor::value).collect();
+            for (output, value) in values.into_iter().enumerate() {
+                rewriter.set(Value { node: index, output: output as u32 }, value);
+            }
+            continue;
+        }
+        let to = &rewriter.to;
+        let new = to.in_scope(&node.scope, || {
+            let readable: Vec<Value> =
+                inputs.iter().enumerate().map(|(i, &input)| readable_operand(to, &mut views, node, i, input)).collect();
+            to.push(node.op.clone(), &readable)
+        });
+        rewriter.record(index, node, new);
+    }
+    stored_results(rewriter, views)
+}
+
+/// Whether a kernel exists for the node's sizes.
+fn supported(op: MacroOp, node: &Node) -> bool {
+    match op {
+        MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => {
+            node.outputs[0].shape.last().is_some_and(|&size| attention::supports(size))
+        }
+        MacroOp::Softmax | MacroOp::LogSoftmax | MacroOp::LayerNorm { .. } | MacroOp::LayerNormGrad { .. }
+        | MacroOp::RmsNorm { .. } | MacroOp::RmsNormGrad { .. } | MacroOp::CrossEntropy | MacroOp::CrossEntropyGrad
+        | MacroOp::CrossEntropyWithGrad => true,
+    }
+}
+
+/// Copies the outputs that are not whole stored tensors of their own.
+fn stored_results(mut rewriter: Rewriter<'_>, mut views: Views) -> Graph {
+    for (_, old) in rewriter.from.outputs() {
+        if let Some(value) = rewriter.get(old) {
+            let stored = result(&rewriter.to, &mut views, value);
+            rewriter.set(old, stored);
+        }
+    }
+    rewriter.finish()
+}
+
+fn result(graph: &Graph, views: &mut Views, value: Value) -> Value {
+    views.update(graph);
+    let source = views.get(value);
+    let leaf = matches!(graph.node(source.root.node).op, Op::Input(_) | Op::State(_));
+    let size = graph.type_of(source.root).shape.numel();
+    let whole = whole(&source.view) && source.view.shape.numel() == size && stored(graph, source) && !leaf;
+    if whole { value } else { copy(graph, value) }
+}
+
+fn copy(graph: &Graph, value: Value) -> Value {
+    graph.push(Op::Cast(graph.type_of(value).dtype), &[value])
+}
+
+fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, index: usize, input: Value) -> Value {
+    if matches!(node.op, Op::Assign(_)) {
+        return result(graph, views, input);
+    }
+    views.update(graph);
+    let source = views.get(input);
+    if readable(graph, node, index, source) { input } else { copy(graph, input) }
+}
+
+/// Whether the node's kernel can read its operand `index` as it lies.
+fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
+    let view = &source.view;
+    match &node.op {
+        Op::MatMul => stored(graph, source) && matrix(view),
+        Op::Macro(MacroOp::Attention { .. }) => stored(graph, source) && heads(view),
+        // q, k, v, o, lse, do: the log-sum-exp is read as it was written.
+        Op::Macro(MacroOp::AttentionGrad { .. }) => {
+            stored(graph, source) && if index == 4 { whole(view) } else { heads(view) }
+        }
+        Op::Macro(MacroOp::CrossEntropyGrad | MacroOp::CrossEntropyWithGrad) if index == 2 => {
+            let constant = matches!(graph.node(source.root.node).op, Op::Const(_));
+            (view.strides.iter().all(|&stride| stride == 0) && (constant || stored(graph, source)))
+                || (whole(view) && stored(graph, source))
+        }
+        Op::Macro(_) | Op::ScatterAdd { .. } | Op::Custom(_) | Op::SumSquares | Op::RandomBits { .. } => {
+            stored(graph, source) && whole(view)
+        }
+        Op::ArgMax { axis } => stored(graph, source) && whole(view) && axis + 1 == view.shape.rank(),
+        Op::Reshape(to) => view.reshape(to).is_some(),
+        // Evaluated element by element in fused code: any strides do.
+        Op::Pointwise(_) | Op::Cast(_) | Op::Pad { .. } | Op::Concat { .. } | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. } | Op::Gather | Op::Reduce { .. } => true,
+        Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::StopGradient | Op::Permute(_)
+        | Op::Expand(_) | Op::Slice { .. } | Op::Assign(_) => true,
+    }
+}
+
+fn whole(view: &View) -> bool {
+    view.is_contiguous() && view.offset == 0
+}
+
+/// Constants and indices are made in fused code and lie nowhere.
+fn stored(graph: &Graph, source: &Source) -> bool {
+    !matches!(graph.node(source.root.node).op, Op::Iota { .. } | Op::RandomBits { .. } | Op::Const(_))
+}
+
+/// Two last axes, one of them with stride 1, and at most two leading axes (or more that are one).
+fn matrix(view: &View) -> bool {
+    let rank = view.shape.rank();
+    let unit = |axis: usize| view.strides[axis] == 1 || view.shape[axis] == 1;
+    let repeated = (rank - 2..rank).any(|axis| view.strides[axis] == 0 && view.shape[axis] > 1);
+    let (lead, _) = collapse(&view.shape[..rank - 2].into(), &[&view.strides[..rank - 2]]);
+    let stacks = view.shape[..rank - 2].iter().filter(|&&size| size != 1).count();
+    (unit(rank - 1) || unit(rank - 2)) && !repeated && (stacks <= 2 || lead.rank() <= 1)
+}
+
+/// `[batch, time, heads, size]` with consecutive sizes and everything at multiples of four.
+fn heads(view: &View) -> bool {
+    let aligned = |axis: usize| view.strides[axis].is_multiple_of(4) || view.shape[axis] == 1;
+    view.strides[3] == 1 && view.offset.is_multiple_of(4) && (0..3).all(aligned)
+}

@@ -1,0 +1,394 @@
+//! Where every stored value lies: state, input, or a transient buffer planned by lifetimes.
+//!
+//! WebGPU refuses a buffer that is bound to be read and to be written in one dispatch, even at
+//! disjoint ranges. Each transient value therefore has a buffer to itself while it lives, and
+//! buffers are handed on when their value is dead (`docs/decisions/transient-buffers.md`).
+
+use super::access::{accesses, is_pointwise};
+use super::anchors::Plan;
+use super::groups::{Group, Grouping, stored_output};
+use super::views::Views;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Op, Value};
+use crate::program::{BufferDecl, Role, Scalar, StateLayout};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A range of a program's buffer, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    pub buffer: usize,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// The places of all values of a program.
+#[derive(Default)]
+pub struct Placement {
+    pub buffers: Vec<BufferDecl>,
+    pub scalars: Vec<Scalar>,
+    pub constants: Vec<u32>,
+    locations: HashMap<Value, Location>,
+    /// Work buffers of each group, by its place in the order.
+    pub workspaces: Vec<Vec<Location>>,
+}
+
+impl Placement {
+    pub fn locate(&self, root: Value) -> Result<Location> {
+        self.locations.get(&root).copied().ok_or_else(|| Error::Compile {
+            what: format!("%{}", root.node),
+            message: "a kernel reads a value that was given no memory (please report this)".into(),
+        })
+    }
+
+    fn declare(&mut self, role: Role, bytes: u64) -> usize {
+        if role != Role::Transient
+            && let Some(index) = self.buffers.iter().position(|buffer| buffer.role == role)
+        {
+            self.buffers[index].bytes = self.buffers[index].bytes.max(bytes);
+            return index;
+        }
+        self.buffers.push(BufferDecl { role, bytes });
+        self.buffers.len() - 1
+    }
+}
+
+/// What one group reads, and whether element by element at its own coordinates.
+#[derive(Debug, Clone)]
+pub struct Read {
+    pub root: Value,
+    pub elementwise: bool,
+}
+
+/// Everything that a group reads from memory, inline scalars followed to their leaves.
+pub fn reads(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) -> Vec<Read> {
+    let group = &grouping.groups[index];
+    let mut list = Vec::new();
+    for &member in group.prologue.iter().chain(&group.members) {
+        fused_reads(graph, views, grouping, index, member, group.prologue.is_empty(), &mut list);
+    }
+    if let Some(anchor) = group.anchor {
+        let node = graph.node(anchor);
+        for &input in &node.inputs {
+            let source = views.get(input);
+            if grouping.group_of[source.root.node as usize] != Some(index) {
+                leaf_reads(graph, views, grouping, index, source.root, false, &mut list);
+            }
+        }
+    }
+    list
+}
+
+fn fused_reads(graph: &Graph, views: &Views, grouping: &Grouping, group: usize, node: u32, in_step: bool, list: &mut Vec<Read>) {
+    let plain = matches!(graph.node(node).op, Op::Pointwise(_) | Op::Cast(_) | Op::DynamicUpdate { .. });
+    for access in accesses(graph, views, node) {
+        if let Some(root) = access.root
+            && grouping.group_of[root.node as usize] != Some(group)
+        {
+            let whole = access.view.is_contiguous() && access.view.offset == 0;
+            let same = graph.type_of(root).shape.numel() == graph.node(node).outputs[0].shape.numel();
+            leaf_reads(graph, views, grouping, group, root, in_step && plain && whole && same, list);
+        }
+    }
+}
+
+fn leaf_reads(graph: &Graph, views: &Views, grouping: &Grouping, group: usize, root: Value, elementwise: bool, list: &mut Vec<Read>) {
+    let node = graph.node(root.node);
+    match &node.op {
+        Op::Const(_) | Op::Iota { .. } => {}
+        Op::RandomBits { .. } => leaf_reads(graph, views, grouping, group, views.get(node.inputs[0]).root, false, list),
+        op if is_pointwise(op) && grouping.group_of[root.node as usize].is_none() && !grouping.assembled.contains_key(&root.node) => {
+            fused_reads(graph, views, grouping, group, root.node, false, list);
+        }
+        _ => list.push(Read { root, elementwise }),
+    }
+}
+
+/// The order in which groups run, assignments placed in their states, and every value its place.
+pub struct Placer<'a> {
+    graph: &'a Graph,
+    views: &'a Views,
+    grouping: &'a Grouping,
+    layout: &'a StateLayout,
+    reads: Vec<Vec<Read>>,
+    /// Values that are written straight into a state.
+    in_state: HashMap<Value, String>,
+    /// Parts of an assembled concatenation: part to (whole, element offset).
+    parts: HashMap<Value, (Value, usize)>,
+}
+
+impl<'a> Placer<'a> {
+    pub fn new(graph: &'a Graph, views: &'a Views, grouping: &'a Grouping, layout: &'a StateLayout) -> Placer<'a> {
+        let reads = (0..grouping.groups.len()).map(|g| reads(graph, views, grouping, g)).collect();
+        let mut in_state = HashMap::new();
+        for node in graph.nodes() {
+            if let Op::Assign(name) = &node.op {
+                in_state.insert(views.get(node.inputs[0]).root, name.to_string());
+            }
+        }
+        let mut parts = HashMap::new();
+        for (&node, roots) in &grouping.assembled {
+            let Op::Concat { axis } = graph.node(node).op else { continue };
+            let whole = Value { node, output: 0 };
+            let stride: usize = graph.type_of(whole).shape[axis + 1..].iter().product();
+            let mut start = 0;
+            for (part, &input) in roots.iter().zip(&graph.node(node).inputs) {
+                parts.insert(*part, (whole, start));
+                start += graph.type_of(input).shape[axis] * stride;
+            }
+        }
+        Placer { graph, views, grouping, layout, reads, in_state, parts }
+    }
+
+    /// Element offset of a value within the concatenation that it is written into.
+    pub fn part_of(&self, value: Value) -> Option<(Value, usize)> {
+        self.parts.get(&value).copied()
+    }
+
+    fn producer(&self, root: Value, found: &mut BTreeSet<usize>) {
+        match self.grouping.assembled.get(&root.node) {
+            Some(parts) => parts.iter().for_each(|&part| self.producer(part, found)),
+            None => found.extend(self.grouping.group_of[root.node as usize]),
+        }
+    }
+
+    /// Groups in an order that respects data and lets states be overwritten in place.
+    pub fn order(&self) -> Result<Vec<usize>> {
+        let count = self.grouping.groups.len();
+        let mut needs: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
+        for (group, reads) in self.reads.iter().enumerate() {
+            for read in reads {
+                self.producer(read.root, &mut needs[group]);
+            }
+            needs[group].remove(&group);
+        }
+        // Whoever reads the old value of a state runs before it is overwritten.
+        for (root, name) in &self.in_state {
+            let mut writers = BTreeSet::new();
+            self.producer(*root, &mut writers);
+            for (group, reads) in self.reads.iter().enumerate() {
+                let old = |read: &Read| matches!(&self.graph.node(read.root.node).op, Op::State(other) if **other == **name);
+                for read in reads.iter().filter(|read| old(read)) {
+                    if writers.contains(&group) && !read.elementwise {
+                        return Err(self.cannot_overwrite(name));
+                    }
+                    writers.iter().filter(|&&writer| writer != group).for_each(|&writer| {
+                        needs[writer].insert(group);
+                    });
+                }
+            }
+        }
+        let key = |group: usize| {
+            let Group { anchor, members, .. } = &self.grouping.groups[group];
+            anchor.or(members.last().copied()).unwrap_or(0)
+        };
+        let mut waiting: BTreeSet<(u32, usize)> = (0..count).map(|group| (key(group), group)).collect();
+        let (mut order, mut done) = (Vec::new(), vec![false; count]);
+        while !waiting.is_empty() {
+            let ready = waiting.iter().copied().find(|(_, group)| needs[*group].iter().all(|&other| done[other]));
+            let Some(next) = ready else {
+                return Err(self.cannot_overwrite("(several)"));
+            };
+            waiting.remove(&next);
+            done[next.1] = true;
+            order.push(next.1);
+        }
+        Ok(order)
+    }
+
+    fn cannot_overwrite(&self, name: &str) -> Error {
+        Error::Compile {
+            what: format!("the assignment to state `{name}`"),
+            message: "its old value is still needed where the new one is written; assign a copy made in another program".into(),
+        }
+    }
+
+    /// Places everything. `plans` are the groups' kernels, in `order`.
+    pub fn place(&self, order: &[usize], plans: &[Plan]) -> Result<Placement> {
+        let mut placement = Placement::default();
+        self.leaves(&mut placement)?;
+        let last = self.last_uses(order);
+        let mut pool = Pool::default();
+        for (position, (&group, plan)) in order.iter().zip(plans).enumerate() {
+            for value in self.grouping.outputs(self.graph, group) {
+                self.place_output(&mut placement, &mut pool, &last, group, position, value)?;
+            }
+            let works: Vec<usize> = plan.workspaces.iter().map(|&bytes| pool.take(&mut placement, bytes)).collect();
+            placement.workspaces.push(
+                works.iter().zip(&plan.workspaces).map(|(&buffer, &bytes)| Location { buffer, offset: 0, bytes }).collect(),
+            );
+            works.into_iter().for_each(|buffer| pool.give(buffer));
+            for (value, _) in last.iter().filter(|(_, at)| **at == position) {
+                if let Some(location) = placement.locations.get(value)
+                    && placement.buffers[location.buffer].role == Role::Transient
+                    && !self.parts.contains_key(value)
+                {
+                    pool.give(location.buffer);
+                }
+            }
+        }
+        Ok(placement)
+    }
+
+    fn place_output(&self, placement: &mut Placement, pool: &mut Pool, last: &BTreeMap<Value, usize>, group: usize, position: usize, value: Value) -> Result<()> {
+        let whole = self.parts.get(&value).map_or(value, |(whole, _)| *whole);
+        if placement.locations.contains_key(&whole) {
+            let location = placement.locations[&whole];
+            placement.locations.insert(value, location);
+            return Ok(());
+        }
+        let ty = self.graph.type_of(whole);
+        let bytes = ty.dtype.bytes(&ty.shape).max(4);
+        let location = match self.in_state.get(&whole) {
+            Some(name) => self.state(placement, name)?,
+            None => {
+                let reused = self.reusable(placement, last, group, position, value, bytes);
+                let buffer = match reused {
+                    Some(buffer) => {
+                        pool.keep(buffer);
+                        buffer
+                    }
+                    None => pool.take(placement, bytes),
+                };
+                Location { buffer, offset: 0, bytes }
+            }
+        };
+        placement.locations.insert(whole, location);
+        placement.locations.insert(value, location);
+        Ok(())
+    }
+
+    /// The buffer of an operand that dies here and is read only at the element that is written.
+    fn reusable(&self, placement: &Placement, last: &BTreeMap<Value, usize>, group: usize, position: usize, value: Value, bytes: u64) -> Option<usize> {
+        let Group { anchor, .. } = &self.grouping.groups[group];
+        let fused = anchor.is_none_or(|anchor| {
+            anchor != value.node || stored_output(&self.graph.node(anchor).op) == Some(value.output)
+        }) && self.grouping.groups[group].column_sums != Some(value.node)
+            && !self.parts.contains_key(&value);
+        if !fused {
+            return None;
+        }
+        let reads = &self.reads[group];
+        let taken = |buffer: usize| {
+            let own = self.grouping.outputs(self.graph, group);
+            own.iter().any(|output| placement.locations.get(output).is_some_and(|location| location.buffer == buffer))
+        };
+        reads.iter().find_map(|read| {
+            let location = placement.locations.get(&read.root)?;
+            let dies = last.get(&read.root) == Some(&position);
+            let alone = reads.iter().filter(|other| other.root == read.root).all(|other| other.elementwise);
+            let transient = placement.buffers[location.buffer].role == Role::Transient;
+            let fits = location.bytes == bytes && !self.parts.contains_key(&read.root);
+            (dies && alone && transient && fits && !taken(location.buffer)).then_some(location.buffer)
+        })
+    }
+
+    fn state(&self, placement: &mut Placement, name: &str) -> Result<Location> {
+        let entry = self.layout.entries.get(name).ok_or_else(|| Error::Compile {
+            what: format!("state `{name}`"),
+            message: "it is used but was not declared to the session".into(),
+        })?;
+        let &[piece] = entry.pieces.as_slice() else {
+            return Err(Error::Memory(format!(
+                "`{name}` {}{} is split into {} pieces because it exceeds the device's binding limit, and its kernels take one piece; \
+                 use a smaller tensor or a device with a larger limit",
+                entry.dtype,
+                entry.shape,
+                entry.pieces.len()
+            )));
+        };
+        let buffer = placement.declare(Role::State(piece.buffer), self.layout.buffers[piece.buffer].bytes);
+        Ok(Location { buffer, offset: piece.offset, bytes: piece.bytes.max(4) })
+    }
+
+    /// Places states, inputs, scalars and the constants that kernels read from memory.
+    fn leaves(&self, placement: &mut Placement) -> Result<()> {
+        let anchored = |value: Value| {
+            self.grouping.users.get(&value).is_some_and(|users| users.iter().any(|&user| !is_pointwise(&self.graph.node(user).op)))
+        };
+        for (index, node) in self.graph.nodes().iter().enumerate() {
+            let value = Value { node: index as u32, output: 0 };
+            let location = match &node.op {
+                Op::State(name) => self.state(placement, name)?,
+                Op::Input(name) if node.outputs[0].shape.rank() == 0 => {
+                    placement.scalars.push(Scalar { name: name.to_string(), dtype: node.outputs[0].dtype });
+                    let buffer = placement.declare(Role::Scalars, (placement.scalars.len() as u64 * 4).next_multiple_of(256));
+                    Location { buffer, offset: (placement.scalars.len() as u64 - 1) * 4, bytes: 4 }
+                }
+                Op::Input(name) => {
+                    let bytes = node.outputs[0].dtype.bytes(&node.outputs[0].shape).max(4).next_multiple_of(16);
+                    Location { buffer: placement.declare(Role::Input(name.to_string()), bytes), offset: 0, bytes }
+                }
+                Op::Const(literal) if anchored(value) => {
+                    // Each at a boundary of its own, so that it can be bound by itself.
+                    placement.constants.resize(placement.constants.len().next_multiple_of(64), 0);
+                    placement.constants.push((literal.value() as f32).to_bits());
+                    let words = placement.constants.len() as u64;
+                    let buffer = placement.declare(Role::Constants, (words * 4).next_multiple_of(256));
+                    Location { buffer, offset: (words - 1) * 4, bytes: 4 }
+                }
+                _ => continue,
+            };
+            placement.locations.insert(value, location);
+        }
+        Ok(())
+    }
+
+    /// For each value the last position in the order at which it is read; results never die.
+    fn last_uses(&self, order: &[usize]) -> BTreeMap<Value, usize> {
+        let mut last = BTreeMap::new();
+        for (position, &group) in order.iter().enumerate() {
+            for value in self.grouping.outputs(self.graph, group) {
+                let whole = self.parts.get(&value).map_or(value, |(whole, _)| *whole);
+                last.insert(whole, position);
+            }
+            for read in &self.reads[group] {
+                last.insert(read.root, position);
+            }
+        }
+        for &root in &self.grouping.results {
+            last.insert(root, usize::MAX);
+        }
+        let _ = self.views;
+        last
+    }
+}
+
+/// Transient buffers that are free to be handed on.
+#[derive(Default)]
+struct Pool {
+    free: Vec<usize>,
+    kept: Vec<usize>,
+}
+
+impl Pool {
+    /// The smallest free buffer that fits; else the largest, grown; else a new one.
+    fn take(&mut self, placement: &mut Placement, bytes: u64) -> usize {
+        let bytes = bytes.max(4).next_multiple_of(16);
+        let size = |buffer: &usize| placement.buffers[*buffer].bytes;
+        let fitting = self.free.iter().copied().filter(|buffer| size(buffer) >= bytes).min_by_key(|buffer| size(buffer));
+        let chosen = fitting.or_else(|| self.free.iter().copied().max_by_key(|buffer| size(buffer)));
+        match chosen {
+            Some(buffer) => {
+                self.free.retain(|&other| other != buffer);
+                placement.buffers[buffer].bytes = placement.buffers[buffer].bytes.max(bytes);
+                buffer
+            }
+            None => placement.declare(Role::Transient, bytes),
+        }
+    }
+
+    /// A buffer that passes from a dying value to a new one in place.
+    fn keep(&mut self, buffer: usize) {
+        self.kept.push(buffer);
+    }
+
+    fn give(&mut self, buffer: usize) {
+        match self.kept.iter().position(|&kept| kept == buffer) {
+            Some(at) => {
+                self.kept.swap_remove(at);
+            }
+            None if !self.free.contains(&buffer) => self.free.push(buffer),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Rewrites of a graph that keep its meaning. Each pass is a pure function in a file of its own.
+//!
+//! Choosing which operations share a kernel is not here but in `lower`, because that depends on
+//! what kernels can do.
+
+mod merge_cross_entropy;
+mod rewrite;
+mod simplify;
+
+pub use rewrite::{Rewriter, rewrite};
+
+use crate::error::Result;
+use crate::graph::Graph;
+
+/// A pass by name, as `wgrad explain` shows it.
+pub type Pass = (&'static str, fn(&Graph) -> Graph);
+
+/// The passes in their order.
+pub const PASSES: &[Pass] = &[
+    // First, so that the patterns below need not know of `x * 1` or of constants in disguise; drops dead nodes.
+    ("simplify", simplify::simplify),
+    // After constants are folded: only then is the row gradient of a mean seen to be a constant.
+    ("merge_cross_entropy", merge_cross_entropy::merge_cross_entropy),
+];
+
+/// Runs all passes; in debug builds each result is verified.
+pub fn run(graph: &Graph) -> Result<Graph> {
+    graph.error()?;
+    let mut current = rewrite(graph, |_, _, _| None);
+    for (_, pass) in PASSES {
+        current = pass(&current);
+        if cfg!(debug_assertions) {
+            current.verify()?;
+        }
+    }
+    Ok(current)
+}

@@ -1,0 +1,142 @@
+//! Where the state of a session lies: which tensors share which buffer.
+//!
+//! Tensors of one category, group and dtype lie side by side in one flat buffer, each at a
+//! 256-byte boundary, in the order they are declared. Then one dispatch can update all
+//! parameters of a group, and gaps hold zeros.
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::graph::TensorType;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a state tensor is for; memory reports are by category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Category {
+    Weights,
+    Gradients,
+    Optimizer,
+    Other,
+}
+
+/// A tensor that outlives runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateSpec {
+    pub name: String,
+    pub ty: TensorType,
+    pub category: Category,
+    /// Tensors of one group are updated alike and lie together.
+    pub group: String,
+}
+
+/// One device buffer of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateBuffer {
+    pub label: String,
+    pub category: Category,
+    pub bytes: u64,
+}
+
+/// A run of a tensor's elements in one buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    pub buffer: usize,
+    /// In bytes, a multiple of 256.
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// A state tensor with its place. More than one piece where it exceeds a binding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateEntry {
+    pub dtype: DType,
+    pub shape: crate::shape::Shape,
+    pub pieces: Vec<Piece>,
+}
+
+/// The places of all state tensors.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StateLayout {
+    pub buffers: Vec<StateBuffer>,
+    pub entries: BTreeMap<String, StateEntry>,
+}
+
+const ALIGNMENT: u64 = 256;
+
+impl StateLayout {
+    /// Lays out the tensors; no buffer exceeds `max_binding` bytes. A larger tensor is split by rows.
+    pub fn build(specs: &[StateSpec], max_binding: u64) -> Result<StateLayout> {
+        let mut layout = StateLayout::default();
+        let mut open: BTreeMap<(Category, String, DType), usize> = BTreeMap::new();
+        for spec in specs {
+            let key = (spec.category, spec.group.clone(), spec.ty.dtype);
+            let mut pieces = Vec::new();
+            for bytes in split(spec, max_binding)? {
+                let padded = bytes.max(4).next_multiple_of(ALIGNMENT);
+                let full = |&buffer: &usize| layout.buffers[buffer].bytes + padded > max_binding;
+                if open.get(&key).is_none_or(full) {
+                    open.insert(key.clone(), layout.buffers.len());
+                    let label = format!("{:?}/{}", spec.category, spec.group).to_lowercase();
+                    layout.buffers.push(StateBuffer { label, category: spec.category, bytes: 0 });
+                }
+                let buffer = open[&key];
+                pieces.push(Piece { buffer, offset: layout.buffers[buffer].bytes, bytes });
+                layout.buffers[buffer].bytes += padded;
+            }
+            let entry = StateEntry { dtype: spec.ty.dtype, shape: spec.ty.shape.clone(), pieces };
+            if layout.entries.insert(spec.name.clone(), entry).is_some() {
+                return Err(Error::Config(format!("two state tensors are called `{}`; names must be unique", spec.name)));
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Bytes of all buffers of a category.
+    pub fn bytes(&self, category: Category) -> u64 {
+        self.buffers.iter().filter(|buffer| buffer.category == category).map(|buffer| buffer.bytes).sum()
+    }
+}
+
+/// The sizes of a tensor's pieces.
+fn split(spec: &StateSpec, max_binding: u64) -> Result<Vec<u64>> {
+    let bytes = spec.ty.dtype.bytes(&spec.ty.shape);
+    if bytes <= max_binding {
+        return Ok(vec![bytes]);
+    }
+    let rows = spec.ty.shape.first().copied().unwrap_or(1) as u64;
+    let row_bytes = bytes / rows.max(1);
+    let per_piece = (max_binding / row_bytes.max(1)).min(rows);
+    if per_piece == 0 {
+        return Err(Error::Memory(format!(
+            "one row of `{}` {} takes {row_bytes} bytes, more than the {max_binding} that the device lets a kernel bind",
+            spec.name, spec.ty
+        )));
+    }
+    Ok((0..rows.div_ceil(per_piece)).map(|piece| per_piece.min(rows - piece * per_piece) * row_bytes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, shape: &[usize]) -> StateSpec {
+        let ty = TensorType::new(shape, DType::F32);
+        StateSpec { name: name.into(), ty, category: Category::Weights, group: "all".into() }
+    }
+
+    #[test]
+    fn tensors_share_a_buffer_at_256_byte_steps_and_large_ones_are_split_by_rows() -> Result<()> {
+        let layout = StateLayout::build(&[spec("a", &[3]), spec("b", &[100]), spec("c", &[40, 64])], 4096)?;
+        assert_eq!(layout.entries["b"].pieces, [Piece { buffer: 0, offset: 256, bytes: 400 }]);
+        let sizes: Vec<u64> = layout.entries["c"].pieces.iter().map(|piece| piece.bytes).collect();
+        assert_eq!(sizes, [16 * 256, 16 * 256, 8 * 256]);
+        assert!(layout.buffers.iter().all(|buffer| buffer.bytes <= 4096));
+        Ok(())
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_bound_is_refused() {
+        let error = StateLayout::build(&[spec("wide", &[2, 2048])], 4096).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("wide"), "{error}");
+    }
+}

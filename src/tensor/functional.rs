@@ -1,0 +1,126 @@
+//! Composites and macro-ops under the names of `torch.nn.functional`.
+
+use crate::dtype::DType;
+use crate::graph::{Eps, Literal, MacroOp, Op, Tensor};
+
+impl<'g> Tensor<'g> {
+    /// To a constant power; small whole and half exponents avoid `pow`, others need a positive base.
+    #[track_caller]
+    pub fn powf(self, exponent: f64) -> Tensor<'g> {
+        match exponent {
+            e if e == 0.0 => self.zeros_like() + 1.0,
+            e if e == 1.0 => self,
+            e if e == 2.0 => self * self,
+            e if e == 3.0 => self * self * self,
+            e if e == 0.5 => self.sqrt(),
+            e if e == -0.5 => self.rsqrt(),
+            e if e == -1.0 => self.reciprocal(),
+            e => self.pow(e),
+        }
+    }
+
+    /// The square of each element.
+    #[track_caller]
+    pub fn square(self) -> Tensor<'g> {
+        self * self
+    }
+
+    /// Limited to `low..=high`. The gradient is 0 outside.
+    #[track_caller]
+    pub fn clamp(self, low: f64, high: f64) -> Tensor<'g> {
+        let inside = self.ge(low).logical_and(self.le(high));
+        inside.select(self, self.stop_gradient().maximum(low).minimum(high))
+    }
+
+    /// `log(1 + exp(x))`, stable on both sides.
+    #[track_caller]
+    pub fn softplus(self) -> Tensor<'g> {
+        self.relu() + (-self.abs()).exp().log1p()
+    }
+
+    /// `x` where positive, else `slope * x`.
+    #[track_caller]
+    pub fn leaky_relu(self, slope: f64) -> Tensor<'g> {
+        self.gt(0.0).select(self, self * slope)
+    }
+
+    /// `x` where positive, else `alpha * (exp(x) - 1)`.
+    #[track_caller]
+    pub fn elu(self, alpha: f64) -> Tensor<'g> {
+        self.gt(0.0).select(self, (self.minimum(0.0).exp() - 1.0) * alpha)
+    }
+
+    /// Normalised over the last axis, scaled by `gain [n]` and shifted by `bias [n]`; `torch.nn.LayerNorm`.
+    #[track_caller]
+    pub fn layer_norm(self, gain: Tensor<'g>, bias: Tensor<'g>, eps: f32) -> Tensor<'g> {
+        self.apply(Op::Macro(MacroOp::LayerNorm { eps: Eps::new(eps) }), &[gain, bias])
+    }
+
+    /// Divided by the root mean square over the last axis and scaled by `gain [n]`; `torch.nn.RMSNorm`.
+    #[track_caller]
+    pub fn rms_norm(self, gain: Tensor<'g>, eps: f32) -> Tensor<'g> {
+        self.apply(Op::Macro(MacroOp::RmsNorm { eps: Eps::new(eps) }), &[gain])
+    }
+
+    /// The cross-entropy of each row: logits `[.., classes]`, targets `[..]` i32, result `[rows]` (flattened).
+    /// A target outside `0..classes` gives 0 and no gradient.
+    #[track_caller]
+    pub fn cross_entropy_rows(self, target: Tensor<'g>) -> Tensor<'g> {
+        let shape = self.shape();
+        if shape.rank() < 2 || target.shape()[..] != shape[..shape.rank() - 1] {
+            let message = format!("logits must be [.., classes] and targets [..], got {shape} and {}", target.shape());
+            self.graph().record_error("cross_entropy", message);
+            return self;
+        }
+        let rows = target.shape().numel();
+        let logits = self.reshape([rows, shape[shape.rank() - 1]]);
+        logits.apply(Op::Macro(MacroOp::CrossEntropy), &[target.reshape([rows])])
+    }
+
+    /// Mean cross-entropy over all rows, as `torch.nn.functional.cross_entropy`: every target must be a class.
+    #[track_caller]
+    pub fn cross_entropy(self, target: Tensor<'g>) -> Tensor<'g> {
+        self.cross_entropy_rows(target).mean_all()
+    }
+
+    /// Mean cross-entropy over the rows whose target is not `ignore`.
+    #[track_caller]
+    pub fn cross_entropy_ignoring(self, target: Tensor<'g>, ignore: i32) -> Tensor<'g> {
+        let kept = target.ne(f64::from(ignore));
+        // Outside every class, so that the kernel leaves the row out whatever `ignore` is.
+        let losses = self.cross_entropy_rows(kept.select(target, -1.0));
+        losses.sum_all() / kept.count_true().maximum(1.0)
+    }
+
+    /// Scaled dot-product attention: this query `[batch, time, heads, size]`, keys and values
+    /// `[batch, source, heads, size]`; result as the query. `torch.nn.functional.scaled_dot_product_attention`
+    /// with scale `1 / sqrt(size)` and the time axis before the heads.
+    #[track_caller]
+    pub fn attention(self, key: Tensor<'g>, value: Tensor<'g>, causal: bool) -> Tensor<'g> {
+        let size = self.shape().last().copied().unwrap_or(1).max(1);
+        let scale = Eps::new(1.0 / (size as f32).sqrt());
+        self.apply(Op::Macro(MacroOp::Attention { causal, scale }), &[key, value])
+    }
+
+    /// Zeroes elements with probability `p` and scales the rest by `1 / (1 - p)`, while training.
+    /// Axis 0 must count samples: the mask depends on the sample's global index, not on the batch.
+    #[track_caller]
+    pub fn dropout(self, p: f64) -> Tensor<'g> {
+        if !(0.0..1.0).contains(&p) {
+            self.graph().record_error("dropout", format!("the probability must lie in 0..1, got {p}"));
+            return self;
+        }
+        if p == 0.0 || !self.graph().is_training() {
+            return self;
+        }
+        let key = self.graph().input(RNG_KEY, [2], DType::U32);
+        let bits = self.graph().random_bits(key, self.shape());
+        let threshold = (p * 4_294_967_296.0).round();
+        let keep = bits.ge(self.graph().constant(Literal::new(DType::U32, threshold)));
+        keep.select(self * (1.0 / (1.0 - p)), 0.0)
+    }
+}
+
+/// The input that carries the run's random key: u32 `[2]`, the seed and the global index of the
+/// first sample of the batch.
+pub const RNG_KEY: &str = "rng.key";

@@ -1,0 +1,13 @@
+//! How people write a computation: methods on the handle that only push nodes.
+//!
+//! Nothing here computes, and nothing here knows about kernels. Axes may be given as negative
+//! numbers, counted from the end. Read next: `expand.rs`, what each macro-op means.
+
+pub mod expand;
+mod functional;
+mod movement;
+mod reduction;
+
+pub use crate::graph::{Operand, Tensor};
+pub use functional::RNG_KEY;
+pub use movement::concat;

@@ -1,0 +1,242 @@
+//! `metrics.jsonl`: one line of JSON for each recorded step, appended as training goes.
+//!
+//! A line is handed to the system before the next step begins, so a killed run loses at most the
+//! line being written. A resumed run first removes such a torn line, and every line after the step
+//! it goes on from, so that no step occurs twice. Knows nothing about what the numbers mean.
+
+use crate::error::{Error, Result};
+use crate::io::files::{open_regular, write_atomic};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// What is recorded of one step. A value that is not finite is `null` in the file, since JSON has
+/// no word for it, and NaN when read back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// Mean training loss of the step, in nats per token.
+    #[serde(with = "nullable")]
+    pub loss: f32,
+    /// Mean loss over the validation windows, in the steps that evaluate.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable_option")]
+    pub val_loss: Option<f32>,
+    /// Learning rate of the step.
+    pub lr: f64,
+    /// Tokens trained on per second, over the time since the last record.
+    #[serde(with = "nullable_f64")]
+    pub tokens_s: f64,
+    /// Global norm of the gradient before clipping.
+    #[serde(with = "nullable")]
+    pub grad_norm: f32,
+    /// Seconds of training so far, over all resumed parts.
+    pub elapsed_s: f64,
+}
+
+/// Appends records to a file.
+#[derive(Debug)]
+pub struct MetricsWriter {
+    file: File,
+    path: PathBuf,
+}
+
+impl MetricsWriter {
+    /// Begins a file, which must not exist yet: another run's record is not overwritten.
+    pub fn create(path: impl AsRef<Path>) -> Result<MetricsWriter> {
+        let path = path.as_ref();
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        Ok(MetricsWriter { file: file.map_err(|e| Error::file(path, &e))?, path: path.into() })
+    }
+
+    /// Goes on with a file after step `last_step`: later records and a torn last line are removed.
+    /// Returns the records that stay. A missing file is begun anew.
+    pub fn resume(path: impl AsRef<Path>, last_step: u64) -> Result<(MetricsWriter, Vec<Record>)> {
+        let path = path.as_ref();
+        if !path.exists() {
+            return Ok((MetricsWriter::create(path)?, Vec::new()));
+        }
+        let bytes = read_bytes(path)?;
+        let lines: Vec<_> = parse(path, &bytes)?.into_iter().filter(|(_, r)| r.step <= last_step).collect();
+        let mut kept = Vec::with_capacity(bytes.len());
+        for (line, _) in &lines {
+            kept.extend_from_slice(line);
+            kept.push(b'\n');
+        }
+        if kept != bytes {
+            write_atomic(path, &kept)?;
+        }
+        let file = OpenOptions::new().append(true).open(path).map_err(|e| Error::file(path, &e))?;
+        let records = lines.into_iter().map(|(_, record)| record).collect();
+        Ok((MetricsWriter { file, path: path.into() }, records))
+    }
+
+    /// Appends one record, in one write, so that a reader or a crash sees whole lines.
+    pub fn write(&mut self, record: &Record) -> Result<()> {
+        let failed = |e: std::io::Error| Error::file(&self.path, &e);
+        let mut line = serde_json::to_vec(record).map_err(|e| failed(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(failed)
+    }
+}
+
+/// Reads all records; a torn last line is left out.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>> {
+    let path = path.as_ref();
+    let bytes = read_bytes(path)?;
+    Ok(parse(path, &bytes)?.into_iter().map(|(_, record)| record).collect())
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|e| Error::file(path, &e))?;
+    Ok(bytes)
+}
+
+/// The lines with their records. Only the last line may be damaged, by a crash in its middle.
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>> {
+    let mut whole: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    // What stands behind the last line end: nothing, or what was torn.
+    let torn = whole.pop().unwrap_or_default();
+    let mut records = Vec::with_capacity(whole.len() + 1);
+    for (number, line) in whole.iter().enumerate() {
+        let record = serde_json::from_slice(line).map_err(|e| Error::Format {
+            path: path.display().to_string(),
+            format: "metrics",
+            message: format!("line {}: {e}", number + 1),
+        })?;
+        records.push((*line, record));
+    }
+    if let Ok(record) = serde_json::from_slice(torn) {
+        records.push((torn, record));
+    }
+    Ok(records)
+}
+
+/// f32 with `null` for what is not finite.
+mod nullable {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(f32::NAN))
+    }
+}
+
+/// f64 with `null` for what is not finite.
+mod nullable_f64 {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+    }
+}
+
+/// A value that may be absent; present but `null` is one that is not finite.
+mod nullable_option {
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+        super::nullable::serialize(&value.unwrap_or(f32::NAN), serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
+        super::nullable::deserialize(deserializer).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> Record {
+        Record {
+            step,
+            loss: 5.5 / step as f32,
+            val_loss: step.is_multiple_of(2).then_some(2.25),
+            lr: 1e-3,
+            tokens_s: 1234.5,
+            grad_norm: 0.75,
+            elapsed_s: step as f64 * 0.25,
+        }
+    }
+
+    fn written(dir: &Path, steps: std::ops::RangeInclusive<u64>) -> PathBuf {
+        let path = dir.join("metrics.jsonl");
+        let mut writer = MetricsWriter::create(&path).unwrap();
+        steps.for_each(|step| writer.write(&record(step)).unwrap());
+        path
+    }
+
+    #[test]
+    fn a_line_is_plain_json_and_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path(), 1..=2);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let first = r#"{"step":1,"loss":5.5,"lr":0.001,"tokens_s":1234.5,"grad_norm":0.75,"elapsed_s":0.25}"#;
+        assert_eq!(text.lines().next().unwrap(), first);
+        assert!(text.lines().nth(1).unwrap().contains(r#""loss":2.75,"val_loss":2.25,"#));
+        assert_eq!(read(&path).unwrap(), [record(1), record(2)]);
+        assert!(MetricsWriter::create(&path).is_err());
+    }
+
+    #[test]
+    fn values_that_are_not_finite_become_null() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let broken =
+            Record { loss: f32::NAN, val_loss: Some(f32::INFINITY), grad_norm: f32::NAN, ..record(1) };
+        MetricsWriter::create(&path).unwrap().write(&broken).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains(r#""loss":null,"val_loss":null"#));
+        let back = read(&path).unwrap().remove(0);
+        assert!(back.loss.is_nan() && back.val_loss.is_some_and(f32::is_nan) && back.grad_norm.is_nan());
+    }
+
+    #[test]
+    fn resuming_removes_later_steps_and_a_torn_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path(), 1..=5);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in (0..whole.len()).step_by(5) {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let (mut writer, kept) = MetricsWriter::resume(&path, 3).unwrap();
+            let next = kept.len() as u64 + 1;
+            assert!(next <= 4, "cut at {cut}");
+            writer.write(&record(next)).unwrap();
+            let steps: Vec<u64> = read(&path).unwrap().iter().map(|record| record.step).collect();
+            assert_eq!(steps, (1..=next).collect::<Vec<_>>(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn zeros_left_by_a_power_cut_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path(), 1..=2);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend([0; 100]);
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(MetricsWriter::resume(&path, 9).unwrap().1.len(), 2);
+        assert_eq!(std::fs::read(&path).unwrap().len(), bytes.len() - 100);
+    }
+
+    #[test]
+    fn damage_elsewhere_is_an_error_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path(), 1..=1);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}nonsense\n{text}")).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains("line 2"), "{message}");
+        let (_, none) = MetricsWriter::resume(dir.path().join("new.jsonl"), 0).unwrap();
+        assert!(none.is_empty());
+    }
+}
