@@ -4,6 +4,7 @@
 const WG: u32 = 64u;
 
 struct Params {
+    elements: u32,
     len: u32,
     chunk: u32,
     base: u32,
@@ -33,7 +34,9 @@ fn main(
     let end = min(params.len, start + params.chunk);
     var total = vec4<f32>(0.0);
     for (var i = start + lane; i < end; i += WG) {
-        let v = x[i];
+        // The last vector may not be full.
+        let inside = vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.elements);
+        let v = select(vec4<f32>(0.0), x[i], inside);
         total += v * v;
     }
     let all = row_sum(total.x + total.y + total.z + total.w, lane);

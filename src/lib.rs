@@ -14,6 +14,7 @@ pub mod reference;
 pub mod passes;
 pub mod program;
 pub mod kernels;
+pub mod lower;
 pub mod io;
 pub mod train;
 #[cfg(feature = "cli")]

@@ -1,2 +1,368 @@
-//! placeholder
-pub fn supports(_size: usize) -> bool { false }
+//! Attention without a matrix of weights in memory: the text of one forward and two backward kernels
+//! (`torch.nn.functional.scaled_dot_product_attention`; the algorithm is FlashAttention's).
+//!
+//! Emitted, because the head's vector lives in unrolled registers: in a template, a line with `#` stands
+//! for one line per four elements of the head. One invocation owns a row and meets the other side's rows
+//! at addresses that are the same for the whole workgroup, so that a load is a broadcast, on a GPU as on a
+//! software adapter; nothing is shared, and no barrier is needed. This module knows no graph; whether
+//! attention comes here or is expanded is the lowering's choice, made from the `None` returned here.
+
+use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
+use std::borrow::Cow;
+
+/// The largest head size that is unrolled.
+pub const MAX_HEAD_SIZE: usize = 128;
+
+/// Whether there are kernels for heads of this size; others are computed by the definition.
+pub fn supports(size: usize) -> bool {
+    size > 0 && size.is_multiple_of(4) && size <= MAX_HEAD_SIZE
+}
+
+/// Sizes of one attention: queries `[batch, time, heads, size]`, keys and values
+/// `[batch, source, heads, size]`. Causal: query `t` sees keys `s <= t + (source - time)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    pub batch: usize,
+    pub time: usize,
+    pub source: usize,
+    pub heads: usize,
+    pub size: usize,
+    pub causal: bool,
+    /// Factor of the scores before the softmax.
+    pub scale: f32,
+}
+
+/// Where the vector of (batch, time, head) starts in its buffer, in elements; its own elements are
+/// adjacent. All four are multiples of 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadView {
+    pub offset: usize,
+    pub batch: usize,
+    pub time: usize,
+    pub head: usize,
+}
+
+impl HeadView {
+    /// A contiguous `[batch, time, heads, size]`.
+    pub fn contiguous(time: usize, heads: usize, size: usize) -> HeadView {
+        HeadView { offset: 0, batch: time * heads * size, time: heads * size, head: size }
+    }
+
+    /// The view in units of `vec4<f32>`, if it has one.
+    fn in_vectors(self) -> Option<[u32; 4]> {
+        let mut out = [0; 4];
+        for (to, from) in out.iter_mut().zip([self.offset, self.batch, self.time, self.head]) {
+            if from % 4 != 0 {
+                return None;
+            }
+            *to = u32::try_from(from / 4).ok()?;
+        }
+        Some(out)
+    }
+}
+
+/// Names of the parameters of a view.
+type ViewNames = [&'static str; 4];
+
+macro_rules! view_names {
+    ($port:literal) => {
+        [concat!($port, "_offset"), concat!($port, "_batch"), concat!($port, "_time"), concat!($port, "_head")]
+    };
+}
+
+const Q: ViewNames = view_names!("q");
+const K: ViewNames = view_names!("k");
+const V: ViewNames = view_names!("v");
+const O: ViewNames = view_names!("o");
+const DOUT: ViewNames = view_names!("dout");
+const DQ: ViewNames = view_names!("dq");
+const DK: ViewNames = view_names!("dk");
+const DV: ViewNames = view_names!("dv");
+
+const LSE: Port = Port::new("lse", Element::F32);
+const DELTA: Port = Port::new("delta", Element::F32);
+
+const fn vectors(name: &'static str) -> Port {
+    Port::new(name, Element::F32x4)
+}
+
+/// The views of the gradient kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GradViews {
+    pub q: HeadView,
+    pub k: HeadView,
+    pub v: HeadView,
+    pub o: HeadView,
+    /// The gradient of `o`.
+    pub dout: HeadView,
+    pub dq: HeadView,
+    pub dk: HeadView,
+    pub dv: HeadView,
+}
+
+/// `q`, `k`, `v` to secondary outputs `o` and `lse [batch, heads, time]` f32, the logarithm of each query's
+/// sum of exponentials. A query that sees no key gives zeros. Nothing goes through `store`.
+pub fn attention_forward(
+    profile: &Profile,
+    shape: &AttentionShape,
+    q: HeadView,
+    k: HeadView,
+    v: HeadView,
+    o: HeadView,
+) -> Option<KernelSpec> {
+    let views = [(Q, q), (K, k), (V, v), (O, o)];
+    let kernel = kernel(profile, shape, "attention_forward", FORWARD, shape.time, &views, 4)?;
+    let inputs = vec![vectors("q"), vectors("k"), vectors("v")];
+    Some(KernelSpec { inputs, outputs: vec![vectors("o"), LSE], ..kernel })
+}
+
+/// `q`, `k`, `v`, `o`, `dout`, `lse` to secondary outputs `dq` and `delta [batch, heads, time]` f32, each query's
+/// `dot(dout, o)`, which [`attention_grad_kv`] needs. Nothing goes through `store`.
+pub fn attention_grad_q(profile: &Profile, shape: &AttentionShape, views: &GradViews) -> Option<KernelSpec> {
+    let strides = [(Q, views.q), (K, views.k), (V, views.v), (O, views.o), (DOUT, views.dout), (DQ, views.dq)];
+    let kernel = kernel(profile, shape, "attention_grad_q", GRAD_Q, shape.time, &strides, 6)?;
+    let inputs = vec![vectors("q"), vectors("k"), vectors("v"), vectors("o"), vectors("dout"), LSE];
+    Some(KernelSpec { inputs, outputs: vec![vectors("dq"), DELTA], ..kernel })
+}
+
+/// `q`, `k`, `v`, `dout`, `lse`, `delta` to secondary outputs `dk` and `dv`. Nothing goes through `store`.
+pub fn attention_grad_kv(profile: &Profile, shape: &AttentionShape, views: &GradViews) -> Option<KernelSpec> {
+    let strides = [(Q, views.q), (K, views.k), (V, views.v), (DOUT, views.dout), (DK, views.dk), (DV, views.dv)];
+    let kernel = kernel(profile, shape, "attention_grad_kv", GRAD_KV, shape.source, &strides, 8)?;
+    let inputs = vec![vectors("q"), vectors("k"), vectors("v"), vectors("dout"), LSE, DELTA];
+    Some(KernelSpec { inputs, outputs: vec![vectors("dk"), vectors("dv")], ..kernel })
+}
+
+/// What the three kernels share; `rows` is the number of rows per head that invocations own, `work`
+/// the operations per element of the head and pair of query and key. Ports are the caller's.
+fn kernel(
+    profile: &Profile,
+    shape: &AttentionShape,
+    name: &str,
+    template: &str,
+    rows: usize,
+    views: &[(ViewNames, HeadView)],
+    work: u64,
+) -> Option<KernelSpec> {
+    if !supports(shape.size) || shape.source == 0 {
+        return None;
+    }
+    let workgroup = match profile.class {
+        AdapterClass::Cpu => profile.subgroup.unwrap_or(8),
+        AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple => 64,
+    };
+    let tiles = rows.div_ceil(workgroup as usize);
+    let size = |value: usize| u32::try_from(value).ok().map(Param::U32);
+    let mut params = vec![
+        ("heads", size(shape.heads)?),
+        ("time", size(shape.time)?),
+        ("source", size(shape.source)?),
+        ("tiles", size(tiles)?),
+        ("scale", Param::F32(shape.scale)),
+    ];
+    for (names, view) in views {
+        params.extend(names.iter().copied().zip(view.in_vectors()?.map(Param::U32)));
+    }
+    let stacks = (shape.batch * shape.heads) as u64;
+    Some(KernelSpec {
+        name: name.to_string(),
+        body: Cow::Owned(unroll(&format!("{COMMON}{template}"), shape.size / 4)),
+        parts: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        params,
+        constants: vec![("CAUSAL", u32::from(shape.causal))],
+        width: 1,
+        workgroup,
+        groups: stacks * tiles as u64,
+        flops: stacks * work * shape.size as u64 * pairs(shape),
+    })
+}
+
+/// Pairs of query and key that see each other, per head.
+fn pairs(shape: &AttentionShape) -> u64 {
+    let (time, source) = (shape.time as u64, shape.source as u64);
+    if !shape.causal {
+        return time * source;
+    }
+    (1..=time).map(|t| (t + source).saturating_sub(time)).sum()
+}
+
+/// Repeats each line with `#`, for `#` from 0 to `n` (exclusive).
+fn unroll(template: &str, n: usize) -> String {
+    let mut out = String::with_capacity(template.len() * 2);
+    for line in template.lines() {
+        let copies = if line.contains('#') { n } else { 1 };
+        for index in 0..copies {
+            out.push_str(&line.replace('#', &index.to_string()));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+const COMMON: &str = "\
+const LOWEST: f32 = -3.4028234e38;
+
+// How many keys query t sees: the first so many.
+fn keys_seen(t: u32) -> u32 {
+    if (CAUSAL == 0u) {
+        return params.source;
+    }
+    return u32(max(0, i32(t + 1u + params.source) - i32(params.time)));
+}
+
+// The first query that sees key s.
+fn first_query(s: u32) -> u32 {
+    if (CAUSAL == 0u) {
+        return 0u;
+    }
+    return u32(max(0, i32(s + params.time) - i32(params.source)));
+}
+
+fn sum4(v: vec4<f32>) -> f32 {
+    return (v.x + v.y) + (v.z + v.w);
+}
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let group = workgroup_index(wid, nwg);
+    if (group >= params.groups) {
+        return;
+    }
+    let first = group % params.tiles * WG;
+    let stack = group / params.tiles;
+    let batch = stack / params.heads;
+    let head = stack % params.heads;
+    let q_at = params.q_offset + batch * params.q_batch + head * params.q_head;
+    let k_at = params.k_offset + batch * params.k_batch + head * params.k_head;
+    let v_at = params.v_offset + batch * params.v_batch + head * params.v_head;
+";
+
+/// Online softmax over four keys at a time: one maximum and one rescaling for the four.
+const FORWARD: &str = "\
+    let t = min(first + lane, params.time - 1u);
+    let seen = keys_seen(t);
+    let end = keys_seen(min(first + WG, params.time) - 1u);
+    let q_row = q_at + t * params.q_time;
+    let q# = q[q_row + #u] * params.scale;
+    var o# = vec4<f32>(0.0);
+    var top = LOWEST;
+    var total = 0.0;
+    let last = params.source - 1u;
+    for (var s = 0u; s < end; s += 4u) {
+        let s_b = min(s + 1u, last);
+        let s_c = min(s + 2u, last);
+        let s_d = min(s + 3u, last);
+        let k_a = k_at + s * params.k_time;
+        let k_b = k_at + s_b * params.k_time;
+        let k_c = k_at + s_c * params.k_time;
+        let k_d = k_at + s_d * params.k_time;
+        var a4 = vec4<f32>(0.0);
+        var b4 = vec4<f32>(0.0);
+        var c4 = vec4<f32>(0.0);
+        var d4 = vec4<f32>(0.0);
+        a4 += q# * k[k_a + #u];
+        b4 += q# * k[k_b + #u];
+        c4 += q# * k[k_c + #u];
+        d4 += q# * k[k_d + #u];
+        // Keys beyond the last one or out of sight.
+        let a = select(LOWEST, sum4(a4), s < seen);
+        let b = select(LOWEST, sum4(b4), s + 1u < seen);
+        let c = select(LOWEST, sum4(c4), s + 2u < seen);
+        let d = select(LOWEST, sum4(d4), s + 3u < seen);
+        let new_top = max(top, max(max(a, b), max(c, d)));
+        let fade = exp(top - new_top);
+        let p_a = exp(a - new_top);
+        let p_b = exp(b - new_top);
+        let p_c = exp(c - new_top);
+        let p_d = exp(d - new_top);
+        top = new_top;
+        total = total * fade + ((p_a + p_b) + (p_c + p_d));
+        let v_a = v_at + s * params.v_time;
+        let v_b = v_at + s_b * params.v_time;
+        let v_c = v_at + s_c * params.v_time;
+        let v_d = v_at + s_d * params.v_time;
+        o# = o# * fade + (p_a * v[v_a + #u] + p_b * v[v_b + #u] + p_c * v[v_c + #u] + p_d * v[v_d + #u]);
+    }
+    if (first + lane < params.time) {
+        let o_row = params.o_offset + batch * params.o_batch + t * params.o_time + head * params.o_head;
+        let scale = select(0.0, 1.0 / total, seen > 0u);
+        o[o_row + #u] = o# * scale;
+        lse[stack * params.time + t] = select(0.0, top + log(total), seen > 0u);
+    }
+}
+";
+
+/// With p = exp(score - lse), dp = dot(dout, v), ds = p * (dp - delta): dq = scale * sum over keys of ds * k.
+const GRAD_Q: &str = "\
+    let t = min(first + lane, params.time - 1u);
+    let seen = keys_seen(t);
+    let end = keys_seen(min(first + WG, params.time) - 1u);
+    let q_row = q_at + t * params.q_time;
+    let o_row = params.o_offset + batch * params.o_batch + t * params.o_time + head * params.o_head;
+    let dout_row = params.dout_offset + batch * params.dout_batch + t * params.dout_time + head * params.dout_head;
+    let q# = q[q_row + #u] * params.scale;
+    let dout# = dout[dout_row + #u];
+    var delta4 = vec4<f32>(0.0);
+    delta4 += dout# * o[o_row + #u];
+    let query_delta = sum4(delta4);
+    let query_lse = lse[stack * params.time + t];
+    var dq# = vec4<f32>(0.0);
+    for (var s = 0u; s < end; s++) {
+        let k_row = k_at + s * params.k_time;
+        let v_row = v_at + s * params.v_time;
+        let k# = k[k_row + #u];
+        var score4 = vec4<f32>(0.0);
+        score4 += q# * k#;
+        var dp4 = vec4<f32>(0.0);
+        dp4 += dout# * v[v_row + #u];
+        let p = select(0.0, exp(sum4(score4) - query_lse), s < seen);
+        let ds = p * (sum4(dp4) - query_delta);
+        dq# += ds * k#;
+    }
+    if (first + lane < params.time) {
+        let dq_row = params.dq_offset + batch * params.dq_batch + t * params.dq_time + head * params.dq_head;
+        dq[dq_row + #u] = dq# * params.scale;
+        delta[stack * params.time + t] = query_delta;
+    }
+}
+";
+
+/// dv = sum over queries of p * dout; dk = scale * sum over queries of ds * q, with p and ds as in [`GRAD_Q`].
+const GRAD_KV: &str = "\
+    let s = min(first + lane, params.source - 1u);
+    let start = first_query(s);
+    let k_row = k_at + s * params.k_time;
+    let v_row = v_at + s * params.v_time;
+    let k# = k[k_row + #u] * params.scale;
+    let v# = v[v_row + #u];
+    var dk# = vec4<f32>(0.0);
+    var dv# = vec4<f32>(0.0);
+    let dout_at = params.dout_offset + batch * params.dout_batch + head * params.dout_head;
+    for (var t = first_query(first); t < params.time; t++) {
+        let q_row = q_at + t * params.q_time;
+        let dout_row = dout_at + t * params.dout_time;
+        let q# = q[q_row + #u];
+        let dout# = dout[dout_row + #u];
+        var score4 = vec4<f32>(0.0);
+        score4 += k# * q#;
+        var dp4 = vec4<f32>(0.0);
+        dp4 += v# * dout#;
+        let p = select(0.0, exp(sum4(score4) - lse[stack * params.time + t]), t >= start);
+        let ds = p * (sum4(dp4) - delta[stack * params.time + t]);
+        dk# += ds * q#;
+        dv# += p * dout#;
+    }
+    if (first + lane < params.source) {
+        let dk_row = params.dk_offset + batch * params.dk_batch + s * params.dk_time + head * params.dk_head;
+        let dv_row = params.dv_offset + batch * params.dv_batch + s * params.dv_time + head * params.dv_head;
+        dk[dk_row + #u] = dk# * params.scale;
+        dv[dv_row + #u] = dv#;
+    }
+}
+";

@@ -13,8 +13,6 @@ pub struct ReduceStage {
     pub second: bool,
     /// Writes partial results for a stage behind it.
     pub first_of_two: bool,
-    /// Lanes of a vector lie along the outputs.
-    pub by_columns: bool,
 }
 
 /// How `outputs` sums of `length` elements each are computed.
@@ -23,19 +21,36 @@ pub struct ReducePlan {
     pub partial_elements: usize,
 }
 
-/// `E` is the element type in WGSL (`f32`, `i32`, `u32`); `by_rows` if reduced neighbours lie side by side.
-pub fn plan(profile: &Profile, kind: ReduceKind, element: &'static str, outputs: usize, length: usize, by_rows: bool) -> ReducePlan {
+/// Plans a reduction to `size = [outputs, length]`: that many results of that many elements each.
+/// `element` is the type in WGSL (`f32`, `i32`, `u32`), `by_rows` says that reduced neighbours lie
+/// side by side, `wide` that four neighbouring outputs can be read at once.
+pub fn plan(profile: &Profile, kind: ReduceKind, element: &'static str, size: [usize; 2], by_rows: bool, wide: bool) -> ReducePlan {
     // Lanes are joined in f32 only.
     let by_rows = by_rows && element == "f32";
+    let [outputs, length] = size;
     let chunks = chunks(profile, outputs, length, by_rows);
+    let shape = Form { kind, element, outputs, length, chunks, by_rows, wide, second: false, first_of_two: false };
     if chunks == 1 {
-        let stage = stage(profile, kind, element, outputs, length, 1, by_rows, false, false);
-        return ReducePlan { stages: vec![stage], partial_elements: 0 };
+        return ReducePlan { stages: vec![stage(profile, &shape)], partial_elements: 0 };
     }
-    let rows_second = element == "f32" && outputs < 32;
-    let first = stage(profile, kind, element, outputs, length, chunks, by_rows, false, true);
-    let second = stage(profile, kind, element, outputs, chunks, 1, rows_second, true, false);
-    ReducePlan { stages: vec![first, second], partial_elements: chunks * outputs }
+    let first = Form { first_of_two: true, ..shape };
+    let rows = element == "f32" && outputs < 32;
+    let second = Form { length: chunks, chunks: 1, by_rows: rows, wide: true, second: true, ..shape };
+    ReducePlan { stages: vec![stage(profile, &first), stage(profile, &second)], partial_elements: chunks * outputs }
+}
+
+/// What decides a stage's text and size.
+#[derive(Clone, Copy)]
+struct Form {
+    kind: ReduceKind,
+    element: &'static str,
+    outputs: usize,
+    length: usize,
+    chunks: usize,
+    by_rows: bool,
+    wide: bool,
+    second: bool,
+    first_of_two: bool,
 }
 
 /// Into how many chunks the reduced axes are cut, so that the device has enough to do.
@@ -52,9 +67,9 @@ fn chunks(profile: &Profile, outputs: usize, length: usize, by_rows: bool) -> us
     (busy.div_ceil(outputs)).min(length / least).max(1)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one private constructor of the stages above")]
-fn stage(profile: &Profile, kind: ReduceKind, element: &'static str, outputs: usize, length: usize, chunks: usize, by_rows: bool, second: bool, first_of_two: bool) -> ReduceStage {
-    let width = if !by_rows && outputs.is_multiple_of(4) { 4 } else { 1 };
+fn stage(profile: &Profile, form: &Form) -> ReduceStage {
+    let Form { element, outputs, length, chunks, by_rows, second, first_of_two, .. } = *form;
+    let width = if !by_rows && form.wide && outputs.is_multiple_of(4) { 4 } else { 1 };
     let (name, file, workgroup) = match (by_rows, profile.subgroup) {
         (true, Some(lanes)) => ("reduce_rows", include_str!("../../shaders/reduce_rows.wgsl"), lanes),
         (true, None) => ("reduce_rows", include_str!("../../shaders/reduce_rows.wgsl"), 64),
@@ -69,7 +84,7 @@ fn stage(profile: &Profile, kind: ReduceKind, element: &'static str, outputs: us
     }
     let spec = KernelSpec {
         name: name.into(),
-        body: format!("{}{}", hooks(kind, element, width, by_rows, second, first_of_two), body(file)).into(),
+        body: format!("{}{}", hooks(form, width), body(file)).into(),
         parts,
         inputs: partials(second),
         outputs: partials(first_of_two),
@@ -84,7 +99,7 @@ fn stage(profile: &Profile, kind: ReduceKind, element: &'static str, outputs: us
         groups,
         flops: (outputs * length) as u64,
     };
-    ReduceStage { spec, second, first_of_two, by_columns: !by_rows }
+    ReduceStage { spec, second, first_of_two }
 }
 
 fn port_element(element: &str, width: u32) -> Element {
@@ -97,7 +112,8 @@ fn port_element(element: &str, width: u32) -> Element {
     }
 }
 
-fn hooks(kind: ReduceKind, element: &str, width: u32, by_rows: bool, second: bool, first_of_two: bool) -> String {
+fn hooks(form: &Form, width: u32) -> String {
+    let Form { kind, element, by_rows, second, first_of_two, .. } = *form;
     let ty = if width == 4 { format!("vec4<{element}>") } else { element.to_string() };
     let (combine, across) = match kind {
         ReduceKind::Sum => ("a + b", "row_sum(value, lane)"),
@@ -141,6 +157,7 @@ pub fn sum_squares(profile: &Profile, len: usize, base: usize) -> KernelSpec {
         inputs: vec![Port::new("x", Element::F32x4)],
         outputs: vec![Port::new("partials", Element::F32)],
         params: vec![
+            ("elements", Param::U32(len as u32)),
             ("len", Param::U32(quads as u32)),
             ("chunk", Param::U32(SQUARES_CHUNK as u32)),
             ("base", Param::U32(base as u32)),
@@ -155,5 +172,6 @@ pub fn sum_squares(profile: &Profile, len: usize, base: usize) -> KernelSpec {
 
 /// The sum of the `length` partial sums behind [`sum_squares`].
 pub fn sum_partials(profile: &Profile, length: usize) -> ReduceStage {
-    stage(profile, ReduceKind::Sum, "f32", 1, length, 1, true, true, false)
+    let (kind, element) = (ReduceKind::Sum, "f32");
+    stage(profile, &Form { kind, element, outputs: 1, length, chunks: 1, by_rows: true, wide: false, second: true, first_of_two: false })
 }

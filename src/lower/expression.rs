@@ -71,6 +71,8 @@ pub struct Emitter<'a> {
     shape: Shape,
     grid: Grid,
     width: u32,
+    /// First letters of binding names, so that two hooks of a kernel do not collide.
+    tag: &'static str,
     lines: Vec<String>,
     vars: HashMap<Value, String>,
     loads: HashMap<(Value, Vec<usize>, usize), String>,
@@ -82,12 +84,13 @@ pub struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub fn new(context: &'a Context<'a>, shape: Shape, grid: Grid, width: u32) -> Emitter<'a> {
+    pub fn new(context: &'a Context<'a>, shape: Shape, grid: Grid, width: u32, tag: &'static str) -> Emitter<'a> {
         Emitter {
             context,
             shape,
             grid,
             width,
+            tag,
             lines: Vec::new(),
             vars: HashMap::new(),
             loads: HashMap::new(),
@@ -187,25 +190,27 @@ impl<'a> Emitter<'a> {
 
     /// Stores a value of the group at the hook's coordinates.
     pub fn store(&mut self, value: Value, name: &str) -> Result<()> {
+        let tag = self.tag;
         let location = self.context.placement.locate(value)?;
         let dtype = self.context.graph.type_of(value).dtype;
         let binding = self.bind(location, dtype, false, true, true);
         let index = match self.grid {
             Grid::Linear => "e".to_string(),
             Grid::Store => {
-                self.param("e_rows", self.shape[1]);
-                self.param("e_cols", self.shape[2]);
-                "((batch * params.e_rows + row) * params.e_cols + col)".to_string()
+                let rows = self.param("rows", self.shape[1]);
+                let cols = self.param("cols", self.shape[2]);
+                format!("((batch * {rows} + row) * {cols} + col)")
             }
             Grid::Reduce { .. } => return Err(Error::Compile { what: "a prologue".into(), message: "cannot store".into() }),
         };
-        self.lines.push(format!("st_m{binding}({index}, {name});"));
+        self.lines.push(format!("st_{tag}{binding}({index}, {name});"));
         Ok(())
     }
 
     fn param(&mut self, name: &str, value: usize) -> String {
-        if !self.params.iter().any(|(known, _)| known == name) {
-            self.params.push((name.to_string(), Param::U32(value as u32)));
+        let name = format!("{}_{name}", self.tag);
+        if !self.params.iter().any(|(known, _)| *known == name) {
+            self.params.push((name.clone(), Param::U32(value as u32)));
         }
         format!("params.{name}")
     }
@@ -300,6 +305,7 @@ impl<'a> Emitter<'a> {
 
     /// A value read from memory.
     fn load(&mut self, root: Value, view: &View) -> Result<String> {
+        let tag = self.tag;
         let location = self.context.placement.locate(root)?;
         let dtype = self.context.graph.type_of(root).dtype;
         let (strides, mut offset) = self.strides(view)?;
@@ -319,21 +325,21 @@ impl<'a> Emitter<'a> {
         let text = match (self.width, stride) {
             (1, _) => {
                 let binding = self.bind(location, dtype, true, false, false);
-                self.typed(binding, dtype, &format!("ld1_m{binding}({index})"))
+                self.typed(binding, dtype, &format!("ld1_{tag}{binding}({index})"))
             }
             (_, 0) => {
                 let binding = self.bind(location, dtype, true, false, true);
-                let one = self.typed(binding, dtype, &format!("ld1_m{binding}({index})"));
+                let one = self.typed(binding, dtype, &format!("ld1_{tag}{binding}({index})"));
                 format!("{}({one})", alias(dtype))
             }
             (_, 1) if aligned && one_unit => {
                 let binding = self.bind(location, dtype, true, false, true);
-                format!("ld4_m{binding}({index})")
+                format!("ld4_{tag}{binding}({index})")
             }
             (_, stride) => {
                 let binding = self.bind(location, dtype, true, false, false);
                 let step = if stride == 1 { "1u".to_string() } else { self.stride_param(&index, stride) };
-                let lane = |k: u32| format!("ld1_m{binding}({index} + {k}u * {step})");
+                let lane = |k: u32| format!("ld1_{tag}{binding}({index} + {k}u * {step})");
                 format!("{}({}, {}, {}, {})", alias(dtype), lane(0), lane(1), lane(2), lane(3))
             }
         };
@@ -357,6 +363,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn random_bits(&mut self, shape: &Shape, stream: u32, key: Value, view: &View) -> Result<String> {
+        let tag = self.tag;
         self.parts.insert("threefry");
         let location = self.context.placement.locate(self.context.views.get(key).root)?;
         let binding = self.bind(location, DType::U32, true, false, false);
@@ -366,7 +373,7 @@ impl<'a> Emitter<'a> {
         let at = self.unique();
         self.lines.push(format!("let {at} = {index};"));
         let bits = |lane: &str| {
-            format!("wg_random_bits(ld1_m{binding}(0u), {stream}u, ld1_m{binding}(1u) + {at}{lane} / {rest}u, {at}{lane} % {rest}u)")
+            format!("wg_random_bits(ld1_{tag}{binding}(0u), {stream}u, ld1_{tag}{binding}(1u) + {at}{lane} / {rest}u, {at}{lane} % {rest}u)")
         };
         Ok(match self.width {
             1 => bits(""),
@@ -376,6 +383,7 @@ impl<'a> Emitter<'a> {
 
     /// A load at an index that is itself computed.
     fn load_at(&mut self, operand: Value, access: &Access, index: &str) -> Result<String> {
+        let tag = self.tag;
         self.linear = false;
         let root = self.context.views.get(operand).root;
         let location = self.context.placement.locate(root)?;
@@ -388,16 +396,16 @@ impl<'a> Emitter<'a> {
         Ok(match (self.width, stride) {
             (1, _) | (_, 0) => {
                 let binding = self.bind(location, dtype, true, false, false);
-                let one = self.typed(binding, dtype, &format!("ld1_m{binding}({index})"));
+                let one = self.typed(binding, dtype, &format!("ld1_{tag}{binding}({index})"));
                 format!("{}({one})", alias(dtype))
             }
             (_, 1) if aligned => {
                 let binding = self.bind(location, dtype, true, false, true);
-                format!("ld4_m{binding}({index})")
+                format!("ld4_{tag}{binding}({index})")
             }
             (_, stride) => {
                 let binding = self.bind(location, dtype, true, false, false);
-                let lane = |k: usize| format!("ld1_m{binding}({index} + {}u)", k * stride);
+                let lane = |k: usize| format!("ld1_{tag}{binding}({index} + {}u)", k * stride);
                 format!("{}({}, {}, {}, {})", alias(dtype), lane(0), lane(1), lane(2), lane(3))
             }
         })
@@ -586,24 +594,25 @@ impl<'a> Emitter<'a> {
 
     /// Accessors for each binding: one element, four elements, store.
     fn declare_bindings(&self, text: &mut String) {
+        let tag = self.tag;
         for (m, binding) in self.bindings.iter().enumerate() {
             let FusedBinding { dtype, wide, read, write, .. } = binding;
             let (stored, ty) = (stored_type(*dtype), value_type(*dtype));
             let decode = |x: String| if *dtype == DType::Bool { format!("({x} != 0u)") } else { x };
             let decode4 = |x: String| if *dtype == DType::Bool { format!("({x} != vec4<u32>(0u))") } else { x };
             if *read && *dtype == DType::U8 {
-                let _ = writeln!(text, "fn ld1_m{m}(i: u32) -> u32 {{ return (m{m}[i >> 2u] >> (8u * (i & 3u))) & 255u; }}");
-                let _ = writeln!(text, "fn ld4_m{m}(i: u32) -> vec4<u32> {{ return unpack4xU8(m{m}[i >> 2u]); }}");
+                let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> u32 {{ return ({tag}{m}[i >> 2u] >> (8u * (i & 3u))) & 255u; }}");
+                let _ = writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<u32> {{ return unpack4xU8({tag}{m}[i >> 2u]); }}");
             } else if *read {
-                let one = if *wide { format!("m{m}[i >> 2u][i & 3u]") } else { format!("m{m}[i]") };
-                let _ = writeln!(text, "fn ld1_m{m}(i: u32) -> {ty} {{ return {}; }}", decode(one));
+                let one = if *wide { format!("{tag}{m}[i >> 2u][i & 3u]") } else { format!("{tag}{m}[i]") };
+                let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> {ty} {{ return {}; }}", decode(one));
                 if self.width == 4 {
                     let four = if *wide {
-                        format!("m{m}[i >> 2u]")
+                        format!("{tag}{m}[i >> 2u]")
                     } else {
-                        format!("vec4<{stored}>(m{m}[i], m{m}[i + 1u], m{m}[i + 2u], m{m}[i + 3u])")
+                        format!("vec4<{stored}>({tag}{m}[i], {tag}{m}[i + 1u], {tag}{m}[i + 2u], {tag}{m}[i + 3u])")
                     };
-                    let _ = writeln!(text, "fn ld4_m{m}(i: u32) -> vec4<{ty}> {{ return {}; }}", decode4(four));
+                    let _ = writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<{ty}> {{ return {}; }}", decode4(four));
                 }
             }
             if *write {
@@ -614,17 +623,22 @@ impl<'a> Emitter<'a> {
                     _ => "value",
                 };
                 let body = match (self.width, wide) {
-                    (4, true) => format!("m{m}[i >> 2u] = {coded};"),
-                    (4, false) => (0..4).map(|k| format!("m{m}[i + {k}u] = ({coded})[{k}];")).collect::<Vec<_>>().join(" "),
-                    _ => format!("m{m}[i] = {coded};"),
+                    (4, true) => format!("{tag}{m}[i >> 2u] = {coded};"),
+                    (4, false) => (0..4).map(|k| format!("{tag}{m}[i + {k}u] = ({coded})[{k}];")).collect::<Vec<_>>().join(" "),
+                    _ => format!("{tag}{m}[i] = {coded};"),
                 };
-                let _ = writeln!(text, "fn st_m{m}(i: u32, value: {a}) {{ {body} }}");
+                let _ = writeln!(text, "fn st_{tag}{m}(i: u32, value: {a}) {{ {body} }}");
             }
         }
     }
 }
 
 impl FusedBinding {
+    /// Bytes to bind: whole vectors, where vectors are read.
+    pub fn bytes(&self) -> u64 {
+        self.location.bytes.next_multiple_of(if self.wide { 16 } else { 4 })
+    }
+
     /// The element type of the binding's array.
     pub fn array_type(&self) -> String {
         let stored = stored_type(self.dtype);

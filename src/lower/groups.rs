@@ -121,7 +121,7 @@ fn bindings(graph: &Graph, views: &Views, layout: &StateLayout, grouping: &Group
 }
 
 impl Grouping {
-    /// The values of a group that others read or that leave the program.
+    /// The values of a group that others read, that leave the program, or that its kernel writes anyway.
     pub fn outputs(&self, graph: &Graph, index: usize) -> Vec<Value> {
         let group = &self.groups[index];
         let mut list = Vec::new();
@@ -130,7 +130,9 @@ impl Grouping {
             for output in 0..graph.node(node).outputs.len() as u32 {
                 let value = Value { node, output };
                 let outside = |user: &u32| self.group_of[*user as usize] != Some(index);
-                if self.results.contains(&value) || self.users.get(&value).is_some_and(|users| users.iter().any(outside)) {
+                // What a kernel's body writes needs a place even if no one reads it.
+                let ported = group.anchor == Some(node) && !self.is_fused_output(graph, index, value);
+                if ported || self.results.contains(&value) || self.users.get(&value).is_some_and(|users| users.iter().any(outside)) {
                     list.push(value);
                 }
             }
@@ -408,7 +410,7 @@ impl<'a> Grouper<'a> {
         accesses(self.graph, self.views, index).iter().all(|Access { root, view }| {
             root.is_none_or(|root| {
                 let inside = self.grouping.group_of[root.node as usize] == Some(group);
-                let plain = matches!(self.nodes[index as usize].op, Op::Pointwise(_) | Op::Cast(_) | Op::DynamicUpdate { .. });
+                let plain = matches!(self.nodes[index as usize].op, Op::Pointwise(_) | Op::Cast(_));
                 let whole = view.is_contiguous() && view.offset == 0 && view.shape.numel() == numel;
                 !inside || (plain && whole && self.graph.type_of(root).shape.numel() == numel)
             })
@@ -557,6 +559,7 @@ impl<'a> Grouper<'a> {
             let root = &self.nodes[part.root.node as usize];
             matches!(root.op, Op::Macro(MacroOp::AttentionGrad { .. }))
                 && part.view.is_contiguous()
+                && self.placeable(index, part.root)
                 && part.view.shape.numel() == self.graph.type_of(part.root).shape.numel()
                 && self.grouping.users.get(&part.root).is_some_and(|users| users[..] == [index])
         });
@@ -564,6 +567,15 @@ impl<'a> Grouper<'a> {
             self.grouping.assembled.insert(index, parts.into_iter().map(|part| part.root).collect());
         }
         placeable
+    }
+
+    /// Whether a head's vectors start at multiples of four elements in the whole.
+    fn placeable(&self, concat: u32, part: Value) -> bool {
+        let Op::Concat { axis } = self.nodes[concat as usize].op else { return false };
+        let size = self.graph.type_of(part).shape.last().copied().unwrap_or(1);
+        let whole = &self.nodes[concat as usize].outputs[0].shape;
+        let aligned = self.nodes[concat as usize].inputs.iter().all(|&input| self.graph.type_of(input).shape[axis].is_multiple_of(size));
+        axis + 1 == whole.rank() && aligned && whole[axis].is_multiple_of(4)
     }
 
     /// Sums over the rows of a matrix that a product reads as its right operand anyway.

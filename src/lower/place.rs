@@ -11,6 +11,7 @@ use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value};
 use crate::program::{BufferDecl, Role, Scalar, StateLayout};
+use crate::shape::View;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A range of a program's buffer, in bytes.
@@ -112,8 +113,8 @@ pub struct Placer<'a> {
     reads: Vec<Vec<Read>>,
     /// Values that are written straight into a state.
     in_state: HashMap<Value, String>,
-    /// Parts of an assembled concatenation: part to (whole, element offset).
-    parts: HashMap<Value, (Value, usize)>,
+    /// Parts of an assembled concatenation: part to the whole and its view of it.
+    parts: HashMap<Value, (Value, View)>,
 }
 
 impl<'a> Placer<'a> {
@@ -129,19 +130,24 @@ impl<'a> Placer<'a> {
         for (&node, roots) in &grouping.assembled {
             let Op::Concat { axis } = graph.node(node).op else { continue };
             let whole = Value { node, output: 0 };
-            let stride: usize = graph.type_of(whole).shape[axis + 1..].iter().product();
+            let strides = graph.type_of(whole).shape.strides();
             let mut start = 0;
             for (part, &input) in roots.iter().zip(&graph.node(node).inputs) {
-                parts.insert(*part, (whole, start));
-                start += graph.type_of(input).shape[axis] * stride;
+                let shape = graph.type_of(input).shape;
+                let offset = start * strides[axis];
+                start += shape[axis];
+                let view = View { offset, shape, strides: strides.clone() };
+                if let Some(view) = view.reshape(&graph.type_of(*part).shape) {
+                    parts.insert(*part, (whole, view));
+                }
             }
         }
         Placer { graph, views, grouping, layout, reads, in_state, parts }
     }
 
-    /// Element offset of a value within the concatenation that it is written into.
-    pub fn part_of(&self, value: Value) -> Option<(Value, usize)> {
-        self.parts.get(&value).copied()
+    /// The place of a value within the concatenation that it is written into.
+    pub fn part(&self, value: Value) -> Option<View> {
+        self.parts.get(&value).map(|(_, view)| view.clone())
     }
 
     fn producer(&self, root: Value, found: &mut BTreeSet<usize>) {

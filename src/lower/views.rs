@@ -49,11 +49,6 @@ impl Views {
     pub fn get(&self, value: Value) -> &Source {
         &self.sources[value.node as usize][value.output as usize]
     }
-
-    /// Whether a value is computed or stored by its own node.
-    pub fn is_root(&self, value: Value) -> bool {
-        self.get(value).root == value
-    }
 }
 
 /// The source of a movement's result, if it is a view of its operand's.

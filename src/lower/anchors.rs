@@ -1,0 +1,262 @@
+//! From an anchor node to the kernels that compute it: one stage, or a fixed sequence over work buffers.
+
+use super::groups::{Group, stored_output};
+use super::views::Views;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, MacroOp, Node, Op, Value};
+use crate::kernels::matmul::{self, Matmul};
+use crate::kernels::reduce::{self, ReduceStage};
+use crate::kernels::{Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, norm, scatter, softmax};
+use crate::shape::{Shape, View, collapse};
+
+/// What a kernel's port is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortSource {
+    Operand(usize),
+    Output(u32),
+    /// The result of the reduction that rides on a product.
+    ColumnSums,
+    Workspace(usize),
+}
+
+/// What the lowering writes into a stage's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hook {
+    /// Nothing: the body writes its ports.
+    None,
+    /// `store(batch, row, col, value)`.
+    Store,
+    /// `element(o, r)` reading the reduced operand; and `store`, if this stage finishes.
+    Element { stores: bool },
+    /// `element(e)`: fused code alone.
+    Pointwise,
+}
+
+/// One kernel of a group.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    pub spec: KernelSpec,
+    pub inputs: Vec<PortSource>,
+    pub outputs: Vec<PortSource>,
+    pub hook: Hook,
+}
+
+/// The kernels of a group, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    pub stages: Vec<Stage>,
+    /// Bytes of each work buffer.
+    pub workspaces: Vec<u64>,
+    /// The first stage is repeated for each contiguous run of the operands (sums of squares).
+    pub by_runs: bool,
+}
+
+/// Plans a group's kernels. `part` gives the place of a value that is written into a larger one.
+pub fn plan(graph: &Graph, views: &Views, profile: &Profile, group: &Group, part: &dyn Fn(Value) -> Option<View>) -> Result<Plan> {
+    let Some(anchor) = group.anchor else {
+        return Ok(single(elementwise::pointwise(group.shape.numel(), 1), vec![], vec![], Hook::Pointwise));
+    };
+    let node = graph.node(anchor);
+    let operand = |index: usize| &views.get(node.inputs[index]).view;
+    match &node.op {
+        Op::MatMul => Ok(product(profile, operand(0), operand(1), group)),
+        Op::Reduce { kind, axes } => Ok(reduction(graph, views, profile, &node, *kind, axes, group)),
+        Op::ArgMax { .. } => {
+            let (rows, cols) = matrix(&operand(0).shape);
+            Ok(single(argmax::argmax(profile, rows, cols), ports(1), vec![PortSource::Output(0)], Hook::None))
+        }
+        Op::SumSquares => Ok(squares(graph, profile, &node)),
+        Op::ScatterAdd { rows } => Ok(scatter_add(profile, *rows, operand(0).shape.numel(), &node)),
+        Op::Custom(op) => {
+            let element = |&input: &Value| match graph.type_of(input).dtype {
+                crate::dtype::DType::F32 => Element::F32,
+                crate::dtype::DType::I32 => Element::I32,
+                _ => Element::U32,
+            };
+            let inputs = node.inputs.iter().map(|input| (element(input), graph.type_of(*input).shape.numel())).collect();
+            let spec = elementwise::custom(&op.name, &op.wgsl, inputs, node.outputs[0].shape.numel());
+            Ok(single(spec, ports(node.inputs.len()), vec![], Hook::Store))
+        }
+        Op::Macro(op) => {
+            let part = |output| part(Value { node: anchor, output });
+            macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part)
+        }
+        _ => Err(Error::Compile { what: node.op.name().into(), message: "has no kernel (please report this)".into() }),
+    }
+}
+
+fn single(spec: KernelSpec, inputs: Vec<PortSource>, outputs: Vec<PortSource>, hook: Hook) -> Plan {
+    Plan { stages: vec![Stage { spec, inputs, outputs, hook }], ..Plan::default() }
+}
+
+fn ports(count: usize) -> Vec<PortSource> {
+    (0..count).map(PortSource::Operand).collect()
+}
+
+/// Rows and columns of a tensor whose last axis holds the columns.
+fn matrix(shape: &Shape) -> (usize, usize) {
+    let cols = shape.last().copied().unwrap_or(1);
+    (shape.iter().rev().skip(1).product(), cols)
+}
+
+fn product(profile: &Profile, a: &View, b: &View, group: &Group) -> Plan {
+    let rank = a.shape.rank();
+    let (m, k, n) = (a.shape[rank - 2], a.shape[rank - 1], b.shape[rank - 1]);
+    let lead: Shape = a.shape[..rank - 2].into();
+    let (sizes, strides) = collapse(&lead, &[&a.strides[..rank - 2], &b.strides[..rank - 2]]);
+    let stack = |all: &[usize]| match *all {
+        [] => [0, 0],
+        [inner] => [0, inner],
+        [outer, inner, ..] => [outer, inner],
+    };
+    let batch = match sizes[..] {
+        [] => [1, 1],
+        [inner] => [1, inner],
+        [outer, inner, ..] => [outer, inner],
+    };
+    let operand = |view: &View, strides: &[usize]| matmul::Operand {
+        offset: view.offset,
+        row: view.strides[rank - 2],
+        col: view.strides[rank - 1],
+        batch: stack(strides),
+    };
+    let mm = Matmul {
+        m,
+        n,
+        k,
+        batch,
+        a: operand(a, &strides[0]),
+        b: operand(b, &strides[1]),
+        out_wide: n.is_multiple_of(4),
+        bias_gradient: group.column_sums.is_some(),
+    };
+    let spec = matmul::emit(matmul::choose(profile, &mm), &mm, profile);
+    let sums = if group.column_sums.is_some() { vec![PortSource::ColumnSums] } else { vec![] };
+    single(spec, ports(2), sums, Hook::Store)
+}
+
+fn reduction(graph: &Graph, views: &Views, profile: &Profile, node: &Node, kind: crate::graph::ReduceKind, axes: &[usize], group: &Group) -> Plan {
+    let source = views.get(node.inputs[0]);
+    let shape = &source.view.shape;
+    let length: usize = axes.iter().map(|&axis| shape[axis]).product();
+    let outputs = node.outputs[0].shape.numel();
+    let element = match node.outputs[0].dtype {
+        crate::dtype::DType::I32 => "i32",
+        crate::dtype::DType::U32 => "u32",
+        _ => "f32",
+    };
+    // Lanes go along whichever of kept and reduced axes holds the neighbours in memory.
+    let contiguous = (0..shape.rank()).rev().find(|&axis| shape[axis] != 1 && source.view.strides[axis] == 1);
+    let by_rows = contiguous.is_none_or(|axis| axes.contains(&axis)) && (length >= 16 || outputs < 64);
+    // A vector of outputs must lie in one row of the kept axes.
+    let wide = wide_kept(shape, axes) && wide_safe(graph, group);
+    let plan = reduce::plan(profile, kind, element, [outputs, length], by_rows, wide);
+    let workspaces = if plan.partial_elements > 0 { vec![plan.partial_elements as u64 * 4] } else { vec![] };
+    let stages = plan.stages.into_iter().map(|ReduceStage { spec, second, first_of_two }| {
+        let work = |uses: bool| if uses { vec![PortSource::Workspace(0)] } else { vec![] };
+        let hook = if second { Hook::Store } else { Hook::Element { stores: !first_of_two } };
+        Stage { spec, inputs: work(second), outputs: work(first_of_two), hook }
+    });
+    Plan { stages: stages.collect(), workspaces, by_runs: false }
+}
+
+/// Whether four neighbouring outputs differ only along the innermost kept axis.
+fn wide_kept(shape: &Shape, axes: &[usize]) -> bool {
+    let inner = (0..shape.rank()).rev().find(|axis| shape[*axis] != 1 && !axes.contains(axis));
+    inner.is_some_and(|axis| shape[axis].is_multiple_of(4))
+}
+
+/// Whether fused producers can be computed four at a time.
+fn wide_safe(graph: &Graph, group: &Group) -> bool {
+    group.prologue.iter().all(|&node| matches!(graph.node(node).op, Op::Pointwise(_) | Op::Cast(_)))
+}
+
+fn squares(graph: &Graph, profile: &Profile, node: &Node) -> Plan {
+    // The lowering repeats the first stage for each run of operands that lie side by side.
+    let chunks = |input: &Value| graph.type_of(*input).shape.numel().div_ceil(4).div_ceil(reduce::SQUARES_CHUNK).max(1) + 1;
+    let most: usize = node.inputs.iter().map(chunks).sum();
+    let first = Stage {
+        spec: reduce::sum_squares(profile, 4, 0),
+        inputs: vec![PortSource::Operand(0)],
+        outputs: vec![PortSource::Workspace(0)],
+        hook: Hook::None,
+    };
+    let sum = reduce::sum_partials(profile, most);
+    let second = Stage { spec: sum.spec, inputs: vec![PortSource::Workspace(0)], outputs: vec![], hook: Hook::Store };
+    Plan { stages: vec![first, second], workspaces: vec![most as u64 * 4], by_runs: true }
+}
+
+fn scatter_add(profile: &Profile, rows: usize, count: usize, node: &Node) -> Plan {
+    let rest = node.outputs[0].shape.iter().skip(1).product();
+    let links = Stage {
+        spec: scatter::scatter_links(profile, rows, count),
+        inputs: vec![PortSource::Operand(0)],
+        outputs: vec![PortSource::Workspace(0), PortSource::Workspace(1)],
+        hook: Hook::None,
+    };
+    let add = Stage {
+        spec: scatter::scatter_add(profile, rows, count, rest),
+        inputs: vec![PortSource::Workspace(0), PortSource::Workspace(1), PortSource::Operand(1)],
+        outputs: vec![],
+        hook: Hook::Store,
+    };
+    Plan { stages: vec![links, add], workspaces: vec![rows as u64 * 4, count as u64 * 4], by_runs: false }
+}
+
+fn macro_plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View, part: &dyn Fn(u32) -> Option<View>) -> Result<Plan> {
+    let (rows, cols) = matrix(&view(0).shape);
+    let count = node.inputs.len();
+    Ok(match op {
+        MacroOp::Softmax => single(softmax::softmax(profile, rows, cols), ports(count), vec![], Hook::Store),
+        MacroOp::LogSoftmax => single(softmax::log_softmax(profile, rows, cols), ports(count), vec![], Hook::Store),
+        MacroOp::LayerNorm { eps } => {
+            single(norm::layer_norm(profile, rows, cols, eps.value()), ports(count), vec![], Hook::Store)
+        }
+        MacroOp::RmsNorm { eps } => {
+            single(norm::rms_norm(profile, rows, cols, eps.value()), ports(count), vec![], Hook::Store)
+        }
+        MacroOp::LayerNormGrad { eps } => {
+            let blocks = norm::norm_grad_blocks(profile, rows);
+            let sums = norm::column_sums_pair(profile, blocks, cols);
+            norm_grad(norm::layer_norm_grad(profile, rows, cols, eps.value()), sums, 2 * blocks * cols)
+        }
+        MacroOp::RmsNormGrad { eps } => {
+            let blocks = norm::norm_grad_blocks(profile, rows);
+            let sums = norm::column_sums(profile, blocks, cols);
+            norm_grad(norm::rms_norm_grad(profile, rows, cols, eps.value()), sums, blocks * cols)
+        }
+        MacroOp::CrossEntropy => {
+            single(cross_entropy::cross_entropy(profile, rows, cols), ports(count), vec![PortSource::Output(0)], Hook::None)
+        }
+        MacroOp::CrossEntropyGrad => {
+            let spec = row_weight(cross_entropy::cross_entropy_grad(profile, rows, cols), &view(2));
+            single(spec, ports(count), vec![], Hook::Store)
+        }
+        MacroOp::CrossEntropyWithGrad => {
+            let spec = row_weight(cross_entropy::cross_entropy_with_grad(profile, rows, cols), &view(2));
+            single(spec, ports(count), vec![PortSource::Output(0)], Hook::Store)
+        }
+        MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => super::heads::plan(profile, op, node, view, part)?,
+    })
+}
+
+fn norm_grad(grad: KernelSpec, sums: KernelSpec, partials: usize) -> Plan {
+    let outputs = (1..=sums.outputs.len() as u32).map(PortSource::Output).collect();
+    let first = Stage { spec: grad, inputs: ports(3), outputs: vec![PortSource::Workspace(0)], hook: Hook::Store };
+    let second = Stage { spec: sums, inputs: vec![PortSource::Workspace(0)], outputs, hook: Hook::None };
+    Plan { stages: vec![first, second], workspaces: vec![partials as u64 * 4], by_runs: false }
+}
+
+/// Row weights may be one constant for all rows.
+fn row_weight(mut spec: KernelSpec, view: &View) -> KernelSpec {
+    let stride = u32::from(view.strides.iter().any(|&stride| stride != 0));
+    spec.body = spec.body.replace("g[row]", "g[row * params.g_stride]").into();
+    spec.params.push(("g_stride", Param::U32(stride)));
+    spec
+}
+
+/// The value that the `store` hook of a group receives.
+pub fn stored_value(graph: &Graph, group: &Group) -> Option<Value> {
+    let anchor = group.anchor?;
+    stored_output(&graph.node(anchor).op).map(|output| Value { node: anchor, output })
+}

@@ -1,0 +1,399 @@
+//! From a placed group to dispatches: hooks and prelude around each stage's body, bindings, parameters.
+
+use super::access::{Access, accesses};
+use super::anchors::{Hook, Plan, PortSource, Stage, stored_value};
+use super::expression::{Context, Emitter, Fused, Grid, alias};
+use super::groups::Group;
+use super::place::Location;
+use crate::error::{Error, Result};
+use crate::graph::{Op, Value};
+use crate::kernels::reduce;
+use crate::kernels::{KernelSpec, Param, Port, Profile};
+use crate::program::Binding;
+use crate::shape::{Shape, View, collapse};
+use std::fmt::Write;
+
+/// A dispatch before kernels are numbered.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pub name: String,
+    pub label: String,
+    pub wgsl: String,
+    pub bindings: Vec<(Binding, bool)>,
+    pub params: Vec<u32>,
+    pub workgroup: u32,
+    pub groups: u64,
+    pub flops: u64,
+    pub subgroups: bool,
+    /// For fused code that walks its operands in step: what joining neighbours needs.
+    pub linear: Option<Linear>,
+}
+
+/// A launch over `len` consecutive elements; its first parameter is `len`.
+#[derive(Debug, Clone, Copy)]
+pub struct Linear {
+    pub len: u64,
+    pub width: u32,
+}
+
+/// Emits the launches of one group.
+pub struct GroupEmitter<'a> {
+    pub context: &'a Context<'a>,
+    pub profile: &'a Profile,
+    pub index: usize,
+    pub workspaces: &'a [Location],
+}
+
+impl GroupEmitter<'_> {
+    fn group(&self) -> &Group {
+        &self.context.grouping.groups[self.index]
+    }
+
+    /// All launches of a plan, in order.
+    pub fn emit(&self, plan: &Plan) -> Result<Vec<Launch>> {
+        if plan.by_runs {
+            return self.runs(plan);
+        }
+        plan.stages.iter().map(|stage| self.stage(stage)).collect()
+    }
+
+    fn stage(&self, stage: &Stage) -> Result<Launch> {
+        let mut spec = stage.spec.clone();
+        let fused: Vec<Fused> = match &stage.hook {
+            Hook::None => vec![],
+            Hook::Store => vec![self.store(spec.width, "m")?],
+            Hook::Element { stores } => {
+                let read = self.element(spec.width)?;
+                if *stores { vec![read, self.store(spec.width, "n")?] } else { vec![read] }
+            }
+            Hook::Pointwise => {
+                spec = self.pointwise_spec()?;
+                vec![self.pointwise(spec.width)?]
+            }
+        };
+        let ports = self.ports(&spec, stage)?;
+        self.launch(spec, fused, ports, matches!(stage.hook, Hook::Pointwise))
+    }
+
+    /// Where each port of a stage lies, and whether it is written.
+    fn ports(&self, spec: &KernelSpec, stage: &Stage) -> Result<Vec<(Port, Location, bool)>> {
+        let mut list = Vec::new();
+        for (port, source) in spec.inputs.iter().zip(&stage.inputs) {
+            list.push((port.clone(), self.port(*source)?, false));
+        }
+        for (port, source) in spec.outputs.iter().zip(&stage.outputs) {
+            list.push((port.clone(), self.port(*source)?, true));
+        }
+        Ok(list)
+    }
+
+    fn port(&self, source: PortSource) -> Result<Location> {
+        let group = self.group();
+        let anchor = group.anchor.unwrap_or(0);
+        match source {
+            PortSource::Operand(index) => {
+                let input = self.context.graph.node(anchor).inputs[index];
+                self.context.placement.locate(self.context.views.get(input).root)
+            }
+            PortSource::Output(output) => self.written(Value { node: anchor, output }),
+            PortSource::ColumnSums => self.written(Value { node: group.column_sums.unwrap_or(0), output: 0 }),
+            PortSource::Workspace(index) => Ok(self.workspaces[index]),
+        }
+    }
+
+    /// The place of an output, which no one may want: then a work buffer would have to be there.
+    fn written(&self, value: Value) -> Result<Location> {
+        self.context.placement.locate(value)
+    }
+
+    /// `store`: the epilogue, and the stores of what others need.
+    fn store(&self, width: u32, tag: &'static str) -> Result<Fused> {
+        let group = self.group();
+        let Some(value) = stored_value(self.context.graph, group) else {
+            return Err(Error::Compile { what: "a kernel".into(), message: "stores nothing (please report this)".into() });
+        };
+        let mut emitter = Emitter::new(self.context, group.shape.clone(), Grid::Store, width, tag);
+        emitter.given(value, "value");
+        self.compute(&mut emitter, &group.members)?;
+        let ty = self.context.graph.type_of(value);
+        Ok(emitter.finish(&format!("fn store(batch: u32, row: u32, col: u32, value: {})", alias(ty.dtype)), ""))
+    }
+
+    /// Computes nodes and stores those of the group's outputs that fused code writes.
+    fn compute(&self, emitter: &mut Emitter<'_>, nodes: &[u32]) -> Result<()> {
+        let grouping = self.context.grouping;
+        let outputs = grouping.outputs(self.context.graph, self.index);
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        let stored = stored_value(self.context.graph, self.group());
+        if let Some(value) = stored.filter(|value| outputs.contains(value)) {
+            emitter.store(value, "value")?;
+        }
+        for node in nodes {
+            let name = emitter.node(node)?;
+            let value = Value { node, output: 0 };
+            if outputs.contains(&value) {
+                emitter.store(value, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `element(o, r)` of a reduction: its operand with fused producers.
+    fn element(&self, width: u32) -> Result<Fused> {
+        let group = self.group();
+        let node = self.context.graph.node(group.anchor.unwrap_or(0));
+        let Op::Reduce { axes, .. } = &node.op else {
+            return Err(Error::Compile { what: node.op.name().into(), message: "is not a reduction".into() });
+        };
+        let source = self.context.views.get(node.inputs[0]);
+        let grid = Grid::Reduce { axes: axes.clone() };
+        let mut emitter = Emitter::new(self.context, source.view.shape.clone(), grid, width, "m");
+        let mut nodes = group.prologue.clone();
+        nodes.sort_unstable();
+        for &member in &nodes {
+            emitter.node(member)?;
+        }
+        let name = emitter.value(source.root, &source.view)?;
+        Ok(emitter.finish("fn element(o: u32, r: u32) -> E", &format!("return {name};")))
+    }
+
+    /// The shell of a pointwise group: four elements at a time where rows allow it.
+    fn pointwise_spec(&self) -> Result<KernelSpec> {
+        let group = self.group();
+        let width = if self.four_at_a_time(&group.shape) { 4 } else { 1 };
+        Ok(crate::kernels::elementwise::pointwise(group.shape.numel(), width))
+    }
+
+    fn four_at_a_time(&self, shape: &Shape) -> bool {
+        let group = self.group();
+        if group.members.iter().all(|&member| self.in_step(member, shape)) {
+            // Buffers are whole vectors long: a last vector that is not full computes on padding.
+            return true;
+        }
+        let mut strides: Vec<Vec<usize>> = vec![shape.strides()];
+        for &member in &group.members {
+            let plain = matches!(self.context.graph.node(member).op, Op::Pointwise(_) | Op::Cast(_));
+            let walked: Vec<Option<View>> =
+                accesses(self.context.graph, self.context.views, member).iter().map(|access| access.view.reshape(shape)).collect();
+            for view in walked.into_iter().flatten() {
+                let inner = (0..shape.rank()).rev().find(|&axis| shape[axis] != 1).map_or(0, |axis| view.strides[axis]);
+                // Indices computed at run time must be one for all four lanes, save what is read.
+                if !plain && inner != 0 && !matches!(self.context.graph.node(member).op, Op::Gather) {
+                    return false;
+                }
+                strides.push(view.strides);
+            }
+            if matches!(self.context.graph.node(member).op, Op::Gather) && !self.row_gather(member, shape) {
+                return false;
+            }
+        }
+        let borrowed: Vec<&[usize]> = strides.iter().map(Vec::as_slice).collect();
+        let (collapsed, _) = collapse(shape, &borrowed);
+        collapsed.last().is_none_or(|inner| inner.is_multiple_of(4)) && shape.numel().is_multiple_of(4)
+    }
+
+    /// Whether a node reads only scalars and the element that it computes.
+    fn in_step(&self, member: u32, shape: &Shape) -> bool {
+        matches!(self.context.graph.node(member).op, Op::Pointwise(_) | Op::Cast(_))
+            && accesses(self.context.graph, self.context.views, member).iter().all(|Access { root, view }| {
+                let leaf = root.map(|root| self.context.graph.node(root.node).op);
+                let made = matches!(leaf, Some(Op::Iota { .. } | Op::RandomBits { .. }));
+                let whole = view.is_contiguous() && view.offset == 0 && view.shape.numel() == shape.numel();
+                view.strides.iter().all(|&stride| stride == 0) || view.shape.numel() == 1 || (whole && !made)
+            })
+    }
+
+    /// A gather whose index is the same for four neighbours.
+    fn row_gather(&self, member: u32, shape: &Shape) -> bool {
+        let index = &accesses(self.context.graph, self.context.views, member)[0];
+        let inner = (0..shape.rank()).rev().find(|&axis| shape[axis] != 1);
+        match (index.view.reshape(shape), inner) {
+            (Some(view), Some(axis)) => view.strides[axis] == 0,
+            _ => false,
+        }
+    }
+
+    fn pointwise(&self, width: u32) -> Result<Fused> {
+        let group = self.group();
+        let mut emitter = Emitter::new(self.context, group.shape.clone(), Grid::Linear, width, "m");
+        self.compute(&mut emitter, &group.members)?;
+        Ok(emitter.finish("fn element(e: u32)", ""))
+    }
+
+    /// Sums of squares: the first stage once for each run of operands that lie side by side.
+    fn runs(&self, plan: &Plan) -> Result<Vec<Launch>> {
+        let node = self.context.graph.node(self.group().anchor.unwrap_or(0));
+        let mut places = Vec::new();
+        for &input in &node.inputs {
+            let location = self.context.placement.locate(self.context.views.get(input).root)?;
+            if self.context.graph.type_of(input).shape.numel() > 0 {
+                places.push(location);
+            }
+        }
+        places.sort();
+        let mut joined: Vec<Location> = Vec::new();
+        for place in places {
+            match joined.last_mut() {
+                // The gap between neighbours in a flat buffer is less than one alignment, and zero.
+                Some(last) if last.buffer == place.buffer && place.offset < last.offset + last.bytes + 256 => {
+                    last.bytes = place.offset + place.bytes - last.offset;
+                }
+                _ => joined.push(place),
+            }
+        }
+        let mut launches = Vec::new();
+        let mut base = 0;
+        for run in joined {
+            let spec = reduce::sum_squares(self.profile, (run.bytes / 4) as usize, base);
+            let run = Location { bytes: run.bytes.next_multiple_of(16), ..run };
+            base += spec.groups as usize;
+            let ports = vec![(spec.inputs[0].clone(), run, false), (spec.outputs[0].clone(), self.workspaces[0], true)];
+            launches.push(self.launch(spec, vec![], ports, false)?);
+        }
+        let last = &plan.stages[plan.stages.len() - 1];
+        let mut finish = last.clone();
+        for (name, value) in &mut finish.spec.params {
+            if *name == "length" || *name == "chunk" {
+                *value = Param::U32(base as u32);
+            }
+        }
+        launches.push(self.stage(&finish)?);
+        Ok(launches)
+    }
+
+    fn launch(&self, spec: KernelSpec, fused: Vec<Fused>, ports: Vec<(Port, Location, bool)>, linear: bool) -> Result<Launch> {
+        let mut text = Text::new(&spec, &fused);
+        let mut bindings: Vec<(Binding, bool)> = Vec::new();
+        for (port, location, write) in &ports {
+            text.binding(port.name, port.element.wgsl());
+            bindings.push((binding(*location), *write));
+        }
+        for (index, part) in fused.iter().enumerate() {
+            for (m, bound) in part.bindings.iter().enumerate() {
+                text.binding(&hook_name(index, m), &bound.array_type());
+                bindings.push((binding(Location { bytes: bound.bytes(), ..bound.location }), bound.write));
+            }
+        }
+        // A buffer that is written must be bound `read_write` everywhere in the dispatch.
+        let written: Vec<usize> = bindings.iter().filter(|(_, write)| *write).map(|(bound, _)| bound.buffer).collect();
+        for (bound, write) in &mut bindings {
+            *write |= written.contains(&bound.buffer);
+        }
+        self.check_overlap(&spec, &bindings)?;
+        let modes: Vec<bool> = bindings.iter().map(|(_, write)| *write).collect();
+        let params: Vec<u32> = text.params.iter().map(|(_, param)| param.bits()).collect();
+        let joins = linear && fused.iter().all(|part| part.linear);
+        Ok(Launch {
+            name: spec.name.clone(),
+            label: self.label(&spec),
+            wgsl: text.finish(&spec, &fused, &modes),
+            bindings,
+            params,
+            workgroup: spec.workgroup,
+            groups: spec.groups,
+            flops: spec.flops,
+            subgroups: spec.parts.contains(&"reduce_subgroup") || spec.body.contains("subgroup"),
+            linear: joins.then(|| Linear { len: self.group().shape.numel() as u64, width: spec.width }),
+        })
+    }
+
+    /// Two bindings of one dispatch may share bytes only when both are read.
+    fn check_overlap(&self, spec: &KernelSpec, bindings: &[(Binding, bool)]) -> Result<()> {
+        for (i, (a, write_a)) in bindings.iter().enumerate() {
+            for (b, write_b) in &bindings[i + 1..] {
+                let overlap = a.buffer == b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+                if overlap && (*write_a || *write_b) {
+                    return Err(Error::Compile {
+                        what: format!("kernel `{}` for {}", spec.name, self.label(spec)),
+                        message: "it would read and write the same memory through two bindings (please report this)".into(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn label(&self, spec: &KernelSpec) -> String {
+        let group = self.group();
+        let node = group.anchor.or(group.members.last().copied()).unwrap_or(0);
+        let node = self.context.graph.node(node);
+        let scope = if node.scope.is_empty() { String::new() } else { format!("{}/", node.scope) };
+        let _ = spec;
+        format!("{scope}{}", node.op.name())
+    }
+}
+
+fn binding(location: Location) -> Binding {
+    Binding { buffer: location.buffer, offset: location.offset, bytes: location.bytes.next_multiple_of(4) }
+}
+
+fn hook_name(hook: usize, m: usize) -> String {
+    if hook == 0 { format!("m{m}") } else { format!("n{m}") }
+}
+
+/// A kernel's text being assembled.
+struct Text {
+    params: Vec<(String, Param)>,
+    bindings: Vec<(String, String)>,
+}
+
+impl Text {
+    fn new(spec: &KernelSpec, fused: &[Fused]) -> Text {
+        let mut params: Vec<(String, Param)> = spec.params.iter().map(|(name, param)| (name.to_string(), *param)).collect();
+        params.push(("groups".into(), Param::U32(spec.groups as u32)));
+        params.extend(fused.iter().flat_map(|part| part.params.iter().cloned()));
+        Text { params, bindings: Vec::new() }
+    }
+
+    fn binding(&mut self, name: &str, element: &str) {
+        self.bindings.push((name.to_string(), element.to_string()));
+    }
+
+    fn finish(&self, spec: &KernelSpec, fused: &[Fused], writable: &[bool]) -> String {
+        let mut text = String::new();
+        let vector = |scalar: &str| if spec.width == 4 { format!("vec4<{scalar}>") } else { scalar.to_string() };
+        for (name, scalar) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("B", "bool")] {
+            let _ = writeln!(text, "alias {name} = {};", vector(scalar));
+        }
+        let _ = writeln!(text, "const W: u32 = {}u;\nconst WG: u32 = {}u;", spec.width, spec.workgroup);
+        for (name, value) in &spec.constants {
+            let _ = writeln!(text, "const {name}: u32 = {value}u;");
+        }
+        let _ = writeln!(text, "struct Params {{");
+        for (name, param) in &self.params {
+            let _ = writeln!(text, "    {name}: {},", param.wgsl());
+        }
+        let _ = writeln!(text, "}}\n@group(0) @binding(0) var<uniform> params: Params;");
+        for (index, ((name, element), write)) in self.bindings.iter().zip(writable).enumerate() {
+            let mode = if *write { "read_write" } else { "read" };
+            let _ = writeln!(text, "@group(0) @binding({}) var<storage, {mode}> {name}: array<{element}>;", index + 1);
+        }
+        text.push_str("fn workgroup_index(wid: vec3<u32>, nwg: vec3<u32>) -> u32 { return wid.x + wid.y * nwg.x; }\n");
+        let mut parts: Vec<&str> = spec.parts.clone();
+        for part in fused.iter().flat_map(|fused| &fused.parts) {
+            if !parts.contains(part) {
+                parts.push(part);
+            }
+        }
+        for part in parts {
+            text.push_str(library(part));
+        }
+        fused.iter().for_each(|part| text.push_str(&part.text));
+        text.push_str(&spec.body);
+        text
+    }
+}
+
+/// A file of `shaders/lib`, without its default prelude.
+fn library(part: &str) -> &'static str {
+    match part {
+        "math" => crate::kernels::spec::body(include_str!("../../shaders/lib/math.wgsl")),
+        "threefry" => crate::kernels::spec::body(include_str!("../../shaders/lib/threefry.wgsl")),
+        "wide1" => crate::kernels::spec::body(include_str!("../../shaders/lib/wide1.wgsl")),
+        "wide4" => crate::kernels::spec::body(include_str!("../../shaders/lib/wide4.wgsl")),
+        "reduce_subgroup" => crate::kernels::spec::body(include_str!("../../shaders/lib/reduce_subgroup.wgsl")),
+        "reduce_workgroup" => crate::kernels::spec::body(include_str!("../../shaders/lib/reduce_workgroup.wgsl")),
+        _ => "",
+    }
+}
