@@ -306,7 +306,7 @@ impl GroupEmitter<'_> {
                 if overlap && (*write_a || *write_b) {
                     return Err(Error::Compile {
                         what: format!("kernel `{}` for {}", spec.name, self.label(spec)),
-                        message: "it would read and write the same memory through two bindings (please report this)".into(),
+                        message: format!("it would read and write the same memory through two bindings (please report this): {bindings:?}"),
                     });
                 }
             }

@@ -232,6 +232,7 @@ impl<'a> Grouper<'a> {
                 self.open(index);
             }
         }
+        self.sink();
         self.store_needed_scalars();
         let mut order: Vec<usize> = (0..self.grouping.groups.len()).collect();
         order.retain(|&g| self.grouping.groups[g].anchor.is_some() || !self.grouping.groups[g].members.is_empty());
@@ -520,6 +521,50 @@ impl<'a> Grouper<'a> {
                 }
             }
         }
+    }
+
+    /// Moves operations to their only reader where that saves storing their result: the mask of a
+    /// ReLU is computed in the backward kernel, from the activation that is there anyway.
+    fn sink(&mut self) {
+        for index in (0..self.nodes.len() as u32).rev() {
+            let Some(group) = self.grouping.group_of[index as usize] else { continue };
+            if !self.grouping.groups[group].members.contains(&index) {
+                continue;
+            }
+            let Some(reader) = self.only_reader(index, group) else { continue };
+            if self.operands_stored(index, group) && self.may_join(index, reader) {
+                self.grouping.groups[group].members.retain(|&member| member != index);
+                self.add(index, reader);
+                self.grouping.groups[reader].members.sort_unstable();
+            }
+        }
+    }
+
+    /// The one other group whose pointwise code reads a node, if no one else does.
+    fn only_reader(&self, index: u32, group: usize) -> Option<usize> {
+        let value = Value { node: index, output: 0 };
+        if self.grouping.results.contains(&value) {
+            return None;
+        }
+        let users = self.grouping.users.get(&value)?;
+        let mut readers: Vec<Option<usize>> = users
+            .iter()
+            .map(|&user| self.grouping.group_of[user as usize].filter(|&g| self.grouping.groups[g].members.contains(&user)))
+            .collect();
+        readers.dedup();
+        match readers[..] {
+            [Some(reader)] if reader != group => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// Whether everything a member reads lies in memory even without it.
+    fn operands_stored(&self, index: u32, group: usize) -> bool {
+        accesses(self.graph, self.views, index).iter().filter_map(|access| access.root).all(|root| {
+            let outside = |user: &u32| *user != index && self.grouping.group_of[*user as usize] != Some(group);
+            self.grouping.group_of[root.node as usize] != Some(group)
+                || self.grouping.users.get(&root).is_some_and(|users| users.iter().any(outside))
+        })
     }
 
     /// A scalar computed from scalars: cheaper to repeat in its readers than to store.
