@@ -144,8 +144,7 @@ impl View {
     pub fn is_contiguous(&self) -> bool {
         let wanted = self.shape.strides();
         self.shape.numel() <= 1
-            || (0..self.shape.rank())
-                .all(|axis| self.shape[axis] == 1 || self.strides[axis] == wanted[axis])
+            || (0..self.shape.rank()).all(|axis| self.shape[axis] == 1 || self.strides[axis] == wanted[axis])
     }
 
     /// Axes reordered: axis `i` of the result is axis `axes[i]` of this one.
@@ -221,9 +220,10 @@ pub fn collapse(shape: &Shape, operands: &[&[usize]]) -> (Shape, Vec<Vec<usize>>
             continue;
         }
         let joins = !sizes.is_empty()
-            && operands.iter().zip(&strides).all(|(operand, kept)| {
-                kept.last().copied() == Some(operand[axis] * shape[axis])
-            });
+            && operands
+                .iter()
+                .zip(&strides)
+                .all(|(operand, kept)| kept.last().copied() == Some(operand[axis] * shape[axis]));
         if joins {
             if let Some(size) = sizes.last_mut() {
                 *size *= shape[axis];

@@ -22,13 +22,21 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
         Op::Pointwise(op) => match op.row().gradient {
             Some(gradient) => gradient(g, &x, y),
             None if !y.dtype().is_float() => vec![None; x.len()],
-            None => return Err(no_gradient(op.row().name, "it is itself a derivative; second order is not defined for it")),
+            None => {
+                return Err(no_gradient(op.row().name, "it is itself a derivative; second order is not defined for it"));
+            }
         },
         Op::Cast(_) => vec![x[0].dtype().is_float().then(|| g.cast(x[0].dtype()))],
         Op::StopGradient => vec![None],
         Op::Assign(_) => vec![Some(g)],
-        Op::Reshape(_) | Op::Permute(_) | Op::Expand(_) | Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. }
-        | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } => movement(&node.op, &x, g),
+        Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Expand(_)
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. } => movement(&node.op, &x, g),
         Op::Reduce { kind, axes } => vec![Some(reduce(*kind, axes, x[0], y, g))],
         Op::ArgMax { .. } => vec![None],
         Op::SumSquares => x.iter().map(|&part| Some(part * 2.0 * g)).collect(),
@@ -61,7 +69,8 @@ fn movement<'g>(op: &Op, x: &[Tensor<'g>], g: Tensor<'g>) -> Grads<'g> {
             vec![Some(g.permute(&inverse))]
         }
         Op::Expand(to) => {
-            let axes: Vec<isize> = (0..shape.rank()).filter(|&axis| shape[axis] != to[axis]).map(|axis| axis as isize).collect();
+            let axes: Vec<isize> =
+                (0..shape.rank()).filter(|&axis| shape[axis] != to[axis]).map(|axis| axis as isize).collect();
             vec![Some(g.sum(&axes).reshape(shape))]
         }
         Op::Slice { starts, sizes } => {
@@ -137,7 +146,8 @@ fn macro_rule<'g>(op: MacroOp, x: &[Tensor<'g>], y: Tensor<'g>, grads: &[Option<
         // Everything else is differentiated through its definition.
         _ => {
             let outputs = expand(op, x);
-            let seeds: Vec<_> = outputs.into_iter().zip(grads).filter_map(|(output, grad)| grad.map(|g| (output, g))).collect();
+            let seeds: Vec<_> =
+                outputs.into_iter().zip(grads).filter_map(|(output, grad)| grad.map(|g| (output, g))).collect();
             let wrt: Vec<_> = x.iter().copied().filter(|operand| operand.dtype().is_float()).collect();
             let mut grads = vjp(&seeds, &wrt)?.into_iter();
             x.iter().map(|operand| if operand.dtype().is_float() { grads.next() } else { None }).collect()

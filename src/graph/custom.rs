@@ -1,7 +1,7 @@
 //! A user's own operation: shape, meaning, gradient and WGSL in one value, without touching the crate.
 
-use super::handle::Tensor;
 use super::TensorType;
+use super::handle::Tensor;
 use std::hash::{Hash, Hasher};
 
 /// The output's type from the inputs' types, or why they do not fit.

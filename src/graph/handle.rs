@@ -104,7 +104,10 @@ impl<'g> Tensor<'g> {
                 Some(common) => shape = common,
                 None => self.graph.record_error(
                     op.row().name,
-                    format!("shapes {shape} and {} do not broadcast: axes must be equal or 1, counted from the right", other.shape()),
+                    format!(
+                        "shapes {shape} and {} do not broadcast: axes must be equal or 1, counted from the right",
+                        other.shape()
+                    ),
                 ),
             }
         }
@@ -150,9 +153,7 @@ impl<'g> Tensor<'g> {
         let (a, b) = match (a, b) {
             (Operand::Tensor(a), b) => (a, a.operand(b)),
             (a, Operand::Tensor(b)) => (b.operand(a), b),
-            (Operand::Number(a), Operand::Number(b)) => {
-                (self.graph.float(a), self.graph.float(b))
-            }
+            (Operand::Number(a), Operand::Number(b)) => (self.graph.float(a), self.graph.float(b)),
         };
         self.pointwise(PointwiseOp::Select, &[a, b])
     }

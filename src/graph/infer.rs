@@ -1,7 +1,7 @@
 //! Types of results from types of operands, or why the operands do not fit.
 
-use super::op::{MacroOp, Op};
 use super::TensorType;
+use super::op::{MacroOp, Op, ReduceKind};
 use crate::dtype::DType;
 use crate::shape::Shape;
 
@@ -16,7 +16,9 @@ fn check(holds: bool, message: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 fn check_axis(axis: usize, shape: &Shape) -> Result<(), String> {
-    check(axis < shape.rank(), || format!("axis {axis} is out of range for shape {shape}, which has {} axes", shape.rank()))
+    check(axis < shape.rank(), || {
+        format!("axis {axis} is out of range for shape {shape}, which has {} axes", shape.rank())
+    })
 }
 
 fn arity(inputs: &[TensorType], wanted: usize) -> Result<(), String> {
@@ -52,13 +54,25 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
             arity(x, 1)?;
             Ok(vec![x[0].clone()])
         }
-        Op::Reshape(_) | Op::Permute(_) | Op::Expand(_) | Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. }
-        | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } => movement(op, x),
-        Op::Reduce { axes, .. } => {
+        Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Expand(_)
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. } => movement(op, x),
+        Op::Reduce { kind, axes } => {
             arity(x, 1)?;
-            check(x[0].dtype != DType::Bool && x[0].dtype != DType::U8, || format!("cannot reduce {}; cast it first", x[0].dtype))?;
+            check(x[0].dtype != DType::Bool && x[0].dtype != DType::U8, || {
+                format!("cannot reduce {}; cast it first", x[0].dtype)
+            })?;
             axes.iter().try_for_each(|&axis| check_axis(axis, &x[0].shape))?;
             check(axes.windows(2).all(|pair| pair[0] < pair[1]), || format!("axes {axes:?} must be distinct"))?;
+            let empty = axes.iter().any(|&axis| x[0].shape[axis] == 0);
+            check(*kind == ReduceKind::Sum || !empty, || {
+                format!("nothing is largest or smallest along an empty axis of {}", x[0].shape)
+            })?;
             let kept = (0..x[0].shape.rank()).filter(|axis| !axes.contains(axis)).map(|axis| x[0].shape[axis]);
             one(kept.collect::<Shape>(), x[0].dtype)
         }
@@ -111,7 +125,9 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
         Op::Permute(axes) => {
             let mut sorted = axes.clone();
             sorted.sort_unstable();
-            check(sorted.iter().copied().eq(0..shape.rank()), || format!("{axes:?} is not an order of the axes of {shape}"))?;
+            check(sorted.iter().copied().eq(0..shape.rank()), || {
+                format!("{axes:?} is not an order of the axes of {shape}")
+            })?;
             one(axes.iter().map(|&axis| shape[axis]).collect::<Shape>(), *dtype)
         }
         Op::Expand(to) => {
@@ -135,7 +151,9 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
         }
         Op::Concat { axis } => {
             check_axis(*axis, shape)?;
-            let fits = x.iter().all(|ty| ty.dtype == *dtype && ty.shape.rank() == shape.rank() && ty.shape.with(*axis, 0) == shape.with(*axis, 0));
+            let fits = x.iter().all(|ty| {
+                ty.dtype == *dtype && ty.shape.rank() == shape.rank() && ty.shape.with(*axis, 0) == shape.with(*axis, 0)
+            });
             check(fits, || format!("operands must agree in dtype and in all axes but {axis}, got {}", list(x)))?;
             one(shape.with(*axis, x.iter().map(|ty| ty.shape[*axis]).sum()), *dtype)
         }
@@ -143,7 +161,9 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
             arity(x, 2)?;
             check_axis(*axis, shape)?;
             check(*size <= shape[*axis], || format!("{size} rows of axis {axis} do not fit into {shape}"))?;
-            check(x[1] == TensorType::new([], DType::I32), || format!("the start must be an i32 scalar, got {}", x[1]))?;
+            check(x[1] == TensorType::new([], DType::I32), || {
+                format!("the start must be an i32 scalar, got {}", x[1])
+            })?;
             one(shape.with(*axis, *size), *dtype)
         }
         Op::DynamicUpdate { axis } => {
@@ -154,7 +174,9 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
                 && x[1].shape.with(*axis, 0) == shape.with(*axis, 0)
                 && x[1].shape[*axis] <= shape[*axis];
             check(fits, || format!("cannot write {} into {} along axis {axis}", x[1], x[0]))?;
-            check(x[2] == TensorType::new([], DType::I32), || format!("the start must be an i32 scalar, got {}", x[2]))?;
+            check(x[2] == TensorType::new([], DType::I32), || {
+                format!("the start must be an i32 scalar, got {}", x[2])
+            })?;
             one(shape, *dtype)
         }
         _ => Err("is not a movement operation".into()),
@@ -164,7 +186,9 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
 fn matmul(x: &[TensorType]) -> Types {
     arity(x, 2)?;
     let (a, b) = (&x[0].shape, &x[1].shape);
-    check(x[0].dtype.is_float() && x[0].dtype == x[1].dtype, || format!("takes two float tensors of one dtype, got {}", list(x)))?;
+    check(x[0].dtype.is_float() && x[0].dtype == x[1].dtype, || {
+        format!("takes two float tensors of one dtype, got {}", list(x))
+    })?;
     let rank = a.rank();
     check(rank >= 2 && b.rank() == rank, || format!("takes two matrices (or equal stacks of them), got {a} and {b}"))?;
     check(a[rank - 1] == b[rank - 2], || {
@@ -208,7 +232,9 @@ fn macro_op(op: MacroOp, x: &[TensorType]) -> Types {
         MacroOp::CrossEntropy | MacroOp::CrossEntropyGrad | MacroOp::CrossEntropyWithGrad => {
             arity(x, if op == MacroOp::CrossEntropy { 2 } else { 3 })?;
             float(0)?;
-            check(x[0].shape.rank() == 2 && x[0].shape[1] > 0, || format!("logits must be [rows, classes], got {}", x[0].shape))?;
+            check(x[0].shape.rank() == 2 && x[0].shape[1] > 0, || {
+                format!("logits must be [rows, classes], got {}", x[0].shape)
+            })?;
             let rows = Shape::from([x[0].shape[0]]);
             check(x[1] == TensorType::new(&rows, DType::I32), || format!("targets must be i32{rows}, got {}", x[1]))?;
             let loss = TensorType::new(&rows, DType::F32);
@@ -246,7 +272,9 @@ fn attention(x: &[TensorType]) -> Types {
     check(x.iter().all(|ty| ty.dtype == DType::F32), || format!("takes f32 tensors, got {}", list(x)))?;
     let (q, k, v) = (&x[0].shape, &x[1].shape, &x[2].shape);
     let fits = q.rank() == 4 && k.rank() == 4 && k == v && q[0] == k[0] && q[2] == k[2] && q[3] == k[3];
-    check(fits, || format!("wants q [batch, time, heads, size] and k, v [batch, source, heads, size], got {q}, {k}, {v}"))?;
+    check(fits, || {
+        format!("wants q [batch, time, heads, size] and k, v [batch, source, heads, size], got {q}, {k}, {v}")
+    })?;
     check(k[1] > 0, || "needs at least one key".into())?;
     Ok(vec![x[0].clone(), TensorType::new([q[0], q[2], q[1]], DType::F32)])
 }

@@ -50,10 +50,16 @@ pub enum Op {
     /// A scalar.
     Const(Literal),
     /// `0, 1, 2, …` along one axis of the shape, as i32.
-    Iota { shape: Shape, axis: usize },
+    Iota {
+        shape: Shape,
+        axis: usize,
+    },
     /// Threefry-2x32-20 bits (u32). Input: the run's key `[2]` u32 (seed, index of the first sample).
     /// Axis 0 of the shape counts samples; `stream` is the ordinal of the call site.
-    RandomBits { shape: Shape, stream: u32 },
+    RandomBits {
+        shape: Shape,
+        stream: u32,
+    },
 
     // ---- pointwise
     Pointwise(PointwiseOp),
@@ -66,19 +72,38 @@ pub enum Op {
     Permute(Vec<usize>),
     /// Repeats axes of size 1.
     Expand(Shape),
-    Slice { starts: Vec<usize>, sizes: Vec<usize> },
-    Pad { before: Vec<usize>, after: Vec<usize>, value: Literal },
-    Concat { axis: usize },
+    Slice {
+        starts: Vec<usize>,
+        sizes: Vec<usize>,
+    },
+    Pad {
+        before: Vec<usize>,
+        after: Vec<usize>,
+        value: Literal,
+    },
+    Concat {
+        axis: usize,
+    },
     /// `(x, start)`: `size` rows of `axis` from a start known at run time (i32 scalar), clamped to fit.
-    DynamicSlice { axis: usize, size: usize },
+    DynamicSlice {
+        axis: usize,
+        size: usize,
+    },
     /// `(x, update, start)`: `x` with `update` written at `start` along `axis`, clamped to fit.
-    DynamicUpdate { axis: usize },
+    DynamicUpdate {
+        axis: usize,
+    },
 
     // ---- reduction
     /// Over the listed axes (sorted), which disappear.
-    Reduce { kind: ReduceKind, axes: Vec<usize> },
+    Reduce {
+        kind: ReduceKind,
+        axes: Vec<usize>,
+    },
     /// Index (i32) of the first largest element along an axis, which disappears.
-    ArgMax { axis: usize },
+    ArgMax {
+        axis: usize,
+    },
     /// Sum of squares of all elements of all inputs: the square of the global norm. Scalar f32.
     SumSquares,
 
@@ -89,7 +114,9 @@ pub enum Op {
     Gather,
     /// `(index [..], values [.., rest])` to `[rows, rest]`: rows added up where their index says,
     /// in index order, so the result does not depend on timing. Indices outside are dropped.
-    ScatterAdd { rows: usize },
+    ScatterAdd {
+        rows: usize,
+    },
 
     // ---- effects and escapes
     /// Gives a state a new value when the program ends. The output is that value.

@@ -18,18 +18,28 @@ fn describe(op: &Op) -> String {
             format!("{} axis={axis}", op.name())
         }
         Op::Reduce { axes, .. } => format!("{} over {axes:?}", op.name()),
-        Op::Pointwise(_) | Op::StopGradient | Op::Reshape(_) | Op::Expand(_) | Op::SumSquares | Op::MatMul
-        | Op::Gather | Op::ScatterAdd { .. } | Op::Custom(_) | Op::Macro(_) => op.name().to_string(),
+        Op::Pointwise(_)
+        | Op::StopGradient
+        | Op::Reshape(_)
+        | Op::Expand(_)
+        | Op::SumSquares
+        | Op::MatMul
+        | Op::Gather
+        | Op::ScatterAdd { .. }
+        | Op::Custom(_)
+        | Op::Macro(_) => op.name().to_string(),
     }
 }
 
 fn line(index: usize, node: &Node) -> String {
     let types: Vec<_> = node.outputs.iter().map(ToString::to_string).collect();
-    let inputs: Vec<_> = node
-        .inputs
-        .iter()
-        .map(|value| if value.output == 0 { format!("%{}", value.node) } else { format!("%{}.{}", value.node, value.output) })
-        .collect();
+    let inputs: Vec<_> =
+        node.inputs
+            .iter()
+            .map(|value| {
+                if value.output == 0 { format!("%{}", value.node) } else { format!("%{}.{}", value.node, value.output) }
+            })
+            .collect();
     let scope = if node.scope.is_empty() { String::new() } else { format!("   # {}", node.scope) };
     let space = if inputs.is_empty() { "" } else { " " };
     format!("%{index} = {}{space}{} -> {}{scope}", describe(&node.op), inputs.join(", "), types.join(", "))

@@ -1,7 +1,7 @@
 //! What every pass must leave true: operands come before their users and the recorded types are
 //! those that inference gives.
 
-use super::{infer, Graph, Op, TensorType};
+use super::{Graph, Op, TensorType, infer};
 use crate::error::{Error, Result};
 
 impl Graph {

@@ -54,18 +54,14 @@ pub fn open_regular(path: &Path) -> Result<(File, u64)> {
     let refuse = |message: &str| Error::File { path: path.display().to_string(), message: message.into() };
     // Asked before opening: opening a pipe would wait for a writer that never comes.
     let about = std::fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            refuse("there is no such file (is the path relative to another directory?)")
-        }
+        std::io::ErrorKind::NotFound => refuse("there is no such file (is the path relative to another directory?)"),
         _ => Error::file(path, &e),
     })?;
     if about.is_dir() {
         return Err(refuse("this is a directory; give the path of one file in it"));
     }
     if !about.is_file() {
-        return Err(refuse(
-            "this is not a regular file (a pipe or a device has no size); copy it to a file first",
-        ));
+        return Err(refuse("this is not a regular file (a pipe or a device has no size); copy it to a file first"));
     }
     let file = File::open(path).map_err(|e| Error::file(path, &e))?;
     Ok((file, about.len()))

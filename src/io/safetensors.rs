@@ -114,8 +114,7 @@ impl Weights {
 
     /// Reads a safetensors file from its bytes; `path` is only for messages.
     pub fn from_bytes(path: &str, bytes: &[u8]) -> Result<Weights> {
-        let (_, header) =
-            SafeTensors::read_metadata(bytes).map_err(|e| refused(path, bytes, &e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| refused(path, bytes, &e.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| refused(path, bytes, &e.to_string()))?;
         let mut tensors = Vec::with_capacity(file.len());
         for name in header.offset_keys() {
@@ -128,12 +127,7 @@ impl Weights {
                 );
                 return Err(Error::Format { path: path.into(), format: FORMAT, message });
             };
-            tensors.push(NamedTensor {
-                name,
-                dtype,
-                shape: view.shape().into(),
-                bytes: view.data().to_vec(),
-            });
+            tensors.push(NamedTensor { name, dtype, shape: view.shape().into(), bytes: view.data().to_vec() });
         }
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Weights { tensors, metadata })
@@ -216,9 +210,7 @@ fn refused(path: &str, bytes: &[u8], reason: &str) -> Error {
         `safetensors.torch.save_file({k: v.contiguous() for k, v in \
         torch.load(PATH, weights_only=True).items()}, \"model.safetensors\")`";
     let message = if starts(b"PK\x03\x04") || pickle {
-        format!(
-            "it is a PyTorch pickle (.pt, .pth, .ckpt, .bin), which can run code when it is opened; {torch}"
-        )
+        format!("it is a PyTorch pickle (.pt, .pth, .ckpt, .bin), which can run code when it is opened; {torch}")
     } else if starts(b"version https://git-lfs") {
         "it is a Git LFS pointer, not the weights; fetch them with `git lfs pull`".to_string()
     } else if starts(b"GGUF") {
@@ -264,11 +256,7 @@ mod tests {
         assert_eq!(read.metadata, weights.metadata);
         let names: Vec<&str> = read.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         assert_eq!(names, ["b \"quoted\"", "empty", "w", "half", "mask"]);
-        assert!(
-            read.tensors
-                .iter()
-                .all(|tensor| Some(&tensor.bytes) == weights.get(&tensor.name).map(|t| &t.bytes))
-        );
+        assert!(read.tensors.iter().all(|tensor| Some(&tensor.bytes) == weights.get(&tensor.name).map(|t| &t.bytes)));
         assert_eq!(read.to_bytes().unwrap(), bytes);
         assert_eq!(read.get("half").unwrap().to_f32().unwrap(), [1.0, -2.0, 0.0]);
         assert_eq!(read.get("mask").unwrap().to_f32(), None);
@@ -286,8 +274,7 @@ mod tests {
             .tensors
             .iter()
             .map(|t| {
-                let view =
-                    safetensors::tensor::TensorView::new(file_dtype(t.dtype), t.shape.to_vec(), &t.bytes);
+                let view = safetensors::tensor::TensorView::new(file_dtype(t.dtype), t.shape.to_vec(), &t.bytes);
                 (t.name.clone(), view.unwrap())
             })
             .collect();
@@ -314,8 +301,7 @@ mod tests {
     #[test]
     fn other_and_damaged_files_are_told_apart() {
         let refuse = |bytes: &[u8]| Weights::from_bytes("model.pt", bytes).unwrap_err().to_string();
-        for torch in [&b"PK\x03\x04rest of a zip archive"[..], b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."]
-        {
+        for torch in [&b"PK\x03\x04rest of a zip archive"[..], b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."] {
             assert!(refuse(torch).contains("safetensors.torch.save_file"), "{}", refuse(torch));
         }
         assert!(refuse(b"").contains("empty"));
@@ -352,8 +338,7 @@ mod tests {
     fn files_are_saved_and_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("best.safetensors");
-        let weights =
-            Weights { tensors: vec![NamedTensor::f32("w", [2], &[1.0, 2.0])], ..Weights::default() };
+        let weights = Weights { tensors: vec![NamedTensor::f32("w", [2], &[1.0, 2.0])], ..Weights::default() };
         weights.save(&path).unwrap();
         assert_eq!(Weights::load(&path).unwrap(), weights);
         let message = Weights::load(dir.path()).unwrap_err().to_string();

@@ -125,8 +125,7 @@ impl Corpus {
     /// window of `context + 1` bytes and no more than leaves one window to train on.
     pub fn new(source: TextSource, context: usize, validation: f64) -> Result<Corpus> {
         if context == 0 || !(validation > 0.0 && validation < 1.0) {
-            let message =
-                format!("context {context} must be at least 1 and validation {validation} between 0 and 1");
+            let message = format!("context {context} must be at least 1 and validation {validation} between 0 and 1");
             return Err(Error::Config(message));
         }
         let bytes = source.bytes();
@@ -312,10 +311,7 @@ mod tests {
         let corpus = Corpus::new(TextSource::open(&path).unwrap(), 16, 0.1).unwrap();
         std::fs::write(&path, b"short").unwrap();
         let message = corpus.sample_batch(0, 0, 4).unwrap_err().to_string();
-        assert!(
-            message.contains("shorter") && message.contains("1000") && message.contains("5 now"),
-            "{message}"
-        );
+        assert!(message.contains("shorter") && message.contains("1000") && message.contains("5 now"), "{message}");
         assert!(TextSource::open(dir.path()).is_err());
     }
 }

@@ -11,5 +11,6 @@ pub fn argmax(profile: &Profile, rows: usize, cols: usize) -> KernelSpec {
     // Each element is looked at once, so nothing is worth keeping.
     let plan = RowPlan { slots: 1, ..RowPlan::new(profile, rows, cols, 1) };
     let kernel = plan.kernel("argmax", body(include_str!("../../shaders/argmax.wgsl")), 1);
-    KernelSpec { inputs: vec![Port::new("x", Element::Wide)], outputs: vec![Port::new("index", Element::I32)], ..kernel }
+    let (inputs, outputs) = (vec![Port::new("x", Element::Wide)], vec![Port::new("index", Element::I32)]);
+    KernelSpec { inputs, outputs, ..kernel }
 }

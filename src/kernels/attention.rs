@@ -1,8 +1,8 @@
 //! Attention without a matrix of weights in memory: the text of one forward and two backward kernels
 //! (`torch.nn.functional.scaled_dot_product_attention`; the algorithm is FlashAttention's).
 //!
-//! Emitted, because the head's vector lives in unrolled registers: in a template, a line with `#` stands
-//! for one line per four elements of the head. One invocation owns a row and meets the other side's rows
+//! Emitted, because the head's vector lives in unrolled registers (see `Template`).
+//! One invocation owns a row (on a software adapter a few) and meets the other side's rows
 //! at addresses that are the same for the whole workgroup, so that a load is a broadcast, on a GPU as on a
 //! software adapter; nothing is shared, and no barrier is needed. This module knows no graph; whether
 //! attention comes here or is expanded is the lowering's choice, made from the `None` returned here.
@@ -111,7 +111,7 @@ pub fn attention_forward(
     o: HeadView,
 ) -> Option<KernelSpec> {
     let views = [(Q, q), (K, k), (V, v), (O, o)];
-    let kernel = kernel(profile, shape, "attention_forward", FORWARD, shape.time, &views, 4)?;
+    let kernel = kernel(profile, shape, &FORWARD, shape.time, &views, 4)?;
     let inputs = vec![vectors("q"), vectors("k"), vectors("v")];
     Some(KernelSpec { inputs, outputs: vec![vectors("o"), LSE], ..kernel })
 }
@@ -120,7 +120,7 @@ pub fn attention_forward(
 /// `dot(dout, o)`, which [`attention_grad_kv`] needs. Nothing goes through `store`.
 pub fn attention_grad_q(profile: &Profile, shape: &AttentionShape, views: &GradViews) -> Option<KernelSpec> {
     let strides = [(Q, views.q), (K, views.k), (V, views.v), (O, views.o), (DOUT, views.dout), (DQ, views.dq)];
-    let kernel = kernel(profile, shape, "attention_grad_q", GRAD_Q, shape.time, &strides, 6)?;
+    let kernel = kernel(profile, shape, &GRAD_Q, shape.time, &strides, 6)?;
     let inputs = vec![vectors("q"), vectors("k"), vectors("v"), vectors("o"), vectors("dout"), LSE];
     Some(KernelSpec { inputs, outputs: vec![vectors("dq"), DELTA], ..kernel })
 }
@@ -128,7 +128,7 @@ pub fn attention_grad_q(profile: &Profile, shape: &AttentionShape, views: &GradV
 /// `q`, `k`, `v`, `dout`, `lse`, `delta` to secondary outputs `dk` and `dv`. Nothing goes through `store`.
 pub fn attention_grad_kv(profile: &Profile, shape: &AttentionShape, views: &GradViews) -> Option<KernelSpec> {
     let strides = [(Q, views.q), (K, views.k), (V, views.v), (DOUT, views.dout), (DK, views.dk), (DV, views.dv)];
-    let kernel = kernel(profile, shape, "attention_grad_kv", GRAD_KV, shape.source, &strides, 8)?;
+    let kernel = kernel(profile, shape, &GRAD_KV, shape.source, &strides, 8)?;
     let inputs = vec![vectors("q"), vectors("k"), vectors("v"), vectors("dout"), LSE, DELTA];
     Some(KernelSpec { inputs, outputs: vec![vectors("dk"), vectors("dv")], ..kernel })
 }
@@ -138,8 +138,7 @@ pub fn attention_grad_kv(profile: &Profile, shape: &AttentionShape, views: &Grad
 fn kernel(
     profile: &Profile,
     shape: &AttentionShape,
-    name: &str,
-    template: &str,
+    template: &Template,
     rows: usize,
     views: &[(ViewNames, HeadView)],
     work: u64,
@@ -151,7 +150,8 @@ fn kernel(
         AdapterClass::Cpu => profile.subgroup.unwrap_or(8),
         AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple => 64,
     };
-    let tiles = rows.div_ceil(workgroup as usize);
+    let lane_rows = rows_per_lane(profile, shape.size).min(rows.div_ceil(workgroup as usize)).max(1);
+    let tiles = rows.div_ceil(workgroup as usize * lane_rows);
     let size = |value: usize| u32::try_from(value).ok().map(Param::U32);
     let mut params = vec![
         ("heads", size(shape.heads)?),
@@ -165,18 +165,27 @@ fn kernel(
     }
     let stacks = (shape.batch * shape.heads) as u64;
     Some(KernelSpec {
-        name: name.to_string(),
-        body: Cow::Owned(unroll(&format!("{COMMON}{template}"), shape.size / 4)),
+        name: template.name.to_string(),
+        body: Cow::Owned(emit(template, shape.size / 4, lane_rows)),
         parts: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         params,
-        constants: vec![("CAUSAL", u32::from(shape.causal))],
+        constants: vec![("CAUSAL", u32::from(shape.causal)), ("ROWS", lane_rows as u32)],
         width: 1,
         workgroup,
         groups: stacks * tiles as u64,
         flops: stacks * work * shape.size as u64 * pairs(shape),
     })
+}
+
+/// Rows that an invocation owns. A software adapter pays for each load, so several rows share one, as far
+/// as its compiler stays quick; a GPU has few enough invocations here as it is.
+fn rows_per_lane(profile: &Profile, size: usize) -> usize {
+    match profile.class {
+        AdapterClass::Cpu => (128 / size).clamp(1, 4),
+        AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple => 1,
+    }
 }
 
 /// Pairs of query and key that see each other, per head.
@@ -188,21 +197,39 @@ fn pairs(shape: &AttentionShape) -> u64 {
     (1..=time).map(|t| (t + source).saturating_sub(time)).sum()
 }
 
-/// Repeats each line with `#`, for `#` from 0 to `n` (exclusive).
-fn unroll(template: &str, n: usize) -> String {
+/// The body of a kernel for `vectors` vec4s of a head and `rows` rows per invocation.
+fn emit(template: &Template, vectors: usize, rows: usize) -> String {
+    let tail: String = (0..rows).map(|row| template.tail.replace('$', &row.to_string())).collect();
+    let head = repeat_lines(&format!("{COMMON}{}", template.sweep), '$', rows);
+    repeat_lines(&format!("{head}{tail}}}\n"), '#', vectors)
+}
+
+/// Repeats each line that contains the mark, which becomes 0, 1, ... up to `copies` (exclusive).
+fn repeat_lines(template: &str, mark: char, copies: usize) -> String {
     let mut out = String::with_capacity(template.len() * 2);
     for line in template.lines() {
-        let copies = if line.contains('#') { n } else { 1 };
+        let copies = if line.contains(mark) { copies } else { 1 };
         for index in 0..copies {
-            out.push_str(&line.replace('#', &index.to_string()));
+            out.push_str(&line.replace(mark, &index.to_string()));
             out.push('\n');
         }
     }
     out
 }
 
+/// A kernel's text: in a line, `#` is one of the vec4s of a head and `$` one of the invocation's rows.
+struct Template {
+    name: &'static str,
+    /// From the invocation's own rows to the end of the loop over the other side.
+    sweep: &'static str,
+    /// Writes the results of row `$`.
+    tail: &'static str,
+}
+
 const COMMON: &str = "\
 const LOWEST: f32 = -3.4028234e38;
+// Rows of a workgroup: lane l owns rows l, l + WG, ... of them.
+const TILE: u32 = WG * ROWS;
 
 // How many keys query t sees: the first so many.
 fn keys_seen(t: u32) -> u32 {
@@ -234,7 +261,7 @@ fn main(
     if (group >= params.groups) {
         return;
     }
-    let first = group % params.tiles * WG;
+    let first = group % params.tiles * TILE;
     let stack = group / params.tiles;
     let batch = stack / params.heads;
     let head = stack % params.heads;
@@ -243,126 +270,134 @@ fn main(
     let v_at = params.v_offset + batch * params.v_batch + head * params.v_head;
 ";
 
-/// Online softmax over four keys at a time: one maximum and one rescaling for the four.
-const FORWARD: &str = "\
-    let t = min(first + lane, params.time - 1u);
-    let seen = keys_seen(t);
-    let end = keys_seen(min(first + WG, params.time) - 1u);
-    let q_row = q_at + t * params.q_time;
-    let q# = q[q_row + #u] * params.scale;
-    var o# = vec4<f32>(0.0);
-    var top = LOWEST;
-    var total = 0.0;
+/// Online softmax over four keys at a time: one maximum and one rescaling for the four. The loops over the
+/// four are left to the compiler, whose work on a software adapter they keep short.
+const FORWARD: Template = Template {
+    name: "attention_forward",
+    sweep: "\
+    let t$ = min(first + lane + $u * WG, params.time - 1u);
+    let seen$ = keys_seen(t$);
+    let q_row$ = q_at + t$ * params.q_time;
+    let q$_# = q[q_row$ + #u] * params.scale;
+    var o$_# = vec4<f32>(0.0);
+    var top$ = LOWEST;
+    var total$ = 0.0;
+    let four = vec4<u32>(0u, 1u, 2u, 3u);
     let last = params.source - 1u;
+    let end = keys_seen(min(first + TILE, params.time) - 1u);
     for (var s = 0u; s < end; s += 4u) {
-        let s_b = min(s + 1u, last);
-        let s_c = min(s + 2u, last);
-        let s_d = min(s + 3u, last);
-        let k_a = k_at + s * params.k_time;
-        let k_b = k_at + s_b * params.k_time;
-        let k_c = k_at + s_c * params.k_time;
-        let k_d = k_at + s_d * params.k_time;
-        var a4 = vec4<f32>(0.0);
-        var b4 = vec4<f32>(0.0);
-        var c4 = vec4<f32>(0.0);
-        var d4 = vec4<f32>(0.0);
-        a4 += q# * k[k_a + #u];
-        b4 += q# * k[k_b + #u];
-        c4 += q# * k[k_c + #u];
-        d4 += q# * k[k_d + #u];
-        // Keys beyond the last one or out of sight.
-        let a = select(LOWEST, sum4(a4), s < seen);
-        let b = select(LOWEST, sum4(b4), s + 1u < seen);
-        let c = select(LOWEST, sum4(c4), s + 2u < seen);
-        let d = select(LOWEST, sum4(d4), s + 3u < seen);
-        let new_top = max(top, max(max(a, b), max(c, d)));
-        let fade = exp(top - new_top);
-        let p_a = exp(a - new_top);
-        let p_b = exp(b - new_top);
-        let p_c = exp(c - new_top);
-        let p_d = exp(d - new_top);
-        top = new_top;
-        total = total * fade + ((p_a + p_b) + (p_c + p_d));
-        let v_a = v_at + s * params.v_time;
-        let v_b = v_at + s_b * params.v_time;
-        let v_c = v_at + s_c * params.v_time;
-        let v_d = v_at + s_d * params.v_time;
-        o# = o# * fade + (p_a * v[v_a + #u] + p_b * v[v_b + #u] + p_c * v[v_c + #u] + p_d * v[v_d + #u]);
+        var score$ = vec4<f32>(LOWEST);
+        for (var j = 0u; j < 4u; j++) {
+            let k_row = k_at + min(s + j, last) * params.k_time;
+            let k# = k[k_row + #u];
+            var sum$ = vec4<f32>(0.0);
+            sum$ += q$_# * k#;
+            score$ = select(score$, vec4<f32>(sum4(sum$)), vec4<u32>(j) == four);
+        }
+        // Keys out of sight, or beyond the last one.
+        score$ = select(vec4<f32>(LOWEST), score$, vec4<u32>(s) + four < vec4<u32>(seen$));
+        let new_top$ = max(top$, max(max(score$.x, score$.y), max(score$.z, score$.w)));
+        let fade$ = exp(top$ - new_top$);
+        let p$ = exp(score$ - new_top$);
+        top$ = new_top$;
+        total$ = total$ * fade$ + sum4(p$);
+        o$_# *= fade$;
+        for (var j = 0u; j < 4u; j++) {
+            let v_row = v_at + min(s + j, last) * params.v_time;
+            let v# = v[v_row + #u];
+            let weight$ = p$[j];
+            o$_# += weight$ * v#;
+        }
     }
-    if (first + lane < params.time) {
-        let o_row = params.o_offset + batch * params.o_batch + t * params.o_time + head * params.o_head;
-        let scale = select(0.0, 1.0 / total, seen > 0u);
-        o[o_row + #u] = o# * scale;
-        lse[stack * params.time + t] = select(0.0, top + log(total), seen > 0u);
+",
+    tail: "\
+    if (first + lane + $u * WG < params.time) {
+        let o_row = params.o_offset + batch * params.o_batch + t$ * params.o_time + head * params.o_head;
+        let scale = select(0.0, 1.0 / total$, seen$ > 0u);
+        o[o_row + #u] = o$_# * scale;
+        lse[stack * params.time + t$] = select(0.0, top$ + log(total$), seen$ > 0u);
     }
-}
-";
+",
+};
 
 /// With p = exp(score - lse), dp = dot(dout, v), ds = p * (dp - delta): dq = scale * sum over keys of ds * k.
-const GRAD_Q: &str = "\
-    let t = min(first + lane, params.time - 1u);
-    let seen = keys_seen(t);
-    let end = keys_seen(min(first + WG, params.time) - 1u);
-    let q_row = q_at + t * params.q_time;
-    let o_row = params.o_offset + batch * params.o_batch + t * params.o_time + head * params.o_head;
-    let dout_row = params.dout_offset + batch * params.dout_batch + t * params.dout_time + head * params.dout_head;
-    let q# = q[q_row + #u] * params.scale;
-    let dout# = dout[dout_row + #u];
-    var delta4 = vec4<f32>(0.0);
-    delta4 += dout# * o[o_row + #u];
-    let query_delta = sum4(delta4);
-    let query_lse = lse[stack * params.time + t];
-    var dq# = vec4<f32>(0.0);
+const GRAD_Q: Template = Template {
+    name: "attention_grad_q",
+    sweep: "\
+    let o_at = params.o_offset + batch * params.o_batch + head * params.o_head;
+    let dout_at = params.dout_offset + batch * params.dout_batch + head * params.dout_head;
+    let t$ = min(first + lane + $u * WG, params.time - 1u);
+    let seen$ = keys_seen(t$);
+    let q_row$ = q_at + t$ * params.q_time;
+    let o_row$ = o_at + t$ * params.o_time;
+    let dout_row$ = dout_at + t$ * params.dout_time;
+    let q$_# = q[q_row$ + #u] * params.scale;
+    let dout$_# = dout[dout_row$ + #u];
+    var delta4_$ = vec4<f32>(0.0);
+    delta4_$ += dout$_# * o[o_row$ + #u];
+    let delta$ = sum4(delta4_$);
+    let lse$ = lse[stack * params.time + t$];
+    var dq$_# = vec4<f32>(0.0);
+    let end = keys_seen(min(first + TILE, params.time) - 1u);
     for (var s = 0u; s < end; s++) {
         let k_row = k_at + s * params.k_time;
         let v_row = v_at + s * params.v_time;
         let k# = k[k_row + #u];
-        var score4 = vec4<f32>(0.0);
-        score4 += q# * k#;
-        var dp4 = vec4<f32>(0.0);
-        dp4 += dout# * v[v_row + #u];
-        let p = select(0.0, exp(sum4(score4) - query_lse), s < seen);
-        let ds = p * (sum4(dp4) - query_delta);
-        dq# += ds * k#;
+        let v# = v[v_row + #u];
+        var score$ = vec4<f32>(0.0);
+        score$ += q$_# * k#;
+        var dp$ = vec4<f32>(0.0);
+        dp$ += dout$_# * v#;
+        let p$ = select(0.0, exp(sum4(score$) - lse$), s < seen$);
+        let ds$ = p$ * (sum4(dp$) - delta$);
+        dq$_# += ds$ * k#;
     }
-    if (first + lane < params.time) {
-        let dq_row = params.dq_offset + batch * params.dq_batch + t * params.dq_time + head * params.dq_head;
-        dq[dq_row + #u] = dq# * params.scale;
-        delta[stack * params.time + t] = query_delta;
+",
+    tail: "\
+    if (first + lane + $u * WG < params.time) {
+        let dq_row = params.dq_offset + batch * params.dq_batch + t$ * params.dq_time + head * params.dq_head;
+        dq[dq_row + #u] = dq$_# * params.scale;
+        delta[stack * params.time + t$] = delta$;
     }
-}
-";
+",
+};
 
 /// dv = sum over queries of p * dout; dk = scale * sum over queries of ds * q, with p and ds as in [`GRAD_Q`].
-const GRAD_KV: &str = "\
-    let s = min(first + lane, params.source - 1u);
-    let start = first_query(s);
-    let k_row = k_at + s * params.k_time;
-    let v_row = v_at + s * params.v_time;
-    let k# = k[k_row + #u] * params.scale;
-    let v# = v[v_row + #u];
-    var dk# = vec4<f32>(0.0);
-    var dv# = vec4<f32>(0.0);
+const GRAD_KV: Template = Template {
+    name: "attention_grad_kv",
+    sweep: "\
     let dout_at = params.dout_offset + batch * params.dout_batch + head * params.dout_head;
+    let s$ = min(first + lane + $u * WG, params.source - 1u);
+    let start$ = first_query(s$);
+    let k_row$ = k_at + s$ * params.k_time;
+    let v_row$ = v_at + s$ * params.v_time;
+    let k$_# = k[k_row$ + #u] * params.scale;
+    let v$_# = v[v_row$ + #u];
+    var dk$_# = vec4<f32>(0.0);
+    var dv$_# = vec4<f32>(0.0);
     for (var t = first_query(first); t < params.time; t++) {
         let q_row = q_at + t * params.q_time;
         let dout_row = dout_at + t * params.dout_time;
         let q# = q[q_row + #u];
         let dout# = dout[dout_row + #u];
-        var score4 = vec4<f32>(0.0);
-        score4 += k# * q#;
-        var dp4 = vec4<f32>(0.0);
-        dp4 += v# * dout#;
-        let p = select(0.0, exp(sum4(score4) - lse[stack * params.time + t]), t >= start);
-        let ds = p * (sum4(dp4) - delta[stack * params.time + t]);
-        dk# += ds * q#;
-        dv# += p * dout#;
+        let query_lse = lse[stack * params.time + t];
+        let query_delta = delta[stack * params.time + t];
+        var score$ = vec4<f32>(0.0);
+        score$ += k$_# * q#;
+        var dp$ = vec4<f32>(0.0);
+        dp$ += v$_# * dout#;
+        let p$ = select(0.0, exp(sum4(score$) - query_lse), t >= start$);
+        let ds$ = p$ * (sum4(dp$) - query_delta);
+        dk$_# += ds$ * q#;
+        dv$_# += p$ * dout#;
     }
-    if (first + lane < params.source) {
-        let dk_row = params.dk_offset + batch * params.dk_batch + s * params.dk_time + head * params.dk_head;
-        let dv_row = params.dv_offset + batch * params.dv_batch + s * params.dv_time + head * params.dv_head;
-        dk[dk_row + #u] = dk# * params.scale;
-        dv[dv_row + #u] = dv#;
+",
+    tail: "\
+    if (first + lane + $u * WG < params.source) {
+        let dk_row = params.dk_offset + batch * params.dk_batch + s$ * params.dk_time + head * params.dk_head;
+        let dv_row = params.dv_offset + batch * params.dv_batch + s$ * params.dv_time + head * params.dv_head;
+        dk[dk_row + #u] = dk$_# * params.scale;
+        dv[dv_row + #u] = dv$_#;
     }
-}
-";
+",
+};

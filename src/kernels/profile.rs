@@ -47,6 +47,15 @@ impl Profile {
         }
     }
 
+    /// Whether kernels read their parameters from a storage buffer instead of a uniform one.
+    ///
+    /// lavapipe compiles a kernel anew for each submission when a value from a uniform buffer bounds
+    /// a loop (60 to 130 ms each); from a storage buffer it does not. Costs one of the bindings, of
+    /// which software adapters on Vulkan have plenty.
+    pub fn params_in_storage(&self) -> bool {
+        self.class == AdapterClass::Cpu && self.max_storage_buffers > 8
+    }
+
     /// The kernel tier in one word, as `wgrad devices` prints it.
     pub fn tier(&self) -> String {
         let class = match self.class {

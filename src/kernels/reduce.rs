@@ -24,7 +24,14 @@ pub struct ReducePlan {
 /// Plans a reduction to `size = [outputs, length]`: that many results of that many elements each.
 /// `element` is the type in WGSL (`f32`, `i32`, `u32`), `by_rows` says that reduced neighbours lie
 /// side by side, `wide` that four neighbouring outputs can be read at once.
-pub fn plan(profile: &Profile, kind: ReduceKind, element: &'static str, size: [usize; 2], by_rows: bool, wide: bool) -> ReducePlan {
+pub fn plan(
+    profile: &Profile,
+    kind: ReduceKind,
+    element: &'static str,
+    size: [usize; 2],
+    by_rows: bool,
+    wide: bool,
+) -> ReducePlan {
     // Lanes are joined in f32 only.
     let by_rows = by_rows && element == "f32";
     let [outputs, length] = size;
@@ -129,7 +136,8 @@ fn hooks(form: &Form, width: u32) -> String {
         (ReduceKind::Max, _) => "E()",
         (ReduceKind::Min, _) => "E(4294967295u)",
     };
-    let mut text = format!("alias E = {ty};\nconst INIT = {init};\nfn combine(a: E, b: E) -> E {{ return {combine}; }}\n");
+    let mut text =
+        format!("alias E = {ty};\nconst INIT = {init};\nfn combine(a: E, b: E) -> E {{ return {combine}; }}\n");
     if by_rows {
         text += &format!("fn across(value: E, lane: u32) -> E {{ return {across}; }}\n");
     }
@@ -173,5 +181,18 @@ pub fn sum_squares(profile: &Profile, len: usize, base: usize) -> KernelSpec {
 /// The sum of the `length` partial sums behind [`sum_squares`].
 pub fn sum_partials(profile: &Profile, length: usize) -> ReduceStage {
     let (kind, element) = (ReduceKind::Sum, "f32");
-    stage(profile, &Form { kind, element, outputs: 1, length, chunks: 1, by_rows: true, wide: false, second: true, first_of_two: false })
+    stage(
+        profile,
+        &Form {
+            kind,
+            element,
+            outputs: 1,
+            length,
+            chunks: 1,
+            by_rows: true,
+            wide: false,
+            second: true,
+            first_of_two: false,
+        },
+    )
 }

@@ -24,19 +24,20 @@ pub fn stores(kernel: &KernelSpec) -> bool {
     kernel.body.contains("store(0u")
 }
 
-/// The whole text of a kernel: bindings in the order params, inputs, outputs, result.
-pub fn text(kernel: &KernelSpec) -> String {
+/// The least prelude of a kernel: bindings in the order params, inputs, outputs, result.
+pub fn prelude(kernel: &KernelSpec) -> String {
     let mut s = String::new();
     let wide = if kernel.width == 4 { "vec4<f32>" } else { "f32" };
-    let _ = write!(s, "alias F = {wide};\nconst W: u32 = {}u;\nconst WG: u32 = {}u;\n", kernel.width, kernel.workgroup);
+    let _ = writeln!(s, "alias F = {wide};\nconst W: u32 = {}u;", kernel.width);
+    let _ = writeln!(s, "const WG: u32 = {}u;", kernel.workgroup);
     for (name, value) in &kernel.constants {
         let _ = writeln!(s, "const {name}: u32 = {value}u;");
     }
-    s.push_str("struct Params {\n");
+    s.push_str("\nstruct Params {\n");
     for (name, value) in kernel.params.iter().chain([&("groups", Param::U32(0))]) {
         let _ = writeln!(s, "    {name}: {},", value.wgsl());
     }
-    s.push_str("}\n@group(0) @binding(0) var<uniform> params: Params;\n");
+    s.push_str("}\n\n@group(0) @binding(0) var<uniform> params: Params;\n");
     let result = if stores(kernel) { vec![Port::new("result", Element::Wide)] } else { Vec::new() };
     let inputs = kernel.inputs.iter().map(|port| (port, "read"));
     let outputs = kernel.outputs.iter().chain(&result).map(|port| (port, "read_write"));
@@ -44,19 +45,25 @@ pub fn text(kernel: &KernelSpec) -> String {
         let (name, element) = (port.name, element(port.element));
         let _ = writeln!(s, "@group(0) @binding({}) var<storage, {access}> {name}: array<{element}>;", index + 1);
     }
-    s.push_str("fn workgroup_index(wid: vec3<u32>, nwg: vec3<u32>) -> u32 { return wid.x + wid.y * nwg.x; }\n");
+    s.push_str("\nfn workgroup_index(wid: vec3<u32>, nwg: vec3<u32>) -> u32 {\n");
+    s.push_str("    return wid.x + wid.y * nwg.x;\n}\n\n");
     if stores(kernel) {
         s.push_str("fn store(batch: u32, row: u32, col: u32, value: F) {\n");
-        s.push_str("    result[(row * params.cols + col) / W] = value;\n}\n");
+        s.push_str("    result[(row * params.cols + col) / W] = value;\n}\n\n");
     }
-    kernel.parts.iter().for_each(|name| s.push_str(&part(name)));
-    s.push_str(&kernel.body);
     s
+}
+
+/// The whole text of a kernel.
+pub fn text(kernel: &KernelSpec) -> String {
+    let parts: String = kernel.parts.iter().map(|name| part(name)).collect();
+    format!("{}{parts}{}", prelude(kernel), kernel.body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::attention::{self, AttentionShape, GradViews, HeadView};
     use crate::kernels::{AdapterClass, Profile};
     use crate::kernels::{argmax, cross_entropy, norm, scatter, softmax};
     use naga::back::{hlsl, msl, spv};
@@ -144,6 +151,58 @@ mod tests {
             assert_eq!(body, kernel.body, "{path}");
             let parts: String = kernel.parts.iter().map(|name| part(name)).collect();
             parse(&path, &format!("{prelude}{parts}{body}"));
+        }
+    }
+
+    fn attention_kernels(profile: &Profile, size: usize, view: HeadView) -> Option<Vec<KernelSpec>> {
+        let shape = AttentionShape { batch: 2, time: 70, source: 90, heads: 3, size, causal: true, scale: 0.2 };
+        let views = GradViews { q: view, k: view, v: view, o: view, dout: view, dq: view, dk: view, dv: view };
+        Some(vec![
+            attention::attention_forward(profile, &shape, view, view, view, view)?,
+            attention::attention_grad_q(profile, &shape, &views)?,
+            attention::attention_grad_kv(profile, &shape, &views)?,
+        ])
+    }
+
+    #[test]
+    fn attention_is_legal_everywhere() {
+        for profile in profiles() {
+            for size in [4, 32, 64, 128] {
+                let kernels = attention_kernels(&profile, size, HeadView::contiguous(70, 3, size));
+                for kernel in kernels.unwrap_or_else(|| panic!("no kernels for heads of {size}")) {
+                    let label = format!("{} of {size}, {}", kernel.name, profile.tier());
+                    let (module, info) = parse(&label, &text(&kernel));
+                    write_all(&label, &module, &info);
+                    let buffers = kernel.inputs.len() + kernel.outputs.len();
+                    assert!(buffers <= profile.max_storage_buffers as usize, "{label}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn attention_refuses_what_it_cannot_unroll() {
+        let profile = Profile::baseline();
+        for size in [0, 6, 132] {
+            assert!(attention_kernels(&profile, size, HeadView::contiguous(70, 3, size)).is_none(), "{size}");
+        }
+        let view = HeadView { offset: 2, ..HeadView::contiguous(70, 3, 8) };
+        assert!(attention_kernels(&profile, 8, view).is_none());
+    }
+
+    /// The emitter's texts for heads of 32 are kept where they can be read. WGRAD_BLESS=1 rewrites them.
+    #[test]
+    fn attention_texts_are_those_in_shaders() {
+        let profile = Profile::baseline();
+        for kernel in attention_kernels(&profile, 32, HeadView::contiguous(70, 3, 32)).unwrap_or_default() {
+            let path = format!("{}/shaders/{}.wgsl", env!("CARGO_MANIFEST_DIR"), kernel.name);
+            let note = "// Emitted by kernels::attention for heads of 32; a test rewrites it under WGRAD_BLESS=1.";
+            let text = format!("{note}\n\n{}// ---- body\n{}", prelude(&kernel), kernel.body);
+            if std::env::var_os("WGRAD_BLESS").is_some() {
+                std::fs::write(&path, &text).unwrap_or_else(|error| panic!("{path}: {error}"));
+            }
+            let file = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert!(file == text, "{path} differs from what the emitter writes; WGRAD_BLESS=1 rewrites it");
         }
     }
 }

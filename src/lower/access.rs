@@ -20,11 +20,31 @@ pub struct Access {
 /// Operations that are evaluated element by element in fused code.
 pub fn is_pointwise(op: &Op) -> bool {
     match op {
-        Op::Pointwise(_) | Op::Cast(_) | Op::Pad { .. } | Op::Concat { .. } | Op::DynamicSlice { .. }
-        | Op::DynamicUpdate { .. } | Op::Gather => true,
-        Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. } | Op::StopGradient
-        | Op::Reshape(_) | Op::Permute(_) | Op::Expand(_) | Op::Slice { .. } | Op::Reduce { .. } | Op::ArgMax { .. }
-        | Op::SumSquares | Op::MatMul | Op::ScatterAdd { .. } | Op::Assign(_) | Op::Custom(_) | Op::Macro(_) => false,
+        Op::Pointwise(_)
+        | Op::Cast(_)
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. }
+        | Op::Gather => true,
+        Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Iota { .. }
+        | Op::RandomBits { .. }
+        | Op::StopGradient
+        | Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Expand(_)
+        | Op::Slice { .. }
+        | Op::Reduce { .. }
+        | Op::ArgMax { .. }
+        | Op::SumSquares
+        | Op::MatMul
+        | Op::ScatterAdd { .. }
+        | Op::Assign(_)
+        | Op::Custom(_)
+        | Op::Macro(_) => false,
     }
 }
 
@@ -43,7 +63,8 @@ pub fn accesses(graph: &Graph, views: &Views, index: u32) -> Vec<Access> {
             let (table, at) = (&source(0).view, &source(1).view);
             let rest = table.shape.rank() - 1;
             let index_strides = at.strides.iter().copied().chain(vec![0; rest]).collect();
-            let table_strides = vec![0; at.shape.rank()].into_iter().chain(table.strides[1..].iter().copied()).collect();
+            let table_strides =
+                vec![0; at.shape.rank()].into_iter().chain(table.strides[1..].iter().copied()).collect();
             vec![
                 read(1, View { offset: at.offset, shape: shape.clone(), strides: index_strides }),
                 read(0, View { offset: table.offset, shape: shape.clone(), strides: table_strides }),

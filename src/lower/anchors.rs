@@ -52,7 +52,13 @@ pub struct Plan {
 }
 
 /// Plans a group's kernels. `part` gives the place of a value that is written into a larger one.
-pub fn plan(graph: &Graph, views: &Views, profile: &Profile, group: &Group, part: &dyn Fn(Value) -> Option<View>) -> Result<Plan> {
+pub fn plan(
+    graph: &Graph,
+    views: &Views,
+    profile: &Profile,
+    group: &Group,
+    part: &dyn Fn(Value) -> Option<View>,
+) -> Result<Plan> {
     let Some(anchor) = group.anchor else {
         return Ok(single(elementwise::pointwise(group.shape.numel(), 1), vec![], vec![], Hook::Pointwise));
     };
@@ -73,7 +79,8 @@ pub fn plan(graph: &Graph, views: &Views, profile: &Profile, group: &Group, part
                 crate::dtype::DType::I32 => Element::I32,
                 _ => Element::U32,
             };
-            let inputs = node.inputs.iter().map(|input| (element(input), graph.type_of(*input).shape.numel())).collect();
+            let inputs =
+                node.inputs.iter().map(|input| (element(input), graph.type_of(*input).shape.numel())).collect();
             let spec = elementwise::custom(&op.name, &op.wgsl, inputs, node.outputs[0].shape.numel());
             Ok(single(spec, ports(node.inputs.len()), vec![], Hook::Store))
         }
@@ -135,7 +142,15 @@ fn product(profile: &Profile, a: &View, b: &View, group: &Group) -> Plan {
     single(spec, ports(2), sums, Hook::Store)
 }
 
-fn reduction(graph: &Graph, views: &Views, profile: &Profile, node: &Node, kind: crate::graph::ReduceKind, axes: &[usize], group: &Group) -> Plan {
+fn reduction(
+    graph: &Graph,
+    views: &Views,
+    profile: &Profile,
+    node: &Node,
+    kind: crate::graph::ReduceKind,
+    axes: &[usize],
+    group: &Group,
+) -> Plan {
     let source = views.get(node.inputs[0]);
     let shape = &source.view.shape;
     let length: usize = axes.iter().map(|&axis| shape[axis]).product();
@@ -173,7 +188,8 @@ fn wide_safe(graph: &Graph, group: &Group) -> bool {
 
 fn squares(graph: &Graph, profile: &Profile, node: &Node) -> Plan {
     // The lowering repeats the first stage for each run of operands that lie side by side.
-    let chunks = |input: &Value| graph.type_of(*input).shape.numel().div_ceil(4).div_ceil(reduce::SQUARES_CHUNK).max(1) + 1;
+    let chunks =
+        |input: &Value| graph.type_of(*input).shape.numel().div_ceil(4).div_ceil(reduce::SQUARES_CHUNK).max(1) + 1;
     let most: usize = node.inputs.iter().map(chunks).sum();
     let first = Stage {
         spec: reduce::sum_squares(profile, 4, 0),
@@ -203,7 +219,13 @@ fn scatter_add(profile: &Profile, rows: usize, count: usize, node: &Node) -> Pla
     Plan { stages: vec![links, add], workspaces: vec![rows as u64 * 4, count as u64 * 4], by_runs: false }
 }
 
-fn macro_plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View, part: &dyn Fn(u32) -> Option<View>) -> Result<Plan> {
+fn macro_plan(
+    profile: &Profile,
+    op: MacroOp,
+    node: &Node,
+    view: &dyn Fn(usize) -> View,
+    part: &dyn Fn(u32) -> Option<View>,
+) -> Result<Plan> {
     let (rows, cols) = matrix(&view(0).shape);
     let count = node.inputs.len();
     Ok(match op {
@@ -225,9 +247,12 @@ fn macro_plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) 
             let sums = norm::column_sums(profile, blocks, cols);
             norm_grad(norm::rms_norm_grad(profile, rows, cols, eps.value()), sums, blocks * cols)
         }
-        MacroOp::CrossEntropy => {
-            single(cross_entropy::cross_entropy(profile, rows, cols), ports(count), vec![PortSource::Output(0)], Hook::None)
-        }
+        MacroOp::CrossEntropy => single(
+            cross_entropy::cross_entropy(profile, rows, cols),
+            ports(count),
+            vec![PortSource::Output(0)],
+            Hook::None,
+        ),
         MacroOp::CrossEntropyGrad => {
             let spec = row_weight(cross_entropy::cross_entropy_grad(profile, rows, cols), &view(2));
             single(spec, ports(count), vec![], Hook::Store)

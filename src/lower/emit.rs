@@ -110,7 +110,10 @@ impl GroupEmitter<'_> {
     fn store(&self, width: u32, tag: &'static str) -> Result<Fused> {
         let group = self.group();
         let Some(value) = stored_value(self.context.graph, group) else {
-            return Err(Error::Compile { what: "a kernel".into(), message: "stores nothing (please report this)".into() });
+            return Err(Error::Compile {
+                what: "a kernel".into(),
+                message: "stores nothing (please report this)".into(),
+            });
         };
         let mut emitter = Emitter::new(self.context, group.shape.clone(), Grid::Store, width, tag);
         emitter.given(value, "value");
@@ -174,8 +177,10 @@ impl GroupEmitter<'_> {
         let mut strides: Vec<Vec<usize>> = vec![shape.strides()];
         for &member in &group.members {
             let plain = matches!(self.context.graph.node(member).op, Op::Pointwise(_) | Op::Cast(_));
-            let walked: Vec<Option<View>> =
-                accesses(self.context.graph, self.context.views, member).iter().map(|access| access.view.reshape(shape)).collect();
+            let walked: Vec<Option<View>> = accesses(self.context.graph, self.context.views, member)
+                .iter()
+                .map(|access| access.view.reshape(shape))
+                .collect();
             for view in walked.into_iter().flatten() {
                 let inner = (0..shape.rank()).rev().find(|&axis| shape[axis] != 1).map_or(0, |axis| view.strides[axis]);
                 // Indices computed at run time must be one for all four lanes, save what is read.
@@ -262,7 +267,13 @@ impl GroupEmitter<'_> {
         Ok(launches)
     }
 
-    fn launch(&self, spec: KernelSpec, fused: Vec<Fused>, ports: Vec<(Port, Location, bool)>, linear: bool) -> Result<Launch> {
+    fn launch(
+        &self,
+        spec: KernelSpec,
+        fused: Vec<Fused>,
+        ports: Vec<(Port, Location, bool)>,
+        linear: bool,
+    ) -> Result<Launch> {
         let mut text = Text::new(&spec, &fused);
         let mut bindings: Vec<(Binding, bool)> = Vec::new();
         for (port, location, write) in &ports {
@@ -287,7 +298,7 @@ impl GroupEmitter<'_> {
         Ok(Launch {
             name: spec.name.clone(),
             label: self.label(&spec),
-            wgsl: text.finish(&spec, &fused, &modes),
+            wgsl: text.finish(&spec, &fused, &modes, self.profile),
             bindings,
             params,
             workgroup: spec.workgroup,
@@ -306,7 +317,9 @@ impl GroupEmitter<'_> {
                 if overlap && (*write_a || *write_b) {
                     return Err(Error::Compile {
                         what: format!("kernel `{}` for {}", spec.name, self.label(spec)),
-                        message: format!("it would read and write the same memory through two bindings (please report this): {bindings:?}"),
+                        message: format!(
+                            "it would read and write the same memory through two bindings (please report this): {bindings:?}"
+                        ),
                     });
                 }
             }
@@ -340,7 +353,8 @@ struct Text {
 
 impl Text {
     fn new(spec: &KernelSpec, fused: &[Fused]) -> Text {
-        let mut params: Vec<(String, Param)> = spec.params.iter().map(|(name, param)| (name.to_string(), *param)).collect();
+        let mut params: Vec<(String, Param)> =
+            spec.params.iter().map(|(name, param)| (name.to_string(), *param)).collect();
         params.push(("groups".into(), Param::U32(spec.groups as u32)));
         params.extend(fused.iter().flat_map(|part| part.params.iter().cloned()));
         Text { params, bindings: Vec::new() }
@@ -350,7 +364,8 @@ impl Text {
         self.bindings.push((name.to_string(), element.to_string()));
     }
 
-    fn finish(&self, spec: &KernelSpec, fused: &[Fused], writable: &[bool]) -> String {
+    fn finish(&self, spec: &KernelSpec, fused: &[Fused], writable: &[bool], profile: &Profile) -> String {
+        let params = if profile.params_in_storage() { "storage, read" } else { "uniform" };
         let mut text = String::new();
         let vector = |scalar: &str| if spec.width == 4 { format!("vec4<{scalar}>") } else { scalar.to_string() };
         for (name, scalar) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("B", "bool")] {
@@ -364,7 +379,7 @@ impl Text {
         for (name, param) in &self.params {
             let _ = writeln!(text, "    {name}: {},", param.wgsl());
         }
-        let _ = writeln!(text, "}}\n@group(0) @binding(0) var<uniform> params: Params;");
+        let _ = writeln!(text, "}}\n@group(0) @binding(0) var<{params}> params: Params;");
         for (index, ((name, element), write)) in self.bindings.iter().zip(writable).enumerate() {
             let mode = if *write { "read_write" } else { "read" };
             let _ = writeln!(text, "@group(0) @binding({}) var<storage, {mode}> {name}: array<{element}>;", index + 1);

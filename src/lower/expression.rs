@@ -123,7 +123,10 @@ impl<'a> Emitter<'a> {
                 Ok(format!("I(({index} / {inner}u) % {}u)", shape[*axis].max(1)))
             }
             Op::RandomBits { shape, stream } => self.random_bits(shape, *stream, node.inputs[0], view),
-            op if is_pointwise(op) && self.context.grouping.group_of[root.node as usize].is_none() && !self.context.grouping.assembled.contains_key(&root.node) => {
+            op if is_pointwise(op)
+                && self.context.grouping.group_of[root.node as usize].is_none()
+                && !self.context.grouping.assembled.contains_key(&root.node) =>
+            {
                 self.node(root.node)
             }
             _ => self.load(root, view),
@@ -165,10 +168,16 @@ impl<'a> Emitter<'a> {
                 self.pad(&reads, &bounds, &constant(dtype, fill.value()))?
             }
             Op::Concat { axis } => {
-                let sizes: Vec<usize> = node.inputs.iter().map(|&input| self.context.graph.type_of(input).shape[*axis]).collect();
+                let sizes: Vec<usize> =
+                    node.inputs.iter().map(|&input| self.context.graph.type_of(input).shape[*axis]).collect();
                 self.concat(&reads, &sizes, dtype)?
             }
-            _ => return Err(Error::Compile { what: node.op.name().into(), message: "is not a fusable operation".into() }),
+            _ => {
+                return Err(Error::Compile {
+                    what: node.op.name().into(),
+                    message: "is not a fusable operation".into(),
+                });
+            }
         };
         let name = self.unique();
         self.lines.push(format!("let {name}: {} = {text};", alias(dtype)));
@@ -201,7 +210,9 @@ impl<'a> Emitter<'a> {
                 let cols = self.param("cols", self.shape[2]);
                 format!("((batch * {rows} + row) * {cols} + col)")
             }
-            Grid::Reduce { .. } => return Err(Error::Compile { what: "a prologue".into(), message: "cannot store".into() }),
+            Grid::Reduce { .. } => {
+                return Err(Error::Compile { what: "a prologue".into(), message: "cannot store".into() });
+            }
         };
         self.lines.push(format!("st_{tag}{binding}({index}, {name});"));
         Ok(())
@@ -219,9 +230,17 @@ impl<'a> Emitter<'a> {
         let placement = self.context.placement;
         // Scalars and constants share a buffer that is bound whole.
         let shared = matches!(placement.buffers[location.buffer].role, Role::Scalars);
-        let location = if shared { Location { offset: 0, bytes: placement.buffers[location.buffer].bytes, ..location } } else { location };
+        let location = if shared {
+            Location { offset: 0, bytes: placement.buffers[location.buffer].bytes, ..location }
+        } else {
+            location
+        };
         let wide = wide && self.width == 4 && !shared;
-        let found = self.bindings.iter_mut().enumerate().find(|(_, known)| known.location == location && (shared || known.dtype == dtype));
+        let found = self
+            .bindings
+            .iter_mut()
+            .enumerate()
+            .find(|(_, known)| known.location == location && (shared || known.dtype == dtype));
         match found {
             Some((index, known)) => {
                 known.read |= read;
@@ -230,7 +249,13 @@ impl<'a> Emitter<'a> {
                 index
             }
             None => {
-                self.bindings.push(FusedBinding { location, dtype: if shared { DType::U32 } else { dtype }, read, write, wide });
+                self.bindings.push(FusedBinding {
+                    location,
+                    dtype: if shared { DType::U32 } else { dtype },
+                    read,
+                    write,
+                    wide,
+                });
                 self.bindings.len() - 1
             }
         }
@@ -245,7 +270,8 @@ impl<'a> Emitter<'a> {
             what: "a fused kernel".into(),
             message: format!("cannot walk {:?} on {} (please report this)", view.strides, self.shape),
         })?;
-        let strides = walked.strides.iter().zip(self.shape.iter()).map(|(&stride, &size)| if size == 1 { 0 } else { stride });
+        let strides =
+            walked.strides.iter().zip(self.shape.iter()).map(|(&stride, &size)| if size == 1 { 0 } else { stride });
         Ok((strides.collect(), walked.offset))
     }
 
@@ -253,7 +279,9 @@ impl<'a> Emitter<'a> {
     fn lane_stride(&self, strides: &[usize]) -> usize {
         let axis = match &self.grid {
             Grid::Linear | Grid::Store => (0..self.shape.rank()).rev().find(|&axis| self.shape[axis] != 1),
-            Grid::Reduce { axes } => (0..self.shape.rank()).rev().find(|axis| self.shape[*axis] != 1 && !axes.contains(axis)),
+            Grid::Reduce { axes } => {
+                (0..self.shape.rank()).rev().find(|axis| self.shape[*axis] != 1 && !axes.contains(axis))
+            }
         };
         axis.map_or(0, |axis| strides[axis])
     }
@@ -321,7 +349,8 @@ impl<'a> Emitter<'a> {
         let index = self.index_of(strides.clone(), offset);
         let stride = self.lane_stride(&strides);
         let aligned = offset.is_multiple_of(4) && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1);
-        let one_unit = strides.iter().zip(self.shape.iter()).filter(|(stride, size)| **stride == 1 && **size != 1).count() <= 1;
+        let one_unit =
+            strides.iter().zip(self.shape.iter()).filter(|(stride, size)| **stride == 1 && **size != 1).count() <= 1;
         let text = match (self.width, stride) {
             (1, _) => {
                 let binding = self.bind(location, dtype, true, false, false);
@@ -351,7 +380,9 @@ impl<'a> Emitter<'a> {
 
     /// Words of the shared scalar buffer, read as what they are.
     fn typed(&self, binding: usize, dtype: DType, word: &str) -> String {
-        if self.bindings[binding].dtype == dtype || !matches!(self.context.placement.buffers[self.bindings[binding].location.buffer].role, Role::Scalars) {
+        if self.bindings[binding].dtype == dtype
+            || !matches!(self.context.placement.buffers[self.bindings[binding].location.buffer].role, Role::Scalars)
+        {
             return word.to_string();
         }
         match dtype {
@@ -373,7 +404,9 @@ impl<'a> Emitter<'a> {
         let at = self.unique();
         self.lines.push(format!("let {at} = {index};"));
         let bits = |lane: &str| {
-            format!("wg_random_bits(ld1_{tag}{binding}(0u), {stream}u, ld1_{tag}{binding}(1u) + {at}{lane} / {rest}u, {at}{lane} % {rest}u)")
+            format!(
+                "wg_random_bits(ld1_{tag}{binding}(0u), {stream}u, ld1_{tag}{binding}(1u) + {at}{lane} / {rest}u, {at}{lane} % {rest}u)"
+            )
         };
         Ok(match self.width {
             1 => bits(""),
@@ -392,7 +425,14 @@ impl<'a> Emitter<'a> {
         let stride = self.lane_stride(&strides);
         let aligned = offset.is_multiple_of(4)
             && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1)
-            && self.context.views.get(operand).view.strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1);
+            && self
+                .context
+                .views
+                .get(operand)
+                .view
+                .strides
+                .iter()
+                .all(|stride| stride.is_multiple_of(4) || *stride == 1);
         Ok(match (self.width, stride) {
             (1, _) | (_, 0) => {
                 let binding = self.bind(location, dtype, true, false, false);
@@ -564,13 +604,23 @@ impl<'a> Emitter<'a> {
 
     fn store_terms(&self, indices: &[(Vec<usize>, usize)]) -> Vec<Vec<(String, usize)>> {
         let names = ["batch", "row", "col"];
-        indices.iter().map(|(strides, _)| names.iter().map(|name| name.to_string()).zip(strides.iter().copied()).collect()).collect()
+        indices
+            .iter()
+            .map(|(strides, _)| names.iter().map(|name| name.to_string()).zip(strides.iter().copied()).collect())
+            .collect()
     }
 
     /// Splits a linear index over some axes into coordinates, joining what all walk alike.
-    fn walk(&mut self, linear: &str, prefix: &str, axes: &[usize], indices: &[(Vec<usize>, usize)]) -> (Vec<String>, Vec<Vec<(String, usize)>>) {
+    fn walk(
+        &mut self,
+        linear: &str,
+        prefix: &str,
+        axes: &[usize],
+        indices: &[(Vec<usize>, usize)],
+    ) -> (Vec<String>, Vec<Vec<(String, usize)>>) {
         let shape: Shape = axes.iter().map(|&axis| self.shape[axis]).collect();
-        let strides: Vec<Vec<usize>> = indices.iter().map(|(all, _)| axes.iter().map(|&axis| all[axis]).collect()).collect();
+        let strides: Vec<Vec<usize>> =
+            indices.iter().map(|(all, _)| axes.iter().map(|&axis| all[axis]).collect()).collect();
         let borrowed: Vec<&[usize]> = strides.iter().map(Vec::as_slice).collect();
         let (sizes, collapsed) = collapse(&shape, &borrowed);
         let rank = sizes.rank();
@@ -601,8 +651,12 @@ impl<'a> Emitter<'a> {
             let decode = |x: String| if *dtype == DType::Bool { format!("({x} != 0u)") } else { x };
             let decode4 = |x: String| if *dtype == DType::Bool { format!("({x} != vec4<u32>(0u))") } else { x };
             if *read && *dtype == DType::U8 {
-                let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> u32 {{ return ({tag}{m}[i >> 2u] >> (8u * (i & 3u))) & 255u; }}");
-                let _ = writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<u32> {{ return unpack4xU8({tag}{m}[i >> 2u]); }}");
+                let _ = writeln!(
+                    text,
+                    "fn ld1_{tag}{m}(i: u32) -> u32 {{ return ({tag}{m}[i >> 2u] >> (8u * (i & 3u))) & 255u; }}"
+                );
+                let _ =
+                    writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<u32> {{ return unpack4xU8({tag}{m}[i >> 2u]); }}");
             } else if *read {
                 let one = if *wide { format!("{tag}{m}[i >> 2u][i & 3u]") } else { format!("{tag}{m}[i]") };
                 let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> {ty} {{ return {}; }}", decode(one));
@@ -624,7 +678,9 @@ impl<'a> Emitter<'a> {
                 };
                 let body = match (self.width, wide) {
                     (4, true) => format!("{tag}{m}[i >> 2u] = {coded};"),
-                    (4, false) => (0..4).map(|k| format!("{tag}{m}[i + {k}u] = ({coded})[{k}];")).collect::<Vec<_>>().join(" "),
+                    (4, false) => {
+                        (0..4).map(|k| format!("{tag}{m}[i + {k}u] = ({coded})[{k}];")).collect::<Vec<_>>().join(" ")
+                    }
                     _ => format!("{tag}{m}[i] = {coded};"),
                 };
                 let _ = writeln!(text, "fn st_{tag}{m}(i: u32, value: {a}) {{ {body} }}");

@@ -48,13 +48,33 @@ pub fn stored_output(op: &Op) -> Option<u32> {
         Op::Macro(MacroOp::CrossEntropyWithGrad) => Some(1),
         Op::Macro(MacroOp::CrossEntropy | MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. }) => None,
         Op::Macro(
-            MacroOp::Softmax | MacroOp::LogSoftmax | MacroOp::LayerNorm { .. } | MacroOp::LayerNormGrad { .. }
-            | MacroOp::RmsNorm { .. } | MacroOp::RmsNormGrad { .. } | MacroOp::CrossEntropyGrad,
+            MacroOp::Softmax
+            | MacroOp::LogSoftmax
+            | MacroOp::LayerNorm { .. }
+            | MacroOp::LayerNormGrad { .. }
+            | MacroOp::RmsNorm { .. }
+            | MacroOp::RmsNormGrad { .. }
+            | MacroOp::CrossEntropyGrad,
         ) => Some(0),
-        Op::ArgMax { .. } | Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. }
-        | Op::Pointwise(_) | Op::Cast(_) | Op::StopGradient | Op::Reshape(_) | Op::Permute(_) | Op::Expand(_)
-        | Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. } | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. }
-        | Op::Gather | Op::Assign(_) => None,
+        Op::ArgMax { .. }
+        | Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Iota { .. }
+        | Op::RandomBits { .. }
+        | Op::Pointwise(_)
+        | Op::Cast(_)
+        | Op::StopGradient
+        | Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Expand(_)
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. }
+        | Op::Gather
+        | Op::Assign(_) => None,
     }
 }
 
@@ -79,7 +99,7 @@ pub fn anchor_grid(node: &Node) -> Shape {
 
 /// Forms the groups. Retries with a tighter limit if the outputs of a group turn out too many.
 pub fn group(graph: &Graph, views: &Views, layout: &StateLayout, profile: &Profile) -> Result<Grouping> {
-    let most = profile.max_storage_buffers as usize;
+    let most = (profile.max_storage_buffers - u32::from(profile.params_in_storage())) as usize;
     for limit in (3..=most).rev() {
         let grouping = Grouper::new(graph, views, layout, limit).run();
         if (0..grouping.groups.len()).all(|g| bindings(graph, views, layout, &grouping, g) <= most) {
@@ -113,7 +133,8 @@ fn bindings(graph: &Graph, views: &Views, layout: &StateLayout, grouping: &Group
             _ => operands + secondary + usize::from(group.column_sums.is_some()),
         }
     });
-    let outputs = grouping.outputs(graph, index).into_iter().filter(|value| grouping.is_fused_output(graph, index, *value));
+    let outputs =
+        grouping.outputs(graph, index).into_iter().filter(|value| grouping.is_fused_output(graph, index, *value));
     for value in outputs {
         keys.insert(grouping.output_key(graph, layout, value));
     }
@@ -132,7 +153,10 @@ impl Grouping {
                 let outside = |user: &u32| self.group_of[*user as usize] != Some(index);
                 // What a kernel's body writes needs a place even if no one reads it.
                 let ported = group.anchor == Some(node) && !self.is_fused_output(graph, index, value);
-                if ported || self.results.contains(&value) || self.users.get(&value).is_some_and(|users| users.iter().any(outside)) {
+                if ported
+                    || self.results.contains(&value)
+                    || self.users.get(&value).is_some_and(|users| users.iter().any(outside))
+                {
                     list.push(value);
                 }
             }
@@ -158,19 +182,37 @@ impl Grouping {
     }
 
     /// What fused code binds to read a root.
-    fn memory_keys(&self, graph: &Graph, views: &Views, layout: &StateLayout, root: Value, group: usize, keys: &mut BTreeSet<String>) {
+    fn memory_keys(
+        &self,
+        graph: &Graph,
+        views: &Views,
+        layout: &StateLayout,
+        root: Value,
+        group: usize,
+        keys: &mut BTreeSet<String>,
+    ) {
         let node = graph.node(root.node);
         match &node.op {
             Op::Const(_) | Op::Iota { .. } => {}
-            Op::RandomBits { .. } => self.memory_keys(graph, views, layout, views.get(node.inputs[0]).root, group, keys),
+            Op::RandomBits { .. } => {
+                self.memory_keys(graph, views, layout, views.get(node.inputs[0]).root, group, keys)
+            }
             Op::Input(_) if node.outputs[0].shape.rank() == 0 => {
                 keys.insert("scalars".into());
             }
             Op::State(name) => {
-                keys.insert(layout.entries.get(&**name).map_or(name.to_string(), |entry| format!("state {}", entry.pieces[0].buffer)));
+                keys.insert(
+                    layout
+                        .entries
+                        .get(&**name)
+                        .map_or(name.to_string(), |entry| format!("state {}", entry.pieces[0].buffer)),
+                );
             }
             _ if self.group_of[root.node as usize] == Some(group) => {}
-            _ if self.group_of[root.node as usize].is_none() && is_pointwise(&node.op) && !self.assembled.contains_key(&root.node) => {
+            _ if self.group_of[root.node as usize].is_none()
+                && is_pointwise(&node.op)
+                && !self.assembled.contains_key(&root.node) =>
+            {
                 for access in accesses(graph, views, root.node) {
                     if let Some(inner) = access.root {
                         self.memory_keys(graph, views, layout, inner, group, keys);
@@ -203,7 +245,9 @@ impl<'a> Grouper<'a> {
         let nodes = graph.nodes();
         let mut users: HashMap<Value, Vec<u32>> = HashMap::new();
         for (index, node) in nodes.iter().enumerate() {
-            let reads = is_pointwise(&node.op) || is_anchor(&node.op) || matches!(node.op, Op::Assign(_) | Op::RandomBits { .. });
+            let reads = is_pointwise(&node.op)
+                || is_anchor(&node.op)
+                || matches!(node.op, Op::Assign(_) | Op::RandomBits { .. });
             if reads {
                 for &input in &node.inputs {
                     users.entry(views.get(input).root).or_default().push(index as u32);
@@ -211,9 +255,16 @@ impl<'a> Grouper<'a> {
             }
         }
         let results = graph.outputs().into_iter().map(|(_, value)| views.get(value).root).collect();
-        let grouping = Grouping { groups: Vec::new(), group_of: vec![None; nodes.len()], assembled: HashMap::new(), users, results };
+        let grouping = Grouping {
+            groups: Vec::new(),
+            group_of: vec![None; nodes.len()],
+            assembled: HashMap::new(),
+            users,
+            results,
+        };
         let words = nodes.len().div_ceil(64);
-        let mut grouper = Grouper { graph, views, layout, nodes, limit, grouping, before: Vec::new(), words, sums: HashMap::new() };
+        let mut grouper =
+            Grouper { graph, views, layout, nodes, limit, grouping, before: Vec::new(), words, sums: HashMap::new() };
         grouper.sums = grouper.find_column_sums();
         grouper
     }
@@ -329,7 +380,10 @@ impl<'a> Grouper<'a> {
         }
         let column_sums = self.sums.iter().find(|(_, product)| **product == index).map(|(&sum, _)| sum);
         let shape = anchor_grid(&node);
-        let group = self.push_group(Group { anchor: Some(index), prologue: prologue.clone(), members: vec![], shape, column_sums }, &needs);
+        let group = self.push_group(
+            Group { anchor: Some(index), prologue: prologue.clone(), members: vec![], shape, column_sums },
+            &needs,
+        );
         for own in prologue.into_iter().chain([index]).chain(column_sums) {
             self.grouping.group_of[own as usize] = Some(group);
         }
@@ -342,7 +396,9 @@ impl<'a> Grouper<'a> {
         let source = self.views.get(node.inputs[0]);
         let group = self.grouping.group_of[source.root.node as usize]?;
         let producer = &self.grouping.groups[group];
-        let whole = source.view.is_contiguous() && source.view.offset == 0 && source.view.shape.numel() == self.numel(source.root.node);
+        let whole = source.view.is_contiguous()
+            && source.view.offset == 0
+            && source.view.shape.numel() == self.numel(source.root.node);
         let private = self.grouping.outputs(self.graph, group) == [source.root]
             && self.grouping.users.get(&source.root).is_some_and(|users| users[..] == [index])
             && !self.grouping.results.contains(&source.root);
@@ -365,7 +421,9 @@ impl<'a> Grouper<'a> {
             let Some(group) = self.grouping.group_of[root.node as usize] else { continue };
             let Group { anchor, .. } = &self.grouping.groups[group];
             let register = match anchor {
-                Some(anchor) if *anchor == root.node => stored_output(&self.nodes[*anchor as usize].op) == Some(root.output),
+                Some(anchor) if *anchor == root.node => {
+                    stored_output(&self.nodes[*anchor as usize].op) == Some(root.output)
+                }
                 Some(_) => self.grouping.groups[group].members.contains(&root.node),
                 None => true,
             };
@@ -383,7 +441,9 @@ impl<'a> Grouper<'a> {
         let mut joined: Option<usize> = None;
         // Later groups first: they are the ones that can wait for the other operands.
         let mut candidates = self.candidates(index);
-        candidates.sort_by_key(|&group| std::cmp::Reverse(self.before[group].iter().map(|word| word.count_ones()).sum::<u32>()));
+        candidates.sort_by_key(|&group| {
+            std::cmp::Reverse(self.before[group].iter().map(|word| word.count_ones()).sum::<u32>())
+        });
         for group in candidates {
             match joined {
                 None if self.may_join(index, group) => {
@@ -402,7 +462,11 @@ impl<'a> Grouper<'a> {
         let cycle = needs.iter().any(|&other| other != group && self.runs_before(group, other));
         let op = &self.nodes[index as usize].op;
         let rides = self.grouping.groups[group].anchor.is_none() || matches!(op, Op::Pointwise(_) | Op::Cast(_));
-        rides && !cycle && self.in_step(index, group) && self.grid_for(&[index], group).is_some() && self.within_limit(&[index], group)
+        rides
+            && !cycle
+            && self.in_step(index, group)
+            && self.grid_for(&[index], group).is_some()
+            && self.within_limit(&[index], group)
     }
 
     /// Whether a node reads a group's values only at its own element: other elements are not in registers.
@@ -476,7 +540,8 @@ impl<'a> Grouper<'a> {
         let absorbed = &self.grouping.groups[other];
         let independent = !self.runs_before(into, other) && !self.runs_before(other, into);
         // A node between them would have to run both before and after the union.
-        let direct = self.runs_before(other, into) && !(0..self.before.len()).any(|g| self.runs_before(other, g) && self.runs_before(g, into));
+        let direct = self.runs_before(other, into)
+            && !(0..self.before.len()).any(|g| self.runs_before(other, g) && self.runs_before(g, into));
         let reader = &self.grouping.groups[into];
         let rides = reader.anchor.is_none()
             || absorbed.members.iter().all(|&m| matches!(self.nodes[m as usize].op, Op::Pointwise(_) | Op::Cast(_)));
@@ -549,7 +614,9 @@ impl<'a> Grouper<'a> {
         let users = self.grouping.users.get(&value)?;
         let mut readers: Vec<Option<usize>> = users
             .iter()
-            .map(|&user| self.grouping.group_of[user as usize].filter(|&g| self.grouping.groups[g].members.contains(&user)))
+            .map(|&user| {
+                self.grouping.group_of[user as usize].filter(|&g| self.grouping.groups[g].members.contains(&user))
+            })
             .collect();
         readers.dedup();
         match readers[..] {
@@ -599,7 +666,8 @@ impl<'a> Grouper<'a> {
 
     /// Lets the parts of a concatenation be written straight into it, where their kernels can.
     fn assemble(&mut self, index: u32) -> bool {
-        let parts: Vec<_> = self.nodes[index as usize].inputs.iter().map(|&input| self.views.get(input).clone()).collect();
+        let parts: Vec<_> =
+            self.nodes[index as usize].inputs.iter().map(|&input| self.views.get(input).clone()).collect();
         let placeable = parts.iter().all(|part| {
             let root = &self.nodes[part.root.node as usize];
             matches!(root.op, Op::Macro(MacroOp::AttentionGrad { .. }))
@@ -619,7 +687,10 @@ impl<'a> Grouper<'a> {
         let Op::Concat { axis } = self.nodes[concat as usize].op else { return false };
         let size = self.graph.type_of(part).shape.last().copied().unwrap_or(1);
         let whole = &self.nodes[concat as usize].outputs[0].shape;
-        let aligned = self.nodes[concat as usize].inputs.iter().all(|&input| self.graph.type_of(input).shape[axis].is_multiple_of(size));
+        let aligned = self.nodes[concat as usize]
+            .inputs
+            .iter()
+            .all(|&input| self.graph.type_of(input).shape[axis].is_multiple_of(size));
         axis + 1 == whole.rank() && aligned && whole[axis].is_multiple_of(4)
     }
 

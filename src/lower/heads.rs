@@ -11,12 +11,26 @@ use crate::shape::View;
 
 /// Plans the forward or the backward kernels. `view` gives an operand's view, `part` the place of an
 /// output within a larger tensor, if it has one.
-pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View, part: &dyn Fn(u32) -> Option<View>) -> Result<Plan> {
+pub fn plan(
+    profile: &Profile,
+    op: MacroOp,
+    node: &Node,
+    view: &dyn Fn(usize) -> View,
+    part: &dyn Fn(u32) -> Option<View>,
+) -> Result<Plan> {
     match op {
         MacroOp::Attention { causal, scale } => forward(profile, node, &sizes(view, causal, scale.value()), view),
-        MacroOp::AttentionGrad { causal, scale } => backward(profile, node, &sizes(view, causal, scale.value()), view, part),
-        MacroOp::Softmax | MacroOp::LogSoftmax | MacroOp::LayerNorm { .. } | MacroOp::LayerNormGrad { .. }
-        | MacroOp::RmsNorm { .. } | MacroOp::RmsNormGrad { .. } | MacroOp::CrossEntropy | MacroOp::CrossEntropyGrad
+        MacroOp::AttentionGrad { causal, scale } => {
+            backward(profile, node, &sizes(view, causal, scale.value()), view, part)
+        }
+        MacroOp::Softmax
+        | MacroOp::LogSoftmax
+        | MacroOp::LayerNorm { .. }
+        | MacroOp::LayerNormGrad { .. }
+        | MacroOp::RmsNorm { .. }
+        | MacroOp::RmsNormGrad { .. }
+        | MacroOp::CrossEntropy
+        | MacroOp::CrossEntropyGrad
         | MacroOp::CrossEntropyWithGrad => Err(no_kernel(op.name())),
     }
 }
@@ -49,9 +63,16 @@ fn forward(profile: &Profile, node: &Node, shape: &AttentionShape, view: &dyn Fn
     Ok(Plan { stages: vec![stage(spec, &ports, &[Output(0), Output(1)])], ..Plan::default() })
 }
 
-fn backward(profile: &Profile, node: &Node, shape: &AttentionShape, view: &dyn Fn(usize) -> View, part: &dyn Fn(u32) -> Option<View>) -> Result<Plan> {
+fn backward(
+    profile: &Profile,
+    node: &Node,
+    shape: &AttentionShape,
+    view: &dyn Fn(usize) -> View,
+    part: &dyn Fn(u32) -> Option<View>,
+) -> Result<Plan> {
     use PortSource::{Operand, Output, Workspace};
-    let out = |output: u32| head(&part(output).unwrap_or_else(|| View::contiguous(&node.outputs[output as usize].shape)));
+    let out =
+        |output: u32| head(&part(output).unwrap_or_else(|| View::contiguous(&node.outputs[output as usize].shape)));
     let operand = |index: usize| head(&view(index));
     let views = GradViews {
         q: operand(0),

@@ -26,7 +26,8 @@ pub fn join(launches: Vec<Launch>) -> Vec<Launch> {
 /// One launch for both, if `next` goes on where `last` ends.
 fn united(last: &Launch, next: &Launch) -> Option<Launch> {
     let (a, b) = (last.linear?, next.linear?);
-    let same = last.wgsl == next.wgsl && last.params[2..] == next.params[2..] && last.bindings.len() == next.bindings.len();
+    let same =
+        last.wgsl == next.wgsl && last.params[2..] == next.params[2..] && last.bindings.len() == next.bindings.len();
     if !same || a.width != b.width {
         return None;
     }

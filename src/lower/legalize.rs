@@ -49,8 +49,14 @@ fn supported(op: MacroOp, node: &Node) -> bool {
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => {
             node.outputs[0].shape.last().is_some_and(|&size| attention::supports(size))
         }
-        MacroOp::Softmax | MacroOp::LogSoftmax | MacroOp::LayerNorm { .. } | MacroOp::LayerNormGrad { .. }
-        | MacroOp::RmsNorm { .. } | MacroOp::RmsNormGrad { .. } | MacroOp::CrossEntropy | MacroOp::CrossEntropyGrad
+        MacroOp::Softmax
+        | MacroOp::LogSoftmax
+        | MacroOp::LayerNorm { .. }
+        | MacroOp::LayerNormGrad { .. }
+        | MacroOp::RmsNorm { .. }
+        | MacroOp::RmsNormGrad { .. }
+        | MacroOp::CrossEntropy
+        | MacroOp::CrossEntropyGrad
         | MacroOp::CrossEntropyWithGrad => true,
     }
 }
@@ -109,10 +115,23 @@ fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
         Op::ArgMax { axis } => stored(graph, source) && whole(view) && axis + 1 == view.shape.rank(),
         Op::Reshape(to) => view.reshape(to).is_some(),
         // Evaluated element by element in fused code: any strides do.
-        Op::Pointwise(_) | Op::Cast(_) | Op::Pad { .. } | Op::Concat { .. } | Op::DynamicSlice { .. }
-        | Op::DynamicUpdate { .. } | Op::Gather | Op::Reduce { .. } => true,
-        Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::StopGradient | Op::Permute(_)
-        | Op::Expand(_) | Op::Slice { .. } | Op::Assign(_) => true,
+        Op::Pointwise(_)
+        | Op::Cast(_)
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. }
+        | Op::Gather
+        | Op::Reduce { .. } => true,
+        Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Iota { .. }
+        | Op::StopGradient
+        | Op::Permute(_)
+        | Op::Expand(_)
+        | Op::Slice { .. }
+        | Op::Assign(_) => true,
     }
 }
 

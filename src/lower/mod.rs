@@ -36,8 +36,10 @@ pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile)
     let grouping = groups::group(&graph, &views, layout, profile)?;
     let placer = Placer::new(&graph, &views, &grouping, layout);
     let order = placer.order()?;
-    let plans: Vec<anchors::Plan> =
-        order.iter().map(|&group| anchors::plan(&graph, &views, profile, &grouping.groups[group], &|v| placer.part(v))).collect::<Result<_>>()?;
+    let plans: Vec<anchors::Plan> = order
+        .iter()
+        .map(|&group| anchors::plan(&graph, &views, profile, &grouping.groups[group], &|v| placer.part(v)))
+        .collect::<Result<_>>()?;
     let placement = placer.place(&order, &plans)?;
     let context = Context { graph: &graph, views: &views, grouping: &grouping, placement: &placement };
     let mut launches = Vec::new();
@@ -50,7 +52,14 @@ pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile)
     assemble(name, &graph, &views, &placement, launches, profile)
 }
 
-fn assemble(name: &str, graph: &Graph, views: &Views, placement: &Placement, launches: Vec<Launch>, profile: &Profile) -> Result<Program> {
+fn assemble(
+    name: &str,
+    graph: &Graph,
+    views: &Views,
+    placement: &Placement,
+    launches: Vec<Launch>,
+    profile: &Profile,
+) -> Result<Program> {
     let mut kernels: Vec<Kernel> = Vec::new();
     let mut known: HashMap<(String, Vec<bool>), usize> = HashMap::new();
     let mut dispatches = Vec::new();
@@ -59,7 +68,14 @@ fn assemble(name: &str, graph: &Graph, views: &Views, placement: &Placement, lau
         check_limits(&launch, profile)?;
         let kernel = *known.entry((launch.wgsl.clone(), writable.clone())).or_insert_with(|| {
             let Launch { name, wgsl, workgroup, subgroups, .. } = &launch;
-            kernels.push(Kernel { name: name.clone(), wgsl: wgsl.clone(), writable, workgroup: *workgroup, subgroups: *subgroups });
+            kernels.push(Kernel {
+                name: name.clone(),
+                wgsl: wgsl.clone(),
+                writable,
+                workgroup: *workgroup,
+                params_in_storage: profile.params_in_storage(),
+                subgroups: *subgroups,
+            });
             kernels.len() - 1
         });
         dispatches.push(Dispatch {
@@ -126,8 +142,8 @@ fn split_groups(groups: u64, most: u32) -> [u32; 2] {
 /// What the device must grant for a launch.
 fn check_limits(launch: &Launch, profile: &Profile) -> Result<()> {
     let refuse = |message: String| Err(Error::Compile { what: launch.label.clone(), message });
-    if launch.bindings.len() > profile.max_storage_buffers as usize {
-        let most = profile.max_storage_buffers;
+    let most = profile.max_storage_buffers - u32::from(profile.params_in_storage());
+    if launch.bindings.len() > most as usize {
         return refuse(format!("it binds {} buffers, the device allows {most}", launch.bindings.len()));
     }
     if let Some((binding, _)) = launch.bindings.iter().find(|(binding, _)| binding.bytes > profile.max_binding_bytes) {

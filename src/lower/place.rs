@@ -79,7 +79,15 @@ pub fn reads(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) ->
     list
 }
 
-fn fused_reads(graph: &Graph, views: &Views, grouping: &Grouping, group: usize, node: u32, in_step: bool, list: &mut Vec<Read>) {
+fn fused_reads(
+    graph: &Graph,
+    views: &Views,
+    grouping: &Grouping,
+    group: usize,
+    node: u32,
+    in_step: bool,
+    list: &mut Vec<Read>,
+) {
     let plain = matches!(graph.node(node).op, Op::Pointwise(_) | Op::Cast(_) | Op::DynamicUpdate { .. });
     for access in accesses(graph, views, node) {
         if let Some(root) = access.root
@@ -92,12 +100,23 @@ fn fused_reads(graph: &Graph, views: &Views, grouping: &Grouping, group: usize, 
     }
 }
 
-fn leaf_reads(graph: &Graph, views: &Views, grouping: &Grouping, group: usize, root: Value, elementwise: bool, list: &mut Vec<Read>) {
+fn leaf_reads(
+    graph: &Graph,
+    views: &Views,
+    grouping: &Grouping,
+    group: usize,
+    root: Value,
+    elementwise: bool,
+    list: &mut Vec<Read>,
+) {
     let node = graph.node(root.node);
     match &node.op {
         Op::Const(_) | Op::Iota { .. } => {}
         Op::RandomBits { .. } => leaf_reads(graph, views, grouping, group, views.get(node.inputs[0]).root, false, list),
-        op if is_pointwise(op) && grouping.group_of[root.node as usize].is_none() && !grouping.assembled.contains_key(&root.node) => {
+        op if is_pointwise(op)
+            && grouping.group_of[root.node as usize].is_none()
+            && !grouping.assembled.contains_key(&root.node) =>
+        {
             fused_reads(graph, views, grouping, group, root.node, false, list);
         }
         _ => list.push(Read { root, elementwise }),
@@ -172,7 +191,8 @@ impl<'a> Placer<'a> {
             let mut writers = BTreeSet::new();
             self.producer(*root, &mut writers);
             for (group, reads) in self.reads.iter().enumerate() {
-                let old = |read: &Read| matches!(&self.graph.node(read.root.node).op, Op::State(other) if **other == **name);
+                let old =
+                    |read: &Read| matches!(&self.graph.node(read.root.node).op, Op::State(other) if **other == **name);
                 for read in reads.iter().filter(|read| old(read)) {
                     if writers.contains(&group) && !read.elementwise {
                         return Err(self.cannot_overwrite(name));
@@ -204,7 +224,9 @@ impl<'a> Placer<'a> {
     fn cannot_overwrite(&self, name: &str) -> Error {
         Error::Compile {
             what: format!("the assignment to state `{name}`"),
-            message: "its old value is still needed where the new one is written; assign a copy made in another program".into(),
+            message:
+                "its old value is still needed where the new one is written; assign a copy made in another program"
+                    .into(),
         }
     }
 
@@ -220,7 +242,11 @@ impl<'a> Placer<'a> {
             }
             let works: Vec<usize> = plan.workspaces.iter().map(|&bytes| pool.take(&mut placement, bytes)).collect();
             placement.workspaces.push(
-                works.iter().zip(&plan.workspaces).map(|(&buffer, &bytes)| Location { buffer, offset: 0, bytes }).collect(),
+                works
+                    .iter()
+                    .zip(&plan.workspaces)
+                    .map(|(&buffer, &bytes)| Location { buffer, offset: 0, bytes })
+                    .collect(),
             );
             works.into_iter().for_each(|buffer| pool.give(buffer));
             for (value, _) in last.iter().filter(|(_, at)| **at == position) {
@@ -235,7 +261,15 @@ impl<'a> Placer<'a> {
         Ok(placement)
     }
 
-    fn place_output(&self, placement: &mut Placement, pool: &mut Pool, last: &BTreeMap<Value, usize>, group: usize, position: usize, value: Value) -> Result<()> {
+    fn place_output(
+        &self,
+        placement: &mut Placement,
+        pool: &mut Pool,
+        last: &BTreeMap<Value, usize>,
+        group: usize,
+        position: usize,
+        value: Value,
+    ) -> Result<()> {
         let whole = self.parts.get(&value).map_or(value, |(whole, _)| *whole);
         if placement.locations.contains_key(&whole) {
             let location = placement.locations[&whole];
@@ -264,7 +298,15 @@ impl<'a> Placer<'a> {
     }
 
     /// The buffer of an operand that dies here and is read only at the element that is written.
-    fn reusable(&self, placement: &Placement, last: &BTreeMap<Value, usize>, group: usize, position: usize, value: Value, bytes: u64) -> Option<usize> {
+    fn reusable(
+        &self,
+        placement: &Placement,
+        last: &BTreeMap<Value, usize>,
+        group: usize,
+        position: usize,
+        value: Value,
+        bytes: u64,
+    ) -> Option<usize> {
         let Group { anchor, .. } = &self.grouping.groups[group];
         let fused = anchor.is_none_or(|anchor| {
             anchor != value.node || stored_output(&self.graph.node(anchor).op) == Some(value.output)
@@ -309,7 +351,10 @@ impl<'a> Placer<'a> {
     /// Places states, inputs, scalars and the constants that kernels read from memory.
     fn leaves(&self, placement: &mut Placement) -> Result<()> {
         let anchored = |value: Value| {
-            self.grouping.users.get(&value).is_some_and(|users| users.iter().any(|&user| !is_pointwise(&self.graph.node(user).op)))
+            self.grouping
+                .users
+                .get(&value)
+                .is_some_and(|users| users.iter().any(|&user| !is_pointwise(&self.graph.node(user).op)))
         };
         for (index, node) in self.graph.nodes().iter().enumerate() {
             let value = Value { node: index as u32, output: 0 };
@@ -317,7 +362,8 @@ impl<'a> Placer<'a> {
                 Op::State(name) => self.state(placement, name)?,
                 Op::Input(name) if node.outputs[0].shape.rank() == 0 => {
                     placement.scalars.push(Scalar { name: name.to_string(), dtype: node.outputs[0].dtype });
-                    let buffer = placement.declare(Role::Scalars, (placement.scalars.len() as u64 * 4).next_multiple_of(256));
+                    let buffer =
+                        placement.declare(Role::Scalars, (placement.scalars.len() as u64 * 4).next_multiple_of(256));
                     Location { buffer, offset: (placement.scalars.len() as u64 - 1) * 4, bytes: 4 }
                 }
                 Op::Input(name) => {
@@ -371,7 +417,8 @@ impl Pool {
     fn take(&mut self, placement: &mut Placement, bytes: u64) -> usize {
         let bytes = bytes.max(4).next_multiple_of(16);
         let size = |buffer: &usize| placement.buffers[*buffer].bytes;
-        let fitting = self.free.iter().copied().filter(|buffer| size(buffer) >= bytes).min_by_key(|buffer| size(buffer));
+        let fitting =
+            self.free.iter().copied().filter(|buffer| size(buffer) >= bytes).min_by_key(|buffer| size(buffer));
         let chosen = fitting.or_else(|| self.free.iter().copied().max_by_key(|buffer| size(buffer)));
         match chosen {
             Some(buffer) => {

@@ -60,10 +60,25 @@ fn movement(op: &Op, operand: Option<&Source>) -> Option<Source> {
         Op::Expand(to) => view.expand(to),
         Op::Slice { starts, sizes } => view.slice(starts, sizes),
         Op::StopGradient | Op::Assign(_) => view.clone(),
-        Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. } | Op::Pointwise(_)
-        | Op::Cast(_) | Op::Pad { .. } | Op::Concat { .. } | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. }
-        | Op::Reduce { .. } | Op::ArgMax { .. } | Op::SumSquares | Op::MatMul | Op::Gather | Op::ScatterAdd { .. }
-        | Op::Custom(_) | Op::Macro(_) => return None,
+        Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Iota { .. }
+        | Op::RandomBits { .. }
+        | Op::Pointwise(_)
+        | Op::Cast(_)
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. }
+        | Op::Reduce { .. }
+        | Op::ArgMax { .. }
+        | Op::SumSquares
+        | Op::MatMul
+        | Op::Gather
+        | Op::ScatterAdd { .. }
+        | Op::Custom(_)
+        | Op::Macro(_) => return None,
     };
     Some(Source { root: *root, view })
 }

@@ -85,7 +85,10 @@ impl StateLayout {
             }
             let entry = StateEntry { dtype: spec.ty.dtype, shape: spec.ty.shape.clone(), pieces };
             if layout.entries.insert(spec.name.clone(), entry).is_some() {
-                return Err(Error::Config(format!("two state tensors are called `{}`; names must be unique", spec.name)));
+                return Err(Error::Config(format!(
+                    "two state tensors are called `{}`; names must be unique",
+                    spec.name
+                )));
             }
         }
         Ok(layout)

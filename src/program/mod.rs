@@ -60,6 +60,8 @@ pub struct Kernel {
     /// For each storage binding (from binding 1 on), whether it is written.
     pub writable: Vec<bool>,
     pub workgroup: u32,
+    /// Binding 0, the parameters, is a read-only storage buffer rather than a uniform one.
+    pub params_in_storage: bool,
     /// Needs `enable subgroups;` where the WGSL compiler asks for it.
     pub subgroups: bool,
 }

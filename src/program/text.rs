@@ -6,7 +6,8 @@ use std::fmt::Write;
 impl Program {
     /// The program as text, without kernel sources.
     pub fn to_text(&self) -> String {
-        let mut text = format!("program {:?}: {} dispatches, {} kernels\n", self.name, self.dispatches(), self.kernels.len());
+        let mut text =
+            format!("program {:?}: {} dispatches, {} kernels\n", self.name, self.dispatches(), self.kernels.len());
         for (index, buffer) in self.buffers.iter().enumerate() {
             let role = match &buffer.role {
                 Role::State(state) => format!("state {state}"),
@@ -50,7 +51,8 @@ impl Program {
                 format!("b{}{at}{mode}", binding.buffer)
             })
             .collect();
-        let groups = if dispatch.groups[1] == 1 { dispatch.groups[0].to_string() } else { format!("{:?}", dispatch.groups) };
+        let groups =
+            if dispatch.groups[1] == 1 { dispatch.groups[0].to_string() } else { format!("{:?}", dispatch.groups) };
         let _ = writeln!(text, "  {} <{}> [{}] x{groups}", kernel.name, dispatch.label, bindings.join(" "));
     }
 }

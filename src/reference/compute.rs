@@ -1,7 +1,7 @@
 //! The meaning of leaves that make numbers, of reductions, products and indexing.
 
 use super::movement::offsets;
-use super::value::{settle, Array, Precision};
+use super::value::{Array, Precision, settle};
 use crate::dtype::DType;
 use crate::graph::ReduceKind;
 use crate::random;
@@ -44,9 +44,8 @@ fn identity(kind: ReduceKind, dtype: DType) -> f64 {
 pub(super) fn reduce(x: &Array, kind: ReduceKind, axes: &[usize], out: &Shape) -> Vec<f64> {
     let dtype = x.ty.dtype;
     let mut kept = out.strides().into_iter();
-    let strides = (0..x.ty.shape.rank())
-        .map(|axis| if axes.contains(&axis) { 0 } else { kept.next().unwrap_or(0) })
-        .collect();
+    let strides =
+        (0..x.ty.shape.rank()).map(|axis| if axes.contains(&axis) { 0 } else { kept.next().unwrap_or(0) }).collect();
     let targets = offsets(&View { offset: 0, shape: x.ty.shape.clone(), strides });
     let mut data = vec![identity(kind, dtype); out.numel()];
     for (target, &value) in targets.into_iter().zip(&x.data) {

@@ -9,12 +9,12 @@
 //! scatter outside is dropped, a dynamic start is clamped, and a maximum of nothing is -infinity.
 
 mod compute;
+#[cfg(test)]
+mod macro_tests;
 mod movement;
 mod pointwise;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod macro_tests;
 mod value;
 
 pub use value::{Array, Precision};
@@ -35,11 +35,7 @@ pub struct Outcome {
 }
 
 /// Runs a graph in f64: its outputs and the states' new values.
-pub fn run(
-    graph: &Graph,
-    inputs: &HashMap<String, Array>,
-    states: &HashMap<String, Array>,
-) -> Result<Outcome> {
+pub fn run(graph: &Graph, inputs: &HashMap<String, Array>, states: &HashMap<String, Array>) -> Result<Outcome> {
     Reference::new(graph, inputs, states).run()
 }
 

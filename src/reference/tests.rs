@@ -104,9 +104,8 @@ fn dynamic_starts_are_clamped() {
 
 #[test]
 fn reductions_of_something_and_of_nothing() {
-    let reduce = |kind, axes: &[usize], x: &Array| {
-        apply(Op::Reduce { kind, axes: axes.to_vec() }, std::slice::from_ref(x)).data
-    };
+    let reduce =
+        |kind, axes: &[usize], x: &Array| apply(Op::Reduce { kind, axes: axes.to_vec() }, std::slice::from_ref(x)).data;
     let x = counting([2, 3, 2]);
     assert_eq!(reduce(ReduceKind::Sum, &[0, 2], &x), [14.0, 22.0, 30.0]);
     assert_eq!(reduce(ReduceKind::Max, &[1], &x), [4.0, 5.0, 10.0, 11.0]);

@@ -20,7 +20,12 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn keep_axes(self, like: Tensor<'g>, axes: &[isize]) -> Tensor<'g> {
         let lost: Vec<usize> = axes.iter().map(|&axis| like.axis("keep_axes", axis)).collect();
-        let sizes = like.shape().iter().enumerate().map(|(i, &size)| if lost.contains(&i) { 1 } else { size }).collect::<Shape>();
+        let sizes = like
+            .shape()
+            .iter()
+            .enumerate()
+            .map(|(i, &size)| if lost.contains(&i) { 1 } else { size })
+            .collect::<Shape>();
         self.reshape(sizes)
     }
 
@@ -94,7 +99,10 @@ impl<'g> Tensor<'g> {
     pub fn matmul(self, other: Tensor<'g>) -> Tensor<'g> {
         let (a, b) = (self.shape(), other.shape());
         if a.rank() < 2 || b.rank() < 2 {
-            self.graph().record_error("matmul", format!("takes matrices or stacks of them, got {a} x {b}; use `unsqueeze` for vectors"));
+            self.graph().record_error(
+                "matmul",
+                format!("takes matrices or stacks of them, got {a} x {b}; use `unsqueeze` for vectors"),
+            );
             return self;
         }
         if b.rank() == 2 && a.rank() > 2 {

@@ -1,4 +1,14 @@
-//! All integration tests in one binary.
+//! All integration tests in one binary: one link, one set of helpers.
 
+mod legality;
 mod models;
-mod scratch;
+mod ops;
+mod tidy;
+
+use wgrad::gpu::Device;
+
+/// The adapter that the tests run on: `WGRAD_ADAPTER` (a name or an index), else the best there is.
+pub fn device() -> Device {
+    let choice = std::env::var("WGRAD_ADAPTER").ok();
+    Device::open(choice.as_deref()).unwrap_or_else(|error| panic!("the tests need a GPU adapter: {error}"))
+}

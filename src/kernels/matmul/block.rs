@@ -30,16 +30,15 @@ pub struct Layout {
     pub k_exact: bool,
     pub width: u32,
     pub sums: bool,
+    /// Keep a compiler from seeing that the loop's bound is a uniform; see [`k_end`].
+    pub hide_k: bool,
 }
 
 impl Layout {
     /// The end of the kernel's name: `_nt_a4_b4_w4_sums`.
     pub fn suffix(&self) -> String {
-        let mut suffix = format!(
-            "_{}{}",
-            if self.a.along_k { "n" } else { "t" },
-            if self.b.along_k { "t" } else { "n" }
-        );
+        let mut suffix =
+            format!("_{}{}", if self.a.along_k { "n" } else { "t" }, if self.b.along_k { "t" } else { "n" });
         suffix.push_str(if self.a.vec4 { "_a4" } else { "_a1" });
         suffix.push_str(if self.b.vec4 { "_b4" } else { "_b1" });
         suffix.push_str(if self.width == 4 { "_w4" } else { "_w1" });
@@ -205,6 +204,16 @@ pub fn open_main(text: &mut Text, builtin: &str, tile_m: u32, tile_n: u32) {
     text.line("let batch_inner = batch % params.batch_inner;");
 }
 
+/// The loop's bound. lavapipe compiles a shader anew at every submission when inlining a uniform
+/// that bounds a loop would shrink it much, which costs a hundred times the product itself. No
+/// array is empty, so that this is always `params.k`, but a compiler cannot know it.
+pub fn k_end(layout: &Layout) -> &'static str {
+    match layout.hide_k {
+        true => "let k_end = select(params.k, 0u, arrayLength(&a) == 0u);",
+        false => "let k_end = params.k;",
+    }
+}
+
 /// The accumulators `c{row}_{quad}`, and `s{quad}` of the column sums.
 pub fn accumulators(text: &mut Text, layout: &Layout, rows: u32, quads: u32) {
     for q in 0..quads {
@@ -215,21 +224,24 @@ pub fn accumulators(text: &mut Text, layout: &Layout, rows: u32, quads: u32) {
     }
 }
 
-/// One step of `k`: the products of `a(row)` with `b(quad)`.
+/// `steps` of `k`: the products of `a(row, step)` with `b(quad, step)`, row by row, so that an
+/// accumulator stays in its register through the steps.
 pub fn products(
     text: &mut Text,
     layout: &Layout,
-    (rows, quads): (u32, u32),
-    a: impl Fn(u32) -> String,
-    b: impl Fn(u32) -> String,
+    (rows, quads, steps): (u32, u32, u32),
+    a: impl Fn(u32, u32) -> String,
+    b: impl Fn(u32, u32) -> String,
 ) {
     for q in 0..quads {
-        let b = b(q);
+        (0..steps).for_each(|kk| text.line(format!("let y{q}_{kk} = {};", b(q, kk))));
         for i in 0..rows {
-            text.line(format!("c{i}_{q} += {} * {b};", a(i)));
+            for kk in 0..steps {
+                text.line(format!("c{i}_{q} += {} * y{q}_{kk};", a(i, kk)));
+            }
         }
         if layout.sums {
-            text.line(format!("s{q} += {b};"));
+            (0..steps).for_each(|kk| text.line(format!("s{q} += y{q}_{kk};")));
         }
     }
 }
@@ -281,8 +293,32 @@ pub fn store_all(
             text.line(format!("store_quad(batch, {}, {}, c{i}_{q});", row(i), col(q)));
         }
     }
+    store_all_sums(text, layout, quads, &row(0), col);
+}
+
+/// As [`store_all`] for consecutive rows from `row` on, but the text of `store` occurs only once per
+/// quad, while the accumulators move through the first of them. On software adapters compiling an
+/// epilogue once per row costs far more than the moves.
+pub fn store_rotating(
+    text: &mut Text,
+    layout: &Layout,
+    (rows, quads): (u32, u32),
+    row: &str,
+    col: impl Fn(u32) -> String,
+) {
+    // The bound must not be a constant: the loop would be unrolled.
+    text.open(format!("for (var i = 0u; i < min({rows}u, max(params.m, {row}) - {row}); i += 1u)"));
+    for q in 0..quads {
+        text.line(format!("store_quad(batch, {row} + i, {}, c0_{q});", col(q)));
+        (1..rows).for_each(|i| text.line(format!("c{}_{q} = c{i}_{q};", i - 1)));
+    }
+    text.close();
+    store_all_sums(text, layout, quads, row, col);
+}
+
+fn store_all_sums(text: &mut Text, layout: &Layout, quads: u32, row: &str, col: impl Fn(u32) -> String) {
     if layout.sums {
-        text.open(format!("if ({} == 0u && batch == 0u)", row(0)));
+        text.open(format!("if ({row} == 0u && batch == 0u)"));
         (0..quads).for_each(|q| text.line(format!("store_sums({}, s{q});", col(q))));
         text.close();
     }

@@ -1,7 +1,7 @@
 //! The direct product: each invocation sums over `k` for itself. No shared memory, no unrolling,
 //! any strides: slow, and the oracle of every other variant.
 
-use super::block::{Layout, Side};
+use super::block::{self, Layout, Side};
 use super::text::Text;
 
 pub const WORKGROUP: u32 = 64;
@@ -22,11 +22,12 @@ pub fn body(layout: &Layout) -> String {
     text.line("    @builtin(local_invocation_index) lane: u32,");
     text.open(")");
     text.lines(PLACE);
+    text.line(block::k_end(layout));
     text.line("var sum = F(0.0);");
     if layout.sums {
         text.line("var column = F(0.0);");
     }
-    text.open("for (var k = 0u; k < params.k; k += 1u)");
+    text.open("for (var k = 0u; k < k_end; k += 1u)");
     text.line(format!("let b_value = {};", b_value(layout)));
     text.line("sum += a[a_at + k * params.a_col] * b_value;");
     if layout.sums {
@@ -70,7 +71,6 @@ fn b_value(layout: &Layout) -> String {
     if layout.width == 1 {
         return "b[b_at + k * params.b_row]".to_string();
     }
-    let parts: Vec<String> =
-        (0..4).map(|j| format!("b[b_at + k * params.b_row + {j}u * params.b_col]")).collect();
+    let parts: Vec<String> = (0..4).map(|j| format!("b[b_at + k * params.b_row + {j}u * params.b_col]")).collect();
     format!("F({})", parts.join(", "))
 }

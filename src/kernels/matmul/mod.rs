@@ -64,15 +64,23 @@ pub enum Variant {
 const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 8, quads: 2 };
 /// Small tiles, where big ones would leave most of a GPU idle: 64 invocations of 4 x 4 outputs.
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
-const REGISTER: Variant = Variant::Register { rows: 8, quads: 1 };
+const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
 
 /// The variant that is best without measuring.
 pub fn choose(profile: &Profile, mm: &Matmul) -> Variant {
     match (profile.class, profile.subgroup) {
-        (AdapterClass::Cpu, Some(lanes)) if lanes >= 4 => Variant::Subgroup { lanes, rows: 8, quads: 1 },
+        (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) => choose_subgroup(lanes, mm),
         (AdapterClass::Cpu, _) => REGISTER,
         (AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple, _) => choose_tiled(profile, mm),
     }
+}
+
+/// Many rows, unless that leaves cores without a workgroup. Two sizes only: each is one more
+/// text for a software adapter to compile.
+fn choose_subgroup(lanes: u32, mm: &Matmul) -> Variant {
+    let tiles = mm.m.div_ceil(32) * mm.n.div_ceil(4 * lanes as usize) * mm.batch[0] * mm.batch[1];
+    let rows = if mm.m > 16 && tiles >= 4 { 32 } else { 8 };
+    Variant::Subgroup { lanes, rows, quads: 1 }
 }
 
 fn choose_tiled(profile: &Profile, mm: &Matmul) -> Variant {
@@ -93,9 +101,9 @@ fn choose_tiled(profile: &Profile, mm: &Matmul) -> Variant {
 /// Every variant worth measuring on a device, the default first.
 pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
     let mut all = vec![choose(profile, mm)];
-    let mut others = vec![REGISTER, Variant::Register { rows: 4, quads: 1 }];
-    if let Some(lanes @ (4 | 8 | 16)) = profile.subgroup {
-        for (rows, quads) in [(8, 1), (16, 1), (4, 1), (8, 2)] {
+    let mut others = vec![REGISTER, Variant::Register { rows: 8, quads: 1 }, Variant::Register { rows: 4, quads: 1 }];
+    if let (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) = (profile.class, profile.subgroup) {
+        for (rows, quads) in [(32, 1), (16, 1), (8, 1), (16, 2), (4, 1)] {
             others.push(Variant::Subgroup { lanes, rows, quads });
         }
     }
@@ -164,8 +172,8 @@ impl Variant {
 }
 
 /// The kernel of a variant for one product.
-pub fn emit(variant: Variant, mm: &Matmul, _profile: &Profile) -> KernelSpec {
-    let layout = layout(variant, mm);
+pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
+    let layout = layout(variant, mm, profile);
     let body = match variant {
         Variant::Direct => direct::body(&layout),
         Variant::Register { rows, quads } => register::body(&layout, rows, quads),
@@ -240,12 +248,13 @@ fn params(variant: Variant, mm: &Matmul) -> Vec<(&'static str, Param)> {
 }
 
 /// What of a product is baked into its text.
-fn layout(variant: Variant, mm: &Matmul) -> Layout {
+fn layout(variant: Variant, mm: &Matmul, profile: &Profile) -> Layout {
     let a = side(mm.m, mm.k, mm.a.row, mm.a.col, &mm.a);
     let b = side(mm.n, mm.k, mm.b.col, mm.b.row, &mm.b);
     let width = if mm.out_wide { 4 } else { 1 };
     let k_exact = mm.k.is_multiple_of(variant.step() as usize);
-    let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient };
+    let hide_k = profile.class == AdapterClass::Cpu;
+    let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient, hide_k };
     match variant {
         Variant::Direct => direct::layout(layout),
         Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => layout,

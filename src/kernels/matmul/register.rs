@@ -15,22 +15,21 @@ pub fn body(layout: &Layout, rows: u32, quads: u32) -> String {
     block::store_quad(&mut text, layout);
     block::open_main(&mut text, "local_invocation_index", ROWS * rows, COLS * 4 * quads);
     text.line(format!("let row = row0 + lane / {COLS}u * {rows}u;"));
-    (0..quads).for_each(|q| text.line(format!("let col{q}_ = col0 + (lane % {COLS}u + {}u) * 4u;", q * COLS)));
+    (0..quads).for_each(|q| text.line(format!("let col_q{q} = col0 + (lane % {COLS}u + {}u) * 4u;", q * COLS)));
     a.declare(&mut text);
     b.declare(&mut text);
     (0..rows / 4).for_each(|p| a.place(&mut text, p, &format!("row + {}u", 4 * p)));
-    (0..quads).for_each(|q| b.place(&mut text, q, &format!("col{q}_")));
+    (0..quads).for_each(|q| b.place(&mut text, q, &format!("col_q{q}")));
+    text.line(block::k_end(layout));
     block::accumulators(&mut text, layout, rows, quads);
-    text.open("for (var k = 0u; k < params.k; k += 4u)");
+    text.open("for (var k = 0u; k < k_end; k += 4u)");
     a.advance(&mut text, "k");
     b.advance(&mut text, "k");
     (0..rows / 4).for_each(|p| a.load(&mut text, p));
     (0..quads).for_each(|q| b.load(&mut text, q));
-    for kk in 0..4 {
-        block::products(&mut text, layout, (rows, quads), |i| a.element(i, kk), |q| b.across(q, kk));
-    }
+    block::products(&mut text, layout, (rows, quads, 4), |i, kk| a.element(i, kk), |q, kk| b.across(q, kk));
     text.close();
-    block::store_all(&mut text, layout, (rows, quads), |i| format!("row + {i}u"), |q| format!("col{q}_"));
+    block::store_rotating(&mut text, layout, (rows, quads), "row", |q| format!("col_q{q}"));
     text.close();
     text.finish()
 }

@@ -11,21 +11,20 @@ pub fn body(layout: &Layout, lanes: u32, rows: u32, quads: u32) -> String {
     let shared = Shared { a: &a, lanes, rows };
     block::store_quad(&mut text, layout);
     block::open_main(&mut text, "subgroup_invocation_id", rows, lanes * 4 * quads);
-    (0..quads).for_each(|q| text.line(format!("let col{q}_ = col0 + (lane + {}u) * 4u;", q * lanes)));
+    (0..quads).for_each(|q| text.line(format!("let col_q{q} = col0 + (lane + {}u) * 4u;", q * lanes)));
     a.declare(&mut text);
     b.declare(&mut text);
     shared.place(&mut text);
-    (0..quads).for_each(|q| b.place(&mut text, q, &format!("col{q}_")));
+    (0..quads).for_each(|q| b.place(&mut text, q, &format!("col_q{q}")));
+    text.line(block::k_end(layout));
     block::accumulators(&mut text, layout, rows, quads);
-    text.open("for (var k = 0u; k < params.k; k += 4u)");
+    text.open("for (var k = 0u; k < k_end; k += 4u)");
     b.advance(&mut text, "k");
     shared.load(&mut text);
     (0..quads).for_each(|q| b.load(&mut text, q));
-    for kk in 0..4 {
-        block::products(&mut text, layout, (rows, quads), |i| shared.element(i, kk), |q| b.across(q, kk));
-    }
+    block::products(&mut text, layout, (rows, quads, 4), |i, kk| shared.element(i, kk), |q, kk| b.across(q, kk));
     text.close();
-    block::store_all(&mut text, layout, (rows, quads), |i| format!("row0 + {i}u"), |q| format!("col{q}_"));
+    block::store_rotating(&mut text, layout, (rows, quads), "row0", |q| format!("col_q{q}"));
     text.close();
     text.finish()
 }
@@ -58,9 +57,8 @@ impl Shared<'_> {
                 text.line(format!("let v{load}_at = a_base + min((row0 >> 2u) + v{load} % {fours}u, a_last);"));
             } else {
                 text.line(format!("let v{load}_row = row0 + v{load} % {fours}u * 4u;"));
-                (0..4).for_each(|j| {
-                    text.line(format!("let v{load}_at{j} = a_base + min(v{load}_row + {j}u, a_last);"))
-                });
+                (0..4)
+                    .for_each(|j| text.line(format!("let v{load}_at{j} = a_base + min(v{load}_row + {j}u, a_last);")));
             }
         }
     }

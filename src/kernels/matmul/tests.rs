@@ -1,1 +1,175 @@
-#[cfg(test)] mod x{}
+//! The emitter's texts: legal for every compiler of their tier, and equal to the golden files.
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+use super::*;
+
+/// A prelude as the lowering writes it, with a plain hook.
+fn prelude(spec: &KernelSpec) -> String {
+    let f = if spec.width == 4 { "vec4<f32>" } else { "f32" };
+    let mut text =
+        format!("alias F = {f};\nconst W = {}u;\nconst WG = {}u;\n\nstruct Params {{\n", spec.width, spec.workgroup);
+    for (name, param) in &spec.params {
+        text.push_str(&format!("    {name}: {},\n", param.wgsl()));
+    }
+    text.push_str("    groups: u32,\n}\n\n@group(0) @binding(0) var<uniform> params: Params;\n");
+    let inputs = spec.inputs.iter().map(|port| (port.name, port.element, "read"));
+    let outputs = spec.outputs.iter().map(|port| (port.name, port.element, "read_write"));
+    let ports = inputs.chain([("c", Element::Wide, "read_write")]).chain(outputs);
+    for (binding, (name, element, access)) in ports.enumerate() {
+        let element = match element {
+            Element::Wide => "F",
+            Element::F32 => "f32",
+            Element::F32x4 => "vec4<f32>",
+            Element::I32 => "i32",
+            Element::U32 => "u32",
+        };
+        let binding = binding + 1;
+        text.push_str(&format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;\n"));
+    }
+    text.push_str(
+        "\nfn workgroup_index(wid: vec3<u32>, nwg: vec3<u32>) -> u32 {\n    return wid.x + wid.y * nwg.x;\n}\n\
+         \nfn store(batch: u32, row: u32, col: u32, value: F) {\n    \
+         c[((batch * params.m + row) * params.n + col) / W] = value;\n}\n\n",
+    );
+    text
+}
+
+fn file(spec: &KernelSpec) -> String {
+    format!("{}// ---- body\n{}", prelude(spec), spec.body)
+}
+
+/// A contiguous product; `kind` is `nn`, `nt`, `tn` or `tt`.
+fn product(kind: &str, [m, n, k]: [usize; 3], bias_gradient: bool) -> Matmul {
+    let operand = |transposed: bool, rows: usize, cols: usize| Operand {
+        offset: 0,
+        row: if transposed { 1 } else { cols },
+        col: if transposed { rows } else { 1 },
+        batch: [0, 0],
+    };
+    let a = operand(kind.starts_with('t'), m, k);
+    let b = operand(kind.ends_with('t'), k, n);
+    Matmul { m, n, k, batch: [1, 1], a, b, out_wide: n.is_multiple_of(4), bias_gradient }
+}
+
+fn cpu(subgroup: Option<u32>) -> Profile {
+    Profile { class: AdapterClass::Cpu, subgroup, ..Profile::baseline() }
+}
+
+fn validate(text: &str, capabilities: Capabilities) -> (naga::Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(text)));
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    validator.subgroup_stages(naga::valid::ShaderStages::all());
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    let info = validator.validate(&module).unwrap_or_else(|error| panic!("{}", error.emit_to_string(text)));
+    (module, info)
+}
+
+/// Emits for SPIR-V, MSL and HLSL: what the baseline must be legal for.
+fn compile_everywhere(text: &str) {
+    let (module, info) = validate(text, Capabilities::default());
+    spv::write_vec(&module, &info, &spv::Options::default(), None).expect("SPIR-V");
+    let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
+    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).expect("MSL");
+    let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+    let pipeline = hlsl::PipelineOptions::default();
+    hlsl::Writer::new(&mut String::new(), &options, &pipeline).write(&module, &info, None).expect("HLSL");
+}
+
+#[test]
+fn every_text_is_legal() {
+    let shapes = [[64, 64, 64], [64, 64, 10], [64, 10, 64], [10, 10, 10], [10, 64, 10], [64, 10, 10]];
+    for profile in [Profile::baseline(), cpu(None), cpu(Some(4)), cpu(Some(8)), cpu(Some(16))] {
+        for (kind, shape) in ["nn", "nt", "tn", "tt"].iter().flat_map(|kind| shapes.map(|shape| (kind, shape))) {
+            for bias_gradient in [false, true] {
+                let mm = product(kind, shape, bias_gradient);
+                let narrow = Matmul { out_wide: false, ..mm.clone() };
+                for variant in candidates(&profile, &mm) {
+                    for mm in [&mm, &narrow] {
+                        let text = file(&emit(variant, mm, &profile));
+                        match variant {
+                            Variant::Subgroup { .. } => drop(validate(&text, Capabilities::all())),
+                            _ => compile_everywhere(&text),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn workgroup_memory_and_size_fit_the_baseline() {
+    let profile = Profile::baseline();
+    let candidates = candidates(&profile, &product("nn", [1024, 1024, 1024], false));
+    assert!(candidates.contains(&TILED) && candidates.contains(&TILED_SMALL) && candidates.contains(&Variant::Direct));
+    for variant in candidates {
+        assert!(fits(&profile, variant), "{variant:?}");
+    }
+}
+
+#[test]
+fn shapes_share_texts() {
+    let profile = cpu(Some(8));
+    let text = |shape| emit(choose(&profile, &product("nn", shape, false)), &product("nn", shape, false), &profile);
+    let (first, second) = (text([128, 512, 784]), text([1024, 384, 128]));
+    assert_eq!(first.body, second.body);
+    assert_eq!(first.name, second.name);
+    assert_eq!(second.groups, 32 * 12);
+    assert_eq!(second.flops, 2 * 1024 * 384 * 128);
+}
+
+#[test]
+fn empty_products_launch_nothing() {
+    for shape in [[0, 8, 8], [8, 0, 8]] {
+        for variant in candidates(&cpu(Some(8)), &product("nn", shape, false)) {
+            assert_eq!(emit(variant, &product("nn", shape, false), &cpu(Some(8))).groups, 0);
+        }
+    }
+}
+
+#[test]
+fn alignment_decides_how_operands_are_read() {
+    let profile = cpu(Some(8));
+    let elements = |mm: &Matmul| {
+        let spec = emit(choose(&profile, mm), mm, &profile);
+        (spec.inputs[0].element, spec.inputs[1].element, spec.width)
+    };
+    let mut mm = product("nn", [64, 64, 64], false);
+    assert_eq!(elements(&mm), (Element::F32x4, Element::F32x4, 4));
+    mm.a.offset = 2;
+    mm.b.row = 65;
+    assert_eq!(elements(&mm), (Element::F32, Element::F32, 4));
+    // k = 10: rows of `a` are not made of whole vectors, those of `b` are.
+    assert_eq!(elements(&product("nn", [64, 64, 10], false)), (Element::F32, Element::F32x4, 4));
+    // A single row or column may be read along either axis.
+    assert_eq!(elements(&product("tn", [1, 64, 64], false)).0, Element::F32x4);
+}
+
+/// The default instances, kept in `shaders/` where they can be read. `WGRAD_BLESS=1` rewrites them.
+#[test]
+fn golden_texts() {
+    let mm = product("nn", [512, 512, 512], false);
+    let gpu = Profile::baseline();
+    let goldens = [
+        ("matmul_direct", Variant::Direct, &gpu),
+        ("matmul_register", choose(&cpu(None), &mm), &gpu),
+        ("matmul_subgroup", choose(&cpu(Some(8)), &mm), &cpu(Some(8))),
+        ("matmul_tiled", TILED, &gpu),
+    ];
+    for (name, variant, profile) in goldens {
+        let path = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
+        let text = format!("// {}\n\n{}", about(name), file(&emit(variant, &mm, profile)));
+        if std::env::var_os("WGRAD_BLESS").is_some() {
+            std::fs::write(&path, &text).expect("shaders/ is writable");
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(golden == text, "{path} differs from the emitter; if that is meant, run with WGRAD_BLESS=1");
+        validate(&golden, Capabilities::all());
+    }
+}
+
+fn about(name: &str) -> String {
+    format!("{name}: written by src/kernels/matmul, kept here to be read; a test compares the two.")
+}

@@ -47,8 +47,9 @@ pub fn body(layout: &Layout, tile: Tile) -> String {
     text.line(format!("let quad_n = lane % {threads_n}u;"));
     a.declare(&mut text);
     b.declare(&mut text);
+    text.line(block::k_end(layout));
     block::accumulators(&mut text, layout, rows, quads);
-    text.open(format!("for (var k0 = 0u; k0 < params.k; k0 += {}u)", tile.k));
+    text.open(format!("for (var k0 = 0u; k0 < k_end; k0 += {}u)", tile.k));
     stage(&mut text, &a, tile, tile.m);
     stage(&mut text, &b, tile, tile.n);
     text.line("workgroupBarrier();");
@@ -59,8 +60,8 @@ pub fn body(layout: &Layout, tile: Tile) -> String {
     for q in 0..quads {
         text.line(format!("let b{q} = tile_b[kk * {}u + quad_n + {}u];", pitch(tile.n), q * threads_n));
     }
-    let a_element = |i: u32| format!("a{}.{}", i / 4, block::component(i % 4));
-    block::products(&mut text, layout, (rows, quads), a_element, |q| format!("b{q}"));
+    let a_element = |i: u32, _| format!("a{}.{}", i / 4, block::component(i % 4));
+    block::products(&mut text, layout, (rows, quads, 1), a_element, |q, _| format!("b{q}"));
     text.close();
     text.line("workgroupBarrier();");
     text.close();

@@ -1,0 +1,118 @@
+//! Every generated kernel passes the compilers of the backends that its tier declares, and a lint
+//! for what naga lets through: workgroup memory, invocations, bindings, aliasing.
+
+use crate::models;
+use wgrad::gpu::{Device, Session};
+use wgrad::kernels::{AdapterClass, Profile};
+use wgrad::lower::lower;
+use wgrad::program::{Kernel, Program};
+
+/// The backends whose writers took a kernel.
+pub fn backends(kernel: &Kernel) -> Result<Vec<&'static str>, String> {
+    let wgsl = &kernel.wgsl;
+    let module =
+        naga::front::wgsl::parse_str(wgsl).map_err(|error| format!("{}\n{wgsl}", error.emit_to_string(wgsl)))?;
+    let validate = |capabilities| {
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
+            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+            .validate(&module)
+            .map_err(|error| format!("{}\n{wgsl}", error.emit_to_string(wgsl)))
+    };
+    let info = validate(naga::valid::Capabilities::all())?;
+    lint(kernel, &module)?;
+    let mut passed = Vec::new();
+    let options = naga::back::spv::Options::default();
+    naga::back::spv::write_vec(&module, &info, &options, None).map_err(|error| format!("SPIR-V: {error}\n{wgsl}"))?;
+    passed.push("SPIR-V");
+    let options = naga::back::msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
+    naga::back::msl::write_string(&module, &info, &options, &Default::default())
+        .map_err(|error| format!("MSL: {error}\n{wgsl}"))?;
+    passed.push("MSL");
+    let mut text = String::new();
+    let options = naga::back::hlsl::Options {
+        fake_missing_bindings: true,
+        shader_model: naga::back::hlsl::ShaderModel::V6_0,
+        ..Default::default()
+    };
+    let pipeline = naga::back::hlsl::PipelineOptions::default();
+    naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(&module, &info, None)
+        .map_err(|error| format!("HLSL: {error}\n{wgsl}"))?;
+    passed.push("HLSL");
+    Ok(passed)
+}
+
+fn lint(kernel: &Kernel, module: &naga::Module) -> Result<(), String> {
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).map_err(|error| error.to_string())?;
+    let shared: u32 = module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
+        .map(|(_, variable)| layouter[variable.ty].size)
+        .sum();
+    let invocations: u32 =
+        module.entry_points.iter().map(|entry| entry.workgroup_size.iter().product()).max().unwrap_or(0);
+    let storage =
+        module.global_variables.iter().filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. })).count();
+    if shared > 16 << 10 {
+        return Err(format!("{}: {shared} bytes of workgroup memory, the baseline has 16384", kernel.name));
+    }
+    if invocations > 256 || invocations != kernel.workgroup {
+        return Err(format!("{}: {invocations} invocations, declared {}", kernel.name, kernel.workgroup));
+    }
+    if storage != kernel.writable.len() + usize::from(kernel.params_in_storage) {
+        return Err(format!("{}: {storage} storage bindings, declared {}", kernel.name, kernel.writable.len()));
+    }
+    let enabled = kernel.wgsl.contains("subgroup") && !kernel.subgroups;
+    if enabled {
+        return Err(format!("{}: uses subgroups without declaring it", kernel.name));
+    }
+    Ok(())
+}
+
+/// Panics if a kernel of a program is not legal.
+pub fn check(program: &Program) {
+    for kernel in &program.kernels {
+        backends(kernel).unwrap_or_else(|error| panic!("{}: {error}", kernel.name));
+    }
+}
+
+fn profiles() -> Vec<(&'static str, Profile)> {
+    let baseline = Profile::baseline();
+    vec![
+        ("WebGPU baseline", baseline.clone()),
+        ("browser on a CPU", Profile { class: AdapterClass::Cpu, ..baseline.clone() }),
+        ("discrete, subgroups of 32", Profile { subgroup: Some(32), ..baseline.clone() }),
+        ("apple, subgroups of 32", Profile { class: AdapterClass::Apple, subgroup: Some(32), ..baseline.clone() }),
+        ("lavapipe", Profile { class: AdapterClass::Cpu, subgroup: Some(8), ..baseline }),
+    ]
+}
+
+#[test]
+fn kernels_of_the_workloads_pass_the_compilers_of_every_tier() {
+    println!("{:<28} {:<36} backends", "tier", "kernel");
+    for (tier, profile) in profiles() {
+        for traced in [models::mlp(128), models::gpt(2, 64, 64, 2, 4, 256), models::gpt(1, 7, 6, 1, 2, 10)] {
+            let program = lower("step", &traced.graph, &models::layout(&traced.specs), &profile).expect("compiles");
+            for kernel in &program.kernels {
+                assert!(kernel.writable.len() <= 8, "{}: more than eight storage buffers", kernel.name);
+                let passed = backends(kernel).unwrap_or_else(|error| panic!("{tier}: {}: {error}", kernel.name));
+                println!("{tier:<28} {:<36} {}", kernel.name, passed.join(" "));
+            }
+        }
+    }
+}
+
+#[test]
+fn programs_are_legal_under_the_default_limits_of_webgpu() {
+    let profile = Profile::baseline();
+    let device = Device::fake(&profile).expect("wgpu's noop backend");
+    for traced in [models::mlp(128), models::gpt(8, 128, 128, 4, 4, 256)] {
+        let layout = models::layout(&traced.specs);
+        let program = lower("step", &traced.graph, &layout, &profile).expect("compiles");
+        let mut session = Session::new(&device, layout, vec![program]).expect("legal under the baseline's limits");
+        session.run(&[0]).expect("encodes without a validation error");
+    }
+}

@@ -1,0 +1,154 @@
+//! What each operation refuses, and that the message says what was given and what fits.
+
+use super::harness::refused;
+use wgrad::dtype::DType;
+use wgrad::graph::{Graph, Literal, Op, Tensor};
+use wgrad::tensor::concat;
+
+fn f<'g>(graph: &'g Graph, name: &str, shape: &[usize]) -> Tensor<'g> {
+    graph.input(name, shape, DType::F32)
+}
+
+fn i<'g>(graph: &'g Graph, name: &str, shape: &[usize]) -> Tensor<'g> {
+    graph.input(name, shape, DType::I32)
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused_with_both_shapes() {
+    refused(&["add", "[2, 3]", "[4]"], |g| {
+        let _ = f(g, "a", &[2, 3]) + f(g, "b", &[4]);
+    });
+    refused(&["matmul", "3 columns", "4 rows"], |g| {
+        f(g, "a", &[2, 3]).matmul(f(g, "b", &[4, 5]));
+    });
+    refused(&["matmul", "matrices"], |g| {
+        f(g, "a", &[3]).matmul(f(g, "b", &[3, 5]));
+    });
+    refused(&["matmul", "broadcast"], |g| {
+        f(g, "a", &[2, 4, 3]).matmul(f(g, "b", &[5, 3, 5]));
+    });
+    refused(&["reshape", "6 elements", "8 elements"], |g| {
+        f(g, "a", &[2, 3]).reshape([8]);
+    });
+    refused(&["permute"], |g| {
+        f(g, "a", &[2, 3]).permute(&[0, 0]);
+    });
+    refused(&["transpose", "axis 2"], |g| {
+        f(g, "a", &[2, 3]).transpose(0, 2);
+    });
+    refused(&["expand", "size 1"], |g| {
+        f(g, "a", &[2, 3]).broadcast_to([4, 3]);
+    });
+    refused(&["slice", "does not lie within"], |g| {
+        f(g, "a", &[2, 3]).slice(1, 1, 5);
+    });
+    refused(&["slice", "range"], |g| {
+        f(g, "a", &[2, 3]).slice(1, 2, 1);
+    });
+    refused(&["concat", "agree"], |g| {
+        concat(f(g, "a", &[2, 3]), &[f(g, "b", &[3, 4])], 0);
+    });
+    refused(&["sum", "axis -3"], |g| {
+        f(g, "a", &[2, 3]).sum(&[-3]);
+    });
+    refused(&["max", "empty"], |g| {
+        f(g, "a", &[2, 0]).max(&[1]);
+    });
+    refused(&["argmax", "empty"], |g| {
+        f(g, "a", &[2, 0]).argmax(1);
+    });
+    refused(&["squeeze", "size 1"], |g| {
+        f(g, "a", &[2, 3]).squeeze(0);
+    });
+    refused(&["flatten"], |g| {
+        f(g, "a", &[2, 3]).flatten(1, 0);
+    });
+    refused(&["layer_norm", "last axis"], |g| {
+        f(g, "a", &[2, 3]).layer_norm(f(g, "g", &[2]), f(g, "b", &[3]), 1e-5);
+    });
+    refused(&["rms_norm", "last axis"], |g| {
+        f(g, "a", &[2, 3]).rms_norm(f(g, "g", &[2]), 1e-5);
+    });
+    refused(&["cross_entropy", "classes"], |g| {
+        f(g, "a", &[2, 3]).cross_entropy(i(g, "t", &[3]));
+    });
+    refused(&["attention", "[batch, time, heads, size]"], |g| {
+        f(g, "q", &[1, 2, 2, 4]).attention(f(g, "k", &[1, 2, 3, 4]), f(g, "v", &[1, 2, 3, 4]), true);
+    });
+    refused(&["dynamic_slice", "do not fit"], |g| {
+        f(g, "a", &[2, 3]).dynamic_slice(0, i(g, "s", &[]), 3);
+    });
+    refused(&["dynamic_update", "cannot write"], |g| {
+        f(g, "a", &[2, 3]).dynamic_update(0, f(g, "u", &[3, 3]), i(g, "s", &[]));
+    });
+    refused(&["scatter_add", "index"], |g| {
+        f(g, "a", &[2, 3]).scatter_add(i(g, "s", &[3]), 4);
+    });
+    refused(&["gather", "one axis"], |g| {
+        f(g, "a", &[]).gather(i(g, "s", &[3]));
+    });
+    refused(&["iota", "axis"], |g| {
+        g.iota([3], 1);
+    });
+    refused(&["random_bits", "key"], |g| {
+        g.random_bits(g.input("k", [3], DType::U32), [4]);
+    });
+    refused(&["dropout", "0..1"], |g| {
+        f(g, "a", &[2, 3]).dropout(1.5);
+    });
+    refused(&["softmax", "axis"], |g| {
+        f(g, "a", &[2, 3]).softmax(2);
+    });
+}
+
+#[test]
+fn dtypes_that_do_not_fit_are_refused_by_name() {
+    refused(&["add", "f32", "i32", "cast"], |g| {
+        let _ = f(g, "a", &[2]) + i(g, "b", &[2]);
+    });
+    refused(&["exp", "floating-point", "i32"], |g| {
+        i(g, "a", &[2]).exp();
+    });
+    refused(&["logical_and", "bool"], |g| {
+        f(g, "a", &[2]).logical_and(f(g, "b", &[2]));
+    });
+    refused(&["select", "bool condition"], |g| {
+        f(g, "a", &[2]).select(f(g, "b", &[2]), 0.0);
+    });
+    refused(&["matmul", "float"], |g| {
+        i(g, "a", &[2, 2]).matmul(i(g, "b", &[2, 2]));
+    });
+    refused(&["gather", "indices", "f32"], |g| {
+        f(g, "a", &[2, 2]).gather(f(g, "b", &[2]));
+    });
+    refused(&["neg", "u32"], |g| {
+        let _ = -g.input("a", [2], DType::U32);
+    });
+    refused(&["pad", "i32"], |g| {
+        f(g, "a", &[2]).apply(Op::Pad { before: vec![0], after: vec![1], value: Literal::new(DType::I32, 0.0) }, &[]);
+    });
+    refused(&["sum", "bool"], |g| {
+        g.input("a", [2], DType::Bool).sum(&[0]);
+    });
+    refused(&["cross_entropy", "i32"], |g| {
+        f(g, "a", &[2, 3]).cross_entropy(f(g, "t", &[2]));
+    });
+    refused(&["declared as"], |g| {
+        f(g, "a", &[2]);
+        i(g, "a", &[2]);
+    });
+    refused(&["sum_squares", "f32"], |g| {
+        i(g, "a", &[2]).apply(Op::SumSquares, &[]);
+    });
+    refused(&["cast", "input format"], |g| {
+        f(g, "a", &[2]).cast(DType::U8);
+    });
+}
+
+#[test]
+fn the_message_names_the_callers_line() {
+    let graph = Graph::new();
+    let _ = f(&graph, "a", &[2]) + f(&graph, "b", &[3]);
+    let message = graph.error().unwrap_err().to_string();
+    assert!(message.contains("errors.rs"), "{message}");
+}

@@ -1,0 +1,148 @@
+//! Every operation against its reference, in values and gradients, over rows of samples.
+
+mod errors;
+mod harness;
+mod table;
+
+use harness::{check, f32s, sample};
+use std::collections::BTreeSet;
+use wgrad::dtype::DType;
+use wgrad::graph::pointwise::{Row, TABLE, TypeRule};
+use wgrad::graph::{Graph, Op};
+
+/// Shapes that every pointwise row is tried on; some are permuted or broadcast on the way.
+fn pointwise_samples(row: &'static Row) -> Vec<harness::Sample> {
+    let (low, high) = row.range;
+    let shapes: [&[usize]; 9] = [&[], &[1], &[0], &[5], &[3, 1], &[2, 3, 4], &[16, 20], &[7, 129], &[300, 44]];
+    let draw = |shape: &[usize]| harness::Draw { dtype: operand(row, 0), ..f32s(shape, low, high) };
+    let mut samples = Vec::new();
+    for (index, shape) in shapes.into_iter().enumerate() {
+        let mut inputs: Vec<_> = (0..row.arity)
+            .map(|operand_index| harness::Draw { dtype: operand(row, operand_index), ..draw(shape) })
+            .collect();
+        // Every third sample broadcasts its last operand.
+        if index % 3 == 2 && row.arity > 1 && shape.len() > 1 {
+            let last = row.arity - 1;
+            inputs[last].shape = shape[shape.len() - 1..].into();
+        }
+        let transposed = index % 2 == 1 && shape.len() > 1;
+        let sample = sample(&inputs, move |x| {
+            let first = if transposed { x[0].t().stop() } else { x[0] };
+            let rest: Vec<_> = x[1..]
+                .iter()
+                .map(|&operand| if transposed && operand.rank() > 1 { operand.t().stop() } else { operand })
+                .collect();
+            first.pointwise(row.op, &rest)
+        });
+        let gradient = row.gradient.is_some() && row.rule != TypeRule::Compare && row.rule != TypeRule::Logic;
+        let sample = if gradient { sample } else { sample.no_gradient() };
+        // WGSL's own bounds: exp 3 + 2|x| ULP, pow through exp2 and log2, log absolutely near 1.
+        samples.push(sample.tolerance(4e-6, 1e-5));
+    }
+    samples
+}
+
+trait Keep {
+    /// The tensor itself; named so that the transposition above reads as one step.
+    fn stop(self) -> Self;
+}
+
+impl Keep for wgrad::graph::Tensor<'_> {
+    fn stop(self) -> Self {
+        self
+    }
+}
+
+fn operand(row: &Row, index: usize) -> DType {
+    match row.rule {
+        TypeRule::Logic => DType::Bool,
+        TypeRule::Select if index == 0 => DType::Bool,
+        _ => DType::F32,
+    }
+}
+
+fn check_pointwise(from: usize, to: usize) {
+    for row in &TABLE[from..to.min(TABLE.len())] {
+        check(row.name, &pointwise_samples(row));
+    }
+}
+
+#[test]
+fn pointwise_arithmetic() {
+    check_pointwise(0, 12);
+}
+
+#[test]
+fn pointwise_functions() {
+    check_pointwise(12, 24);
+}
+
+#[test]
+fn pointwise_activations_and_logic() {
+    check_pointwise(24, TABLE.len());
+}
+
+macro_rules! rows {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            check(stringify!($name), &table::$name());
+        })*
+
+        /// The samples of all rows, for the registry test.
+        fn all_rows() -> Vec<harness::Sample> {
+            let mut all = Vec::new();
+            $(all.extend(table::$name());)*
+            all
+        }
+    };
+}
+
+rows! {
+    reshape permute expand slice pad concat dynamic_slice dynamic_update cast stop_gradient
+    sum max_min argmax sum_squares matmul gather scatter_add softmax log_softmax
+    layer_norm rms_norm cross_entropy attention attention_sizes iota integers composites fused_chains custom
+}
+
+/// The names that `Op::name` and `MacroOp::name` can give, read from their source.
+fn declared_ops() -> BTreeSet<String> {
+    let text = include_str!("../../../src/graph/op.rs");
+    let mut names = BTreeSet::new();
+    for line in text.lines().filter(|line| line.contains("=> \"")) {
+        if let Some(name) = line.split("=> \"").nth(1).and_then(|rest| rest.split('"').next()) {
+            names.insert(name.to_string());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_operation_has_a_row() {
+    let mut covered: BTreeSet<String> = TABLE.iter().map(|row| row.name.to_string()).collect();
+    for sample in all_rows() {
+        let graph = Graph::new();
+        let inputs: Vec<_> = sample
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, draw)| graph.input(&format!("x{i}"), &draw.shape, draw.dtype))
+            .collect();
+        let output = (sample.build)(&inputs);
+        let seed = graph.input("seed", output.shape(), output.dtype());
+        if sample.gradient {
+            let floats: Vec<_> = inputs.into_iter().filter(|x| x.dtype() == DType::F32).collect();
+            let _ = wgrad::autodiff::vjp(&[(output, seed)], &floats);
+        }
+        graph.output("y", output);
+        covered.extend(graph.nodes().iter().map(|node| node.op.name().to_string()));
+        if let Ok(passed) = wgrad::passes::run(&graph) {
+            covered.extend(passed.nodes().iter().map(|node| node.op.name().to_string()));
+        }
+    }
+    // Tested elsewhere: state and assign by every trained model, random bits by the dropout tests,
+    // the merged cross-entropy by the golden losses (it needs a loss and its gradient at once).
+    covered.extend(["state", "assign", "random_bits", "cross_entropy_with_grad"].map(String::from));
+    let missing: Vec<_> = declared_ops().into_iter().filter(|name| !covered.contains(name)).collect();
+    assert!(missing.is_empty(), "no test row for {missing:?}");
+    let _: fn(&Op) -> &str = Op::name;
+}
