@@ -9,6 +9,7 @@ pub mod cli;
 pub mod dtype;
 pub mod error;
 pub mod graph;
+pub mod gpu;
 pub mod io;
 pub mod kernels;
 pub mod lower;

@@ -216,7 +216,7 @@ fn scatter_add(profile: &Profile, rows: usize, count: usize, node: &Node) -> Pla
         outputs: vec![],
         hook: Hook::Store,
     };
-    Plan { stages: vec![links, add], workspaces: vec![rows as u64 * 4, count as u64 * 4], by_runs: false }
+    Plan { stages: vec![links, add], workspaces: vec![rows.max(1) as u64 * 4, count.max(1) as u64 * 4], by_runs: false }
 }
 
 fn macro_plan(
@@ -269,7 +269,7 @@ fn norm_grad(grad: KernelSpec, sums: KernelSpec, partials: usize) -> Plan {
     let outputs = (1..=sums.outputs.len() as u32).map(PortSource::Output).collect();
     let first = Stage { spec: grad, inputs: ports(3), outputs: vec![PortSource::Workspace(0)], hook: Hook::Store };
     let second = Stage { spec: sums, inputs: vec![PortSource::Workspace(0)], outputs, hook: Hook::None };
-    Plan { stages: vec![first, second], workspaces: vec![partials as u64 * 4], by_runs: false }
+    Plan { stages: vec![first, second], workspaces: vec![partials.max(1) as u64 * 4], by_runs: false }
 }
 
 /// Row weights may be one constant for all rows.

@@ -8,7 +8,7 @@ use super::place::Location;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Value};
 use crate::kernels::reduce;
-use crate::kernels::{KernelSpec, Param, Port, Profile};
+use crate::kernels::{Element, KernelSpec, Param, Port, Profile};
 use crate::program::Binding;
 use crate::shape::{Shape, View, collapse};
 use std::fmt::Write;
@@ -128,16 +128,16 @@ impl GroupEmitter<'_> {
         let outputs = grouping.outputs(self.context.graph, self.index);
         let mut nodes = nodes.to_vec();
         nodes.sort_unstable();
-        let stored = stored_value(self.context.graph, self.group());
-        if let Some(value) = stored.filter(|value| outputs.contains(value)) {
-            emitter.store(value, "value")?;
+        // Everything is read before anything is stored: an output may take an operand's place.
+        let mut stores: Vec<(Value, String)> = Vec::new();
+        if let Some(value) = stored_value(self.context.graph, self.group()) {
+            stores.push((value, "value".into()));
         }
         for node in nodes {
-            let name = emitter.node(node)?;
-            let value = Value { node, output: 0 };
-            if outputs.contains(&value) {
-                emitter.store(value, &name)?;
-            }
+            stores.push((Value { node, output: 0 }, emitter.node(node)?));
+        }
+        for (value, name) in stores.into_iter().filter(|(value, _)| outputs.contains(value)) {
+            emitter.store(value, &name)?;
         }
         Ok(())
     }
@@ -278,7 +278,10 @@ impl GroupEmitter<'_> {
         let mut bindings: Vec<(Binding, bool)> = Vec::new();
         for (port, location, write) in &ports {
             text.binding(port.name, port.element.wgsl());
-            bindings.push((binding(*location), *write));
+            // An array of vectors holds at least one, even of an empty tensor.
+            let vectors = port.element.wgsl().starts_with("vec4") || (port.element == Element::Wide && spec.width == 4);
+            let bytes = if vectors { location.bytes.next_multiple_of(16) } else { location.bytes };
+            bindings.push((binding(Location { bytes, ..*location }), *write));
         }
         for (index, part) in fused.iter().enumerate() {
             for (m, bound) in part.bindings.iter().enumerate() {

@@ -419,6 +419,9 @@ impl<'a> Emitter<'a> {
         let tag = self.tag;
         self.linear = false;
         let root = self.context.views.get(operand).root;
+        if let Op::Const(literal) = self.context.graph.node(root.node).op {
+            return Ok(constant(literal.dtype, literal.value()));
+        }
         let location = self.context.placement.locate(root)?;
         let dtype = self.context.graph.type_of(root).dtype;
         let (strides, offset) = self.strides(&access.view)?;

@@ -471,13 +471,17 @@ impl<'a> Grouper<'a> {
 
     /// Whether a node reads a group's values only at its own element: other elements are not in registers.
     fn in_step(&self, index: u32, group: usize) -> bool {
+        self.reads_in_step(index, |root| self.grouping.group_of[root.node as usize] == Some(group))
+    }
+
+    /// Whether a node reads the roots that `inside` names only at its own element.
+    fn reads_in_step(&self, index: u32, inside: impl Fn(Value) -> bool) -> bool {
         let numel = self.numel(index);
+        let plain = matches!(self.nodes[index as usize].op, Op::Pointwise(_) | Op::Cast(_));
         accesses(self.graph, self.views, index).iter().all(|Access { root, view }| {
             root.is_none_or(|root| {
-                let inside = self.grouping.group_of[root.node as usize] == Some(group);
-                let plain = matches!(self.nodes[index as usize].op, Op::Pointwise(_) | Op::Cast(_));
                 let whole = view.is_contiguous() && view.offset == 0 && view.shape.numel() == numel;
-                !inside || (plain && whole && self.graph.type_of(root).shape.numel() == numel)
+                !inside(root) || (plain && whole && self.graph.type_of(root).shape.numel() == numel)
             })
         })
     }
@@ -612,6 +616,9 @@ impl<'a> Grouper<'a> {
             return None;
         }
         let users = self.grouping.users.get(&value)?;
+        if !users.iter().all(|&user| self.reads_in_step(user, |root| root == value)) {
+            return None;
+        }
         let mut readers: Vec<Option<usize>> = users
             .iter()
             .map(|&user| {
@@ -655,7 +662,8 @@ impl<'a> Grouper<'a> {
             }
             let reads_memory = |user: &u32| {
                 let op = &self.nodes[*user as usize].op;
-                (is_anchor(op) && !matches!(op, Op::Reduce { .. })) || matches!(op, Op::Assign(_))
+                let in_registers = matches!(op, Op::Pointwise(_) | Op::Cast(_) | Op::Reduce { .. });
+                !in_registers && (is_anchor(op) || is_pointwise(op) || matches!(op, Op::Assign(_)))
             };
             let read = self.grouping.users.get(&value).is_some_and(|users| users.iter().any(reads_memory));
             if read || self.grouping.results.contains(&value) {

@@ -33,6 +33,17 @@ pub fn legalize(graph: &Graph) -> Graph {
             continue;
         }
         let to = &rewriter.to;
+        if let Op::ArgMax { axis } = node.op
+            && axis + 1 != to.type_of(inputs[0]).shape.rank()
+        {
+            // The kernel takes rows: the axis goes last, and disappears from there.
+            let x = Tensor::new(to, inputs[0]);
+            let axes: Vec<usize> = (0..x.rank()).filter(|&other| other != axis).chain([axis]).collect();
+            let last = copy(to, x.permute(&axes).value());
+            let new = to.push(Op::ArgMax { axis: axes.len() - 1 }, &[last]);
+            rewriter.record(index, node, new);
+            continue;
+        }
         let new = to.in_scope(&node.scope, || {
             let readable: Vec<Value> =
                 inputs.iter().enumerate().map(|(i, &input)| readable_operand(to, &mut views, node, i, input)).collect();
@@ -115,14 +126,11 @@ fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
         Op::ArgMax { axis } => stored(graph, source) && whole(view) && axis + 1 == view.shape.rank(),
         Op::Reshape(to) => view.reshape(to).is_some(),
         // Evaluated element by element in fused code: any strides do.
-        Op::Pointwise(_)
-        | Op::Cast(_)
-        | Op::Pad { .. }
-        | Op::Concat { .. }
-        | Op::DynamicSlice { .. }
-        | Op::DynamicUpdate { .. }
-        | Op::Gather
-        | Op::Reduce { .. } => true,
+        Op::Pointwise(_) | Op::Cast(_) | Op::Reduce { .. } => true,
+        // As are these, at computed indices: what they read must lie somewhere, or be a constant.
+        Op::Pad { .. } | Op::Concat { .. } | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } | Op::Gather => {
+            stored(graph, source) || matches!(graph.node(source.root.node).op, Op::Const(_))
+        }
         Op::Input(_)
         | Op::State(_)
         | Op::Const(_)

@@ -325,7 +325,8 @@ impl<'a> Placer<'a> {
             let dies = last.get(&read.root) == Some(&position);
             let alone = reads.iter().filter(|other| other.root == read.root).all(|other| other.elementwise);
             let transient = placement.buffers[location.buffer].role == Role::Transient;
-            let fits = location.bytes == bytes && !self.parts.contains_key(&read.root);
+            let same_type = self.graph.type_of(read.root).dtype == self.graph.type_of(value).dtype;
+            let fits = location.bytes == bytes && same_type && !self.parts.contains_key(&read.root);
             (dies && alone && transient && fits && !taken(location.buffer)).then_some(location.buffer)
         })
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use wgrad::autodiff::vjp;
 use wgrad::dtype::DType;
-use wgrad::gpu::{Device, Session};
+use wgrad::gpu::Session;
 use wgrad::graph::{Graph, Tensor, TensorType};
 use wgrad::lower::lower;
 use wgrad::program::StateLayout;
@@ -289,6 +289,3 @@ pub fn refused(words: &[&str], build: impl for<'g> Fn(&'g Graph)) {
     }
 }
 
-pub fn device() -> Device {
-    super::super::device()
-}

@@ -1,0 +1,216 @@
+//! Which adapters there are, what would be asked of each, and what kernels may then assume.
+//!
+//! Knows no programs.
+
+use super::Device;
+use crate::error::{Error, Result};
+use crate::kernels::{AdapterClass, Profile};
+use serde::Serialize;
+
+/// One adapter as `wgrad devices` lists it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdapterReport {
+    /// What [`Device::open`] takes to choose it.
+    pub index: usize,
+    pub name: String,
+    /// `Vulkan`, `Metal`, `Dx12` or `BrowserWebGpu`.
+    pub backend: String,
+    pub driver: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
+    pub device_type: String,
+    /// The smallest and largest subgroup; the same number where kernels may rely on it.
+    pub subgroup_sizes: [u32; 2],
+    pub timestamps: bool,
+    /// Limits, features and kernel tier of a device opened on it.
+    pub profile: Profile,
+}
+
+/// All adapters, in the order of their indices.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn adapters() -> Vec<AdapterReport> {
+    pollster::block_on(adapters_async())
+}
+
+/// All adapters, in the order of their indices. A browser shows one.
+pub async fn adapters_async() -> Vec<AdapterReport> {
+    let adapters = enumerate().await;
+    adapters.iter().enumerate().map(|(index, adapter)| report(index, adapter)).collect()
+}
+
+fn instance() -> wgpu::Instance {
+    let descriptor = wgpu::InstanceDescriptor { backends: BACKENDS, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    wgpu::Instance::new(descriptor)
+}
+
+/// OpenGL is left out: its compute shaders lack what the kernels need.
+const BACKENDS: wgpu::Backends = wgpu::Backends::PRIMARY;
+
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    instance().enumerate_adapters(BACKENDS).await
+}
+
+fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
+    let info = adapter.get_info();
+    let features = wanted_features(adapter.features());
+    AdapterReport {
+        index,
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        device_type: format!("{:?}", info.device_type),
+        subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        profile: profile_of(&info, features, &wanted_limits(&adapter.limits())),
+        name: info.name,
+    }
+}
+
+/// The adapter that the user chose, or the fastest.
+pub(super) async fn choose(choice: Option<&str>) -> Result<wgpu::Adapter> {
+    let Some(choice) = choice else {
+        let options =
+            wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
+        return instance().request_adapter(&options).await.map_err(|error| Error::NoAdapter(no_adapter(&error.to_string())));
+    };
+    let mut adapters = enumerate().await;
+    let described: Vec<String> = adapters.iter().map(describe).collect();
+    let wanted = choice.to_lowercase();
+    let by_name = || described.iter().position(|text| text.to_lowercase().contains(&wanted));
+    let index = choice.parse::<usize>().ok().filter(|&index| index < adapters.len()).or_else(by_name);
+    match index {
+        Some(index) => Ok(adapters.swap_remove(index)),
+        None if described.is_empty() => Err(Error::NoAdapter(no_adapter("none is listed"))),
+        None => Err(Error::NoAdapter(format!(
+            "no adapter matches `{choice}`; choose by index or by a part of the name: {}",
+            described.iter().enumerate().map(|(index, text)| format!("{index}: {text}")).collect::<Vec<_>>().join("; ")
+        ))),
+    }
+}
+
+fn describe(adapter: &wgpu::Adapter) -> String {
+    let info = adapter.get_info();
+    format!("{} ({:?})", info.name, info.backend)
+}
+
+fn no_adapter(reason: &str) -> String {
+    if cfg!(target_arch = "wasm32") {
+        return format!("this browser offers no WebGPU adapter ({reason}); use a browser that supports WebGPU");
+    }
+    format!(
+        "there is no usable GPU adapter ({reason}); install a Vulkan, Metal or DX12 driver, \
+         or the software adapter lavapipe (package mesa-vulkan-drivers)"
+    )
+}
+
+/// What kernels can make use of, where it is there. In the browser wgpu offers no subgroups.
+pub(super) fn wanted_features(offered: wgpu::Features) -> wgpu::Features {
+    offered & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY)
+}
+
+/// The adapter's own limits for what compute uses, the defaults for the rest, which can cost memory.
+pub(super) fn wanted_limits(offered: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage,
+        max_buffers_and_acceleration_structures_per_shader_stage: offered
+            .max_buffers_and_acceleration_structures_per_shader_stage,
+        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+        max_buffer_size: offered.max_buffer_size,
+        max_compute_workgroup_storage_size: offered.max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup: offered.max_compute_invocations_per_workgroup,
+        max_compute_workgroup_size_x: offered.max_compute_workgroup_size_x,
+        max_compute_workgroups_per_dimension: offered.max_compute_workgroups_per_dimension,
+        min_storage_buffer_offset_alignment: offered.min_storage_buffer_offset_alignment,
+        ..wgpu::Limits::default().or_worse_values_from(offered)
+    }
+}
+
+/// What kernels may assume about a device with these features and limits.
+pub(super) fn profile_of(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Profile {
+    // Whole slots of 256 bytes, so that a buffer filled up to the limit can still be bound.
+    let whole = |bytes: u64| bytes / 256 * 256;
+    Profile {
+        class: class_of(info),
+        subgroup: subgroup_of(info, features),
+        shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_binding_bytes: whole(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)),
+        max_buffer_bytes: whole(limits.max_buffer_size),
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        binding_alignment: limits.min_storage_buffer_offset_alignment,
+    }
+}
+
+fn class_of(info: &wgpu::AdapterInfo) -> AdapterClass {
+    match (info.device_type, info.backend) {
+        (wgpu::DeviceType::Cpu, _) => AdapterClass::Cpu,
+        (_, wgpu::Backend::Metal) => AdapterClass::Apple,
+        (_, wgpu::Backend::BrowserWebGpu) if info.name.to_lowercase().contains("apple") => AdapterClass::Apple,
+        (wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::VirtualGpu, _) => AdapterClass::Discrete,
+        // A browser does not say what it runs on; an integrated GPU is the cautious guess.
+        (wgpu::DeviceType::IntegratedGpu | wgpu::DeviceType::Other, _) => AdapterClass::Integrated,
+    }
+}
+
+/// The subgroup size, if every subgroup is sure to have it.
+fn subgroup_of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Option<u32> {
+    let size = info.subgroup_min_size;
+    let fixed = size == info.subgroup_max_size && (4..=128).contains(&size);
+    let usable = features.contains(wgpu::Features::SUBGROUP) && !cfg!(target_arch = "wasm32");
+    (fixed && usable).then_some(size)
+}
+
+/// Opens a device of our own on this adapter.
+pub(super) async fn open(adapter: wgpu::Adapter) -> Result<Device> {
+    let info = adapter.get_info();
+    let features = wanted_features(adapter.features());
+    let limits = wanted_limits(&adapter.limits());
+    let profile = profile_of(&info, features, &limits);
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("wgrad"),
+        required_features: features,
+        required_limits: limits,
+        // Peaks are planned to the byte; large blocks held in reserve would break the promise.
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        ..Default::default()
+    };
+    let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
+        Error::NoAdapter(format!("the adapter `{}` refused to open a device: {error}", info.name))
+    })?;
+    Ok(Device::own(device, queue, info.name, profile))
+}
+
+/// An adapter that validates everything and executes nothing, with exactly these limits.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) async fn fake(profile: &Profile) -> Result<wgpu::Adapter> {
+    let mut features = wgpu::Features::empty();
+    features.set(wgpu::Features::SHADER_F16, profile.shader_f16);
+    features.set(wgpu::Features::SUBGROUP, profile.subgroup.is_some());
+    let limits = wgpu::Limits {
+        max_storage_buffers_per_shader_stage: profile.max_storage_buffers,
+        max_storage_buffer_binding_size: profile.max_binding_bytes,
+        max_buffer_size: profile.max_buffer_bytes,
+        max_compute_workgroup_storage_size: profile.max_workgroup_bytes,
+        max_compute_invocations_per_workgroup: profile.max_invocations,
+        max_compute_workgroup_size_x: profile.max_invocations,
+        max_compute_workgroups_per_dimension: profile.max_workgroups,
+        min_storage_buffer_offset_alignment: profile.binding_alignment,
+        max_buffers_and_acceleration_structures_per_shader_stage: profile.max_storage_buffers + 12,
+        ..wgpu::Limits::default()
+    };
+    let noop = wgpu::NoopBackendOptions {
+        enable: true,
+        limits: Some(limits),
+        features: Some(features),
+        device_type: Some(wgpu::DeviceType::Other),
+        subgroup_min_size: profile.subgroup,
+        subgroup_max_size: profile.subgroup,
+    };
+    let descriptor = wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::NOOP,
+        backend_options: wgpu::BackendOptions { noop, ..Default::default() },
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    };
+    let adapter = wgpu::Instance::new(descriptor).request_adapter(&wgpu::RequestAdapterOptions::default()).await;
+    adapter.map_err(|error| Error::NoAdapter(format!("the fake adapter could not be made: {error}")))
+}

@@ -1,0 +1,262 @@
+//! A device with what is known of its health: the first error it reported, and whether it is lost.
+//!
+//! Knows no programs. On a borrowed device it leaves the app's handlers alone and catches the errors of
+//! its own calls in error scopes.
+
+use super::adapters;
+use super::lock;
+use super::pipelines::PipelineCache;
+use crate::error::{Error, Result};
+use crate::kernels::Profile;
+use std::sync::{Arc, Mutex};
+
+/// A cheap handle to an open device; clones share it and its compiled kernels.
+#[derive(Clone)]
+pub struct Device {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    name: String,
+    profile: Profile,
+    borrowed: bool,
+    health: Arc<Health>,
+    pipelines: PipelineCache,
+    /// Verdicts of error scopes, which a browser gives later.
+    #[cfg(target_arch = "wasm32")]
+    pending: Mutex<Vec<std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>>>,
+}
+
+/// What the device's callbacks told.
+#[derive(Default)]
+struct Health {
+    error: Mutex<Option<String>>,
+    lost: Mutex<Option<String>>,
+}
+
+impl Device {
+    /// Opens a device: on the adapter with this index or with this text in its name (case aside), or on the fastest.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(choice: Option<&str>) -> Result<Device> {
+        pollster::block_on(Device::open_async(choice))
+    }
+
+    /// Like `open`, on every target.
+    pub async fn open_async(choice: Option<&str>) -> Result<Device> {
+        adapters::open(adapters::choose(choice).await?).await
+    }
+
+    /// A device that checks programs against exactly these limits as wgpu does, and executes no kernel.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn fake(profile: &Profile) -> Result<Device> {
+        let mut device = pollster::block_on(async { adapters::open(adapters::fake(profile).await?).await })?;
+        if let Some(inner) = Arc::get_mut(&mut device.inner) {
+            inner.profile = profile.clone();
+        }
+        Ok(device)
+    }
+
+    /// Works on an app's own device, whose error handler and device-lost callback stay as they are.
+    /// What kernels may use is taken from the features and limits that the app asked for.
+    pub fn borrow(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::AdapterInfo) -> Device {
+        let profile = adapters::profile_of(info, device.features(), &device.limits());
+        Device::build(device, queue, info.name.clone(), profile, true)
+    }
+
+    pub(super) fn own(device: wgpu::Device, queue: wgpu::Queue, name: String, profile: Profile) -> Device {
+        let device = Device::build(device, queue, name, profile, false);
+        let health = Arc::clone(&device.inner.health);
+        // The first error is the cause, later ones are its consequences.
+        let record = move |error: wgpu::Error| {
+            lock(&health.error).get_or_insert_with(|| error.to_string());
+        };
+        device.inner.device.on_uncaptured_error(Arc::new(record));
+        let health = Arc::clone(&device.inner.health);
+        device.inner.device.set_device_lost_callback(move |reason, message| {
+            lock(&health.lost).get_or_insert_with(|| format!("{reason:?}: {message}"));
+        });
+        device
+    }
+
+    #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
+    fn build(device: wgpu::Device, queue: wgpu::Queue, name: String, profile: Profile, borrowed: bool) -> Device {
+        let inner = Inner {
+            device,
+            queue,
+            name,
+            profile,
+            borrowed,
+            health: Arc::default(),
+            pipelines: PipelineCache::default(),
+            #[cfg(target_arch = "wasm32")]
+            pending: Mutex::default(),
+        };
+        Device { inner: Arc::new(inner) }
+    }
+
+    /// What kernels may assume about this device.
+    pub fn profile(&self) -> &Profile {
+        &self.inner.profile
+    }
+
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Why the device is lost, if it is. Always `None` on a borrowed device until a run meets the loss.
+    pub fn lost(&self) -> Option<String> {
+        lock(&self.inner.health.lost).clone()
+    }
+
+    pub fn wgpu_device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    pub fn wgpu_queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    pub(super) fn cache(&self) -> &PipelineCache {
+        &self.inner.pipelines
+    }
+
+    /// An error if the device is lost or has reported one.
+    pub(super) fn healthy(&self) -> Result<()> {
+        if let Some(message) = self.lost() {
+            return Err(Error::Device { what: "was lost".into(), message: message + "; open it again and resume from a checkpoint" });
+        }
+        match lock(&self.inner.health.error).clone() {
+            Some(message) => Err(Error::Device { what: "reported an error".into(), message }),
+            None => Ok(()),
+        }
+    }
+
+    /// Like `healthy`, after letting natively waiting callbacks run.
+    pub(super) fn check(&self) -> Result<()> {
+        #[cfg(not(target_arch = "wasm32"))]
+        self.poll(wgpu::PollType::Poll)?;
+        self.healthy()
+    }
+
+    /// Does work whose errors are ours to explain: they reach neither the app's handler nor the device's
+    /// health. In a browser the verdict comes later, from `settle`.
+    pub(super) fn guarded<T>(
+        &self,
+        explain: impl FnOnce(wgpu::Error) -> Error + 'static,
+        work: impl FnOnce() -> T,
+    ) -> Result<T> {
+        let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        let scopes = filters.map(|filter| self.inner.device.push_error_scope(filter));
+        let value = work();
+        let reports: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
+        let verdict = async move {
+            let mut first = None;
+            for report in reports {
+                first = first.or(report.await);
+            }
+            first.map(explain)
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        return pollster::block_on(verdict).map_or(Ok(value), Err);
+        #[cfg(target_arch = "wasm32")]
+        {
+            lock(&self.inner.pending).push(Box::pin(verdict));
+            Ok(value)
+        }
+    }
+
+    /// `guarded` on a borrowed device; on one of our own the handler records errors at no cost.
+    pub(super) fn guarded_if_borrowed<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> Result<T> {
+        if self.inner.borrowed {
+            self.guarded(move |error| device_error(what, &error), work)
+        } else {
+            Ok(work())
+        }
+    }
+
+    /// Waits for the verdicts on earlier guarded work, and gives the first error.
+    #[cfg_attr(not(target_arch = "wasm32"), allow(clippy::unused_async))]
+    pub(super) async fn settle(&self) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let pending = std::mem::take(&mut *lock(&self.inner.pending));
+            let mut first = None;
+            for verdict in pending {
+                first = first.or(verdict.await);
+            }
+            if let Some(error) = first {
+                return Err(error);
+            }
+        }
+        self.healthy()
+    }
+}
+
+/// An error of work that was not expected to fail.
+pub(super) fn device_error(what: &str, error: &wgpu::Error) -> Error {
+    Error::Device { what: what.into(), message: error.to_string() }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod waiting {
+    use super::{Device, Error, Result, lock};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
+    use web_time::Instant;
+
+    /// Waits are cut into pieces: a driver can miss a wake-up, and a lost device never answers.
+    const PATIENCE: Duration = Duration::from_millis(100);
+    /// No submission takes this long, even on a software adapter.
+    const GIVE_UP: Duration = Duration::from_secs(3600);
+
+    impl Device {
+        /// Lets callbacks run; false if a wait timed out.
+        pub(in crate::gpu) fn poll(&self, poll: wgpu::PollType) -> Result<bool> {
+            // wgpu panics where a wait finds the device lost.
+            match catch_unwind(AssertUnwindSafe(|| self.wgpu_device().poll(poll))) {
+                Ok(Ok(_)) => Ok(true),
+                Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
+                Ok(Err(error)) => Err(Error::Device { what: "refused to be waited for".into(), message: error.to_string() }),
+                Err(panic) => {
+                    let message = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "unknown reason".into());
+                    lock(&self.inner.health.lost).get_or_insert(message);
+                    self.healthy().map(|()| false)
+                }
+            }
+        }
+
+        /// Blocks until `done`, which follows the completion of this submission.
+        pub(in crate::gpu) fn wait_until(&self, after: &wgpu::SubmissionIndex, done: impl Fn() -> bool) -> Result<()> {
+            let start = Instant::now();
+            while !done() {
+                self.healthy()?;
+                if start.elapsed() > GIVE_UP {
+                    let message = format!("no answer for {} minutes", GIVE_UP.as_secs() / 60);
+                    return Err(Error::Device { what: "hangs".into(), message });
+                }
+                let finished = self.wait_once(after)?;
+                if finished && !done() {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            }
+            Ok(())
+        }
+
+        /// Blocks until this submission is complete.
+        pub(in crate::gpu) fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
+            let finished = std::cell::Cell::new(false);
+            while !finished.get() {
+                finished.set(self.wait_once(submission)?);
+                self.healthy()?;
+            }
+            Ok(())
+        }
+
+        fn wait_once(&self, submission: &wgpu::SubmissionIndex) -> Result<bool> {
+            self.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(PATIENCE) })
+        }
+    }
+}

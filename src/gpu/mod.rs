@@ -1,0 +1,34 @@
+//! Runs programs on a device: the only module that names wgpu.
+//!
+//! It knows buffers, kernels and dispatches, all of them bytes; it does not know graphs, gradients or
+//! models. One source serves Vulkan, Metal, DX12 and the fake adapter natively and WebGPU in the browser:
+//! functions that block exist natively only, the `_async` ones everywhere.
+//!
+//! Reading order: [`adapters`](mod@adapters) and `device` open a device; `check` says whether programs are
+//! legal on it; `pipelines` and `resolve` turn them into handles before the first run; `run` replays them;
+//! `readback` brings results home; `state` moves tensors in and out between runs.
+
+mod adapters;
+mod device;
+mod check;
+mod pipelines;
+mod resolve;
+mod readback;
+mod state;
+mod session;
+mod run;
+#[cfg(test)]
+mod tests;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use adapters::adapters;
+pub use adapters::{AdapterReport, adapters_async};
+pub use device::Device;
+pub use readback::{READBACK_RING, Results, Ticket};
+pub use session::{HostStep, Session};
+pub use state::HostContext;
+
+/// A panic elsewhere leaves the values behind these locks whole, so poisoning is no reason to fail.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

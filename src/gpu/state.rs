@@ -1,0 +1,132 @@
+//! Tensors that outlive runs, read and written from the host.
+//!
+//! Knows the state's layout, no programs.
+
+use super::device::device_error;
+use super::readback::{Mapping, take_mapped};
+use super::{Device, check::whole_words};
+use crate::error::{Error, Result};
+use crate::program::{StateEntry, StateLayout};
+
+/// Large tensors go in pieces of this size, so that staging stays small beside the planned memory.
+const CHUNK: u64 = 64 << 20;
+
+/// The state's buffers with what lies in them.
+pub(super) struct State {
+    pub device: Device,
+    pub layout: StateLayout,
+    pub buffers: Vec<wgpu::Buffer>,
+}
+
+impl State {
+    fn entry(&self, name: &str) -> Result<&StateEntry> {
+        let unknown = || Error::Feed(format!("the session has no state tensor `{name}`"));
+        self.layout.entries.get(name).ok_or_else(unknown)
+    }
+
+    /// Writes a whole tensor, all its pieces.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.device.check()?;
+        let entry = self.entry(name)?;
+        let expected = entry.dtype.bytes(&entry.shape);
+        if bytes.len() as u64 != expected {
+            return Err(Error::Feed(format!(
+                "the state tensor `{name}` is {}{} of {expected} bytes; got {}",
+                entry.dtype,
+                entry.shape,
+                bytes.len()
+            )));
+        }
+        self.device.guarded_if_borrowed("refused to write state", || {
+            let mut rest = bytes;
+            for piece in &entry.pieces {
+                let (data, after) = rest.split_at(rest.len().min(piece.bytes as usize));
+                write_words(&self.device, &self.buffers[piece.buffer], piece.offset, data);
+                rest = after;
+            }
+        })
+    }
+
+    /// Reads a whole tensor through a temporary staging buffer, which the planned memory does not count.
+    pub async fn read(&self, name: &str) -> Result<Vec<u8>> {
+        self.device.settle().await?;
+        let entry = self.entry(name)?;
+        let total: u64 = entry.pieces.iter().map(|piece| piece.bytes).sum();
+        let mut bytes = Vec::with_capacity(total as usize);
+        let staging = self.staging(whole_words(total.min(CHUNK).min(self.device.profile().max_buffer_bytes)))?;
+        for piece in &entry.pieces {
+            let mut done = 0;
+            while done < piece.bytes {
+                let size = (piece.bytes - done).min(staging.size());
+                let copied = whole_words(size);
+                let buffer = &self.buffers[piece.buffer];
+                let submission = self.device.guarded_if_borrowed("refused to read state", || {
+                    let mut encoder = self.device.wgpu_device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                    encoder.copy_buffer_to_buffer(buffer, piece.offset + done, &staging, 0, copied);
+                    self.device.wgpu_queue().submit([encoder.finish()])
+                })?;
+                Mapping::start(&staging, copied).wait(&self.device, &submission).await?;
+                bytes.extend_from_slice(&take_mapped(&staging, copied)?[..size as usize]);
+                done += size;
+            }
+        }
+        staging.destroy();
+        self.device.settle().await?;
+        Ok(bytes)
+    }
+
+    fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        self.device.guarded(|error| device_error("refused a staging buffer", &error), || {
+            self.device.wgpu_device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some("state readback"),
+                size: bytes,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })
+    }
+}
+
+/// Writes bytes at a word-aligned offset; a last incomplete word is filled with zeros.
+pub(super) fn write_words(device: &Device, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+    let queue = device.wgpu_queue();
+    let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
+    let mut at = offset;
+    for chunk in whole.chunks(CHUNK as usize) {
+        queue.write_buffer(buffer, at, chunk);
+        at += chunk.len() as u64;
+        if chunk.len() as u64 == CHUNK {
+            // Frees the staging memory of this chunk soon.
+            queue.submit([]);
+        }
+    }
+    if !rest.is_empty() {
+        let mut word = [0; 4];
+        word[..rest.len()].copy_from_slice(rest);
+        queue.write_buffer(buffer, at, &word);
+    }
+}
+
+/// What a host step may do: read and write the session's state.
+pub struct HostContext<'a> {
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
+    pub(super) state: &'a State,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl HostContext<'_> {
+    /// The bytes of a whole state tensor.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        pollster::block_on(self.state.read(name))
+    }
+
+    /// Replaces a whole state tensor.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.state.write(name, bytes)
+    }
+
+    /// The names of the state's tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.state.layout.entries.keys().map(String::as_str)
+    }
+}
