@@ -56,7 +56,8 @@ impl Mapping {
         mapping
     }
 
-    pub fn ready(&self) -> bool {
+    #[cfg(not(target_arch = "wasm32"))]
+    fn ready(&self) -> bool {
         lock(&self.state).0.is_some()
     }
 
@@ -99,7 +100,7 @@ struct Flight {
     bytes: u64,
     mapping: Arc<Mapping>,
     submission: wgpu::SubmissionIndex,
-    /// Where each program's outputs begin in the slot, in the order of the run.
+    /// Where each program's outputs begin in the slot, in the order of the programs' last turns.
     programs: Vec<(usize, u64)>,
     names: Arc<[Vec<Output>]>,
     /// The slot's bytes once they were copied to make room for a later run.
@@ -141,7 +142,7 @@ pub(super) struct Ring {
 pub(super) struct Slot {
     index: usize,
     pub buffer: wgpu::Buffer,
-    /// Where each program's outputs go; a program that runs twice leaves its last.
+    /// Where each program's outputs go, in the order of the programs' last turns.
     pub programs: Vec<(usize, u64)>,
     bytes: u64,
 }
@@ -174,10 +175,15 @@ impl Ring {
         let mut placed: Vec<(usize, u64)> = Vec::with_capacity(programs.len());
         let mut bytes = 0;
         for &program in programs {
-            if placed.iter().all(|(index, _)| *index != program) {
-                placed.push((program, bytes));
-                bytes += self.sizes[program];
-            }
+            let base = match placed.iter().position(|(index, _)| *index == program) {
+                // Its turn now is its last.
+                Some(earlier) => placed.remove(earlier).1,
+                None => {
+                    bytes += self.sizes[program];
+                    bytes - self.sizes[program]
+                }
+            };
+            placed.push((program, base));
         }
         Ok(Slot { index, buffer: self.buffers[index].clone(), programs: placed, bytes: bytes.max(4) })
     }
@@ -250,7 +256,7 @@ pub struct Results {
 
 impl Results {
     /// The bytes of an output as they lie on the device (halves packed two to a word, booleans as words).
-    /// Where several programs of the run have an output of this name, the last one's.
+    /// Where several programs of the run have an output of this name, those of the one that ran last.
     pub fn bytes(&self, name: &str) -> Result<&[u8]> {
         self.find(name).map(|(_, bytes)| bytes)
     }

@@ -6,4 +6,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;
 pub mod safetensors;
+mod tensor;
 pub mod text;
+
+pub use tensor::HostTensor;

@@ -1,11 +1,30 @@
-//! Training runs: their configuration, and the record that they leave behind.
+//! Training: build the programs once, then feed, run, evaluate, save, resume; and the record that a
+//! run leaves behind.
 //!
-//! Nothing here names a device or a kernel. Read next: `config.rs`.
+//! Nothing here names a kernel. Read next: `step.rs` (what a step computes), `trainer.rs` (running
+//! it), `run.rs` (the whole of `wgrad train`).
 
+mod step;
+mod trainer;
+mod data;
+mod sample;
 #[cfg(feature = "cli")]
 pub mod config;
+#[cfg(feature = "cli")]
+pub mod char_gpt;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod metrics;
 pub mod plot;
 #[cfg(feature = "cli")]
 pub mod tensorboard;
+#[cfg(feature = "cli")]
+pub mod run;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod workloads;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
+
+pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
+pub use sample::{Generator, Sampling, choose, trace_decode};
+pub use step::{GRAD_NORM, LOSS, LossFn, state_specs, trace_eval, trace_micro_step, trace_update};
+pub use trainer::{Pending, Plan, SAME_BATCH, StepReport, Trainer, TrainerBuilder};

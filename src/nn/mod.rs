@@ -1,0 +1,12 @@
+//! Parameters, layers and models: plain structs whose `forward` writes tensors.
+//!
+//! A layer registers its parameters when it is built and owns nothing of a graph or a device: the
+//! same layer is traced into as many programs as one likes. Read next: `param.rs`, `layers.rs`,
+//! then a model.
+
+mod layers;
+pub mod models;
+mod param;
+
+pub use layers::{Dropout, Embedding, LayerNorm, Linear, RmsNorm};
+pub use param::{Group, Init, Param, ParameterSpec, Parameters};

@@ -1,0 +1,117 @@
+//! How gradients change parameters: update rules written as tensors, and plain functions of the step.
+//!
+//! A rule sees one parameter at a time; the compiler fuses all of a group into few dispatches. What
+//! depends on the step (learning rate, bias corrections) is computed on the host in f64 and fed as
+//! scalars, so that no program changes from step to step. Nothing here knows programs or devices.
+
+mod adamw;
+mod clip;
+mod schedule;
+mod sgd;
+
+pub use adamw::AdamW;
+pub use clip::{clip_coefficient, global_norm};
+pub use schedule::Schedule;
+pub use sgd::Sgd;
+
+use crate::graph::Tensor;
+
+/// An update rule.
+pub trait Optimizer {
+    /// A short name; the states of its slots are called `name.slot/parameter`.
+    fn name(&self) -> &'static str;
+
+    /// What it remembers of each parameter: tensors of the parameter's shape that start at 0.
+    fn slots(&self) -> &'static [&'static str];
+
+    /// The scalars that [`Optimizer::update`] reads, the same for all parameters of a group.
+    fn scalars(&self) -> &'static [&'static str];
+
+    /// The values of those scalars in one step.
+    fn scalar_values(&self, at: StepHyper) -> Vec<f64>;
+
+    /// The new values of one parameter and its slots. `old.slots` and `old.scalars` are in the order
+    /// of the lists above.
+    fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g>;
+}
+
+/// What the host knows of one step and one group of parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepHyper {
+    /// Number of this update, counted from 1.
+    pub step: u64,
+    /// Learning rate of the schedule times the group's scale.
+    pub lr: f64,
+    /// The group's own weight decay, if it has one.
+    pub weight_decay: Option<f64>,
+}
+
+/// What an update reads.
+#[derive(Clone, Copy)]
+pub struct Operands<'g, 'a> {
+    pub parameter: Tensor<'g>,
+    /// After clipping.
+    pub gradient: Tensor<'g>,
+    pub slots: &'a [Tensor<'g>],
+    pub scalars: &'a [Tensor<'g>],
+}
+
+/// What an update gives.
+pub struct Updated<'g> {
+    pub parameter: Tensor<'g>,
+    pub slots: Vec<Tensor<'g>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+    use crate::error::Result;
+    use crate::graph::Graph;
+    use crate::reference::{self, Array};
+    use std::collections::HashMap;
+
+    /// Runs a rule on one parameter with the gradient `2 w - 1` of `w^2 - w`; the parameter after each step.
+    pub(super) fn run(rule: &dyn Optimizer, lr: f64, start: [f32; 2], steps: u64) -> Result<Vec<Vec<f64>>> {
+        let graph = Graph::new();
+        let parameter = graph.state("w", [2], DType::F32);
+        let slots: Vec<_> = rule.slots().iter().map(|slot| graph.state(slot, [2], DType::F32)).collect();
+        let scalars: Vec<_> = rule.scalars().iter().map(|name| graph.input(name, [], DType::F32)).collect();
+        let gradient = parameter * 2.0 - 1.0;
+        let new = rule.update(Operands { parameter, gradient, slots: &slots, scalars: &scalars });
+        graph.assign("w", new.parameter);
+        rule.slots().iter().zip(&new.slots).for_each(|(slot, value)| graph.assign(slot, *value));
+        let mut states: HashMap<String, Array> =
+            rule.slots().iter().map(|slot| (slot.to_string(), Array::full([2], DType::F32, 0.0))).collect();
+        states.insert("w".into(), Array::floats([2], &start));
+        let mut path = Vec::new();
+        for step in 1..=steps {
+            let values = rule.scalar_values(StepHyper { step, lr, weight_decay: None });
+            let feed = |(name, value): (&&str, f64)| (name.to_string(), Array::full([], DType::F32, value));
+            let inputs: HashMap<String, Array> = rule.scalars().iter().zip(values).map(feed).collect();
+            states.extend(reference::run(&graph, &inputs, &states)?.states);
+            path.push(states["w"].data.clone());
+        }
+        Ok(path)
+    }
+
+    /// The same with a rule written as plain numbers: `rule(w, g, step)`.
+    pub(super) fn by_hand(start: [f32; 2], steps: u64, mut rule: impl FnMut(usize, f64, f64, u64) -> f64) -> Vec<Vec<f64>> {
+        let mut w = start.map(f64::from);
+        let mut path = Vec::new();
+        for step in 1..=steps {
+            for (i, w) in w.iter_mut().enumerate() {
+                *w = rule(i, *w, 2.0 * *w - 1.0, step);
+            }
+            path.push(w.to_vec());
+        }
+        path
+    }
+
+    pub(super) fn assert_same(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64) {
+        assert_eq!(a.len(), b.len());
+        for (step, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < tolerance), "step {step}: {a:?} {b:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Learning rates as pure functions of the step.
+//!
+//! Steps count from 0 here: `lr(0)` is the rate of the first update, as PyTorch's schedulers have it
+//! before their first `step()`.
+
+use std::f64::consts::PI;
+
+/// How the learning rate changes over a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Schedule {
+    /// Linear warm-up over `warmup` updates (0: none), then unchanged.
+    Constant { lr: f64, warmup: u64 },
+    /// Linear warm-up, then down to `min_lr` along half a cosine that ends with update `steps`.
+    Cosine { lr: f64, min_lr: f64, warmup: u64, steps: u64 },
+    /// Up from `max_lr / div_factor` over the first `pct_start` of the updates, then down to that over
+    /// `final_div_factor`, both along half a cosine: `torch.optim.lr_scheduler.OneCycleLR` with
+    /// `three_phase=False`, the rate only (it does not cycle momentum).
+    OneCycle { max_lr: f64, steps: u64, pct_start: f64, div_factor: f64, final_div_factor: f64 },
+}
+
+impl From<f64> for Schedule {
+    /// The same rate in every step.
+    fn from(lr: f64) -> Schedule {
+        Schedule::Constant { lr, warmup: 0 }
+    }
+}
+
+impl Schedule {
+    /// Warm-up, then a cosine down to a tenth of `lr`.
+    pub fn cosine(lr: f64, warmup: u64, steps: u64) -> Schedule {
+        Schedule::Cosine { lr, min_lr: 0.1 * lr, warmup, steps }
+    }
+
+    /// One cycle with PyTorch's defaults.
+    pub fn one_cycle(max_lr: f64, steps: u64) -> Schedule {
+        Schedule::OneCycle { max_lr, steps, pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 }
+    }
+
+    /// The learning rate of update number `step`, counted from 0. Beyond the end it stays at the last one.
+    pub fn lr(&self, step: u64) -> f64 {
+        match *self {
+            Schedule::Constant { lr, warmup } => warm_up(lr, warmup, step).unwrap_or(lr),
+            Schedule::Cosine { lr, min_lr, warmup, steps } => warm_up(lr, warmup, step).unwrap_or_else(|| {
+                let last = steps.saturating_sub(1);
+                anneal(lr, min_lr, fraction(step.min(last) as f64, warmup as f64, last as f64))
+            }),
+            Schedule::OneCycle { max_lr, steps, pct_start, div_factor, final_div_factor } => {
+                let initial = max_lr / div_factor;
+                let (top, last) = (pct_start * steps as f64 - 1.0, steps as f64 - 1.0);
+                let step = (step as f64).min(last);
+                if step <= top {
+                    anneal(initial, max_lr, fraction(step, 0.0, top))
+                } else {
+                    anneal(max_lr, initial / final_div_factor, fraction(step, top, last))
+                }
+            }
+        }
+    }
+}
+
+/// The rate during warm-up: `lr / warmup` first, `lr` in its last update.
+fn warm_up(lr: f64, warmup: u64, step: u64) -> Option<f64> {
+    (step < warmup).then(|| lr * (step + 1) as f64 / warmup as f64)
+}
+
+/// How far `at` lies from `start` to `end`; 1 if there is no way between them.
+fn fraction(at: f64, start: f64, end: f64) -> f64 {
+    if end > start { ((at - start) / (end - start)).max(0.0) } else { 1.0 }
+}
+
+/// From `start` to `end` along half a cosine.
+fn anneal(start: f64, end: f64, fraction: f64) -> f64 {
+    end + (start - end) / 2.0 * (1.0 + (PI * fraction).cos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_rates(schedule: Schedule, expected: &[(u64, f64)]) {
+        for &(step, lr) in expected {
+            let found = schedule.lr(step);
+            assert!((found - lr).abs() <= 1e-12 * lr.abs().max(1e-3), "{schedule:?} at {step}: {found}, not {lr}");
+        }
+    }
+
+    /// Values of `OneCycleLR(optimizer, max_lr=0.1, total_steps=10)` as PyTorch computes them.
+    #[test]
+    fn one_cycle_is_pytorchs() {
+        let (initial, last): (f64, f64) = (0.1 / 25.0, 0.1 / 25.0 / 1e4);
+        let down = |step: f64| last + (0.1 - last) / 2.0 * (1.0 + (PI * (step - 2.0) / 7.0).cos());
+        let expected = [(0, initial), (1, 0.052), (2, 0.1), (3, down(3.0)), (8, down(8.0)), (9, last), (50, last)];
+        assert_rates(Schedule::one_cycle(0.1, 10), &expected);
+        // The number itself, against a slip in the formula above: 4e-7 + 0.0499998 * (1 + cos(pi / 7)).
+        assert!((Schedule::one_cycle(0.1, 10).lr(3) - 0.095_048_463_2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn cosine_warms_up_peaks_and_ends_at_its_minimum() {
+        let schedule = Schedule::Cosine { lr: 1.0, min_lr: 0.2, warmup: 4, steps: 13 };
+        assert_rates(schedule, &[(0, 0.25), (3, 1.0), (4, 1.0), (8, 0.6), (12, 0.2), (100, 0.2)]);
+    }
+
+    #[test]
+    fn constant_warms_up_and_stays() {
+        let warm = Schedule::Constant { lr: 0.3, warmup: 3 };
+        assert_rates(warm, &[(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.3), (1000, 0.3)]);
+        assert_rates(Schedule::from(0.5), &[(0, 0.5), (7, 0.5)]);
+    }
+
+    #[test]
+    fn degenerate_runs_have_finite_rates() {
+        for steps in 0..3 {
+            for step in 0..3 {
+                assert!(Schedule::one_cycle(1.0, steps).lr(step).is_finite());
+                assert!(Schedule::cosine(1.0, 0, steps).lr(step).is_finite());
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One training step, written as graphs: forward, loss, gradients; clip, update.
+//!
+//! Knows no device and runs nothing. The two halves meet only in the gradient states, so that
+//! gradients may be accumulated, or reduced over machines, between them.
+
+use crate::autodiff;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::graph::{Graph, Tensor, TensorType};
+use crate::nn::{ParameterSpec, Parameters};
+use crate::optim::{Operands, Optimizer, clip_coefficient, global_norm};
+use crate::program::{Category, StateSpec};
+
+/// The output of the micro-step and of the evaluation: the mean loss, a scalar.
+pub const LOSS: &str = "loss";
+/// The output of the update if gradients are clipped: their global norm before that.
+pub const GRAD_NORM: &str = "grad_norm";
+
+/// A model with its loss: writes the forward pass, from inputs that it declares, to a scalar.
+pub type LossFn<'a> = dyn for<'g> Fn(&'g Graph) -> Tensor<'g> + 'a;
+
+/// Forward, loss and gradients; each gradient goes into a state of its own.
+pub fn trace_micro_step(parameters: &Parameters, loss: &LossFn<'_>) -> Result<Graph> {
+    let graph = Graph::new();
+    graph.set_training(true);
+    let loss = loss(&graph);
+    graph.output(LOSS, loss);
+    let weights: Vec<Tensor<'_>> = parameters.trainable().map(|spec| weight(&graph, spec)).collect();
+    let gradients = autodiff::grad(loss, &weights)?;
+    for (spec, gradient) in parameters.trainable().zip(gradients) {
+        graph.assign(&gradient_name(&spec.name), gradient);
+    }
+    graph.error()?;
+    Ok(graph)
+}
+
+/// Clipping and the optimizer's rule on every parameter.
+pub fn trace_update(parameters: &Parameters, optimizer: &dyn Optimizer, max_norm: Option<f64>) -> Result<Graph> {
+    let graph = Graph::new();
+    let specs = by_group(parameters);
+    let gradients: Vec<Tensor<'_>> =
+        specs.iter().map(|spec| graph.state(&gradient_name(&spec.name), &spec.shape, DType::F32)).collect();
+    let coefficient = max_norm.and_then(|max_norm| {
+        graph.scope("clip", || {
+            let norm = global_norm(&gradients)?;
+            graph.output(GRAD_NORM, norm);
+            Some(clip_coefficient(norm, max_norm))
+        })
+    });
+    for (spec, gradient) in specs.into_iter().zip(gradients) {
+        let gradient = coefficient.map_or(gradient, |coefficient| gradient * coefficient);
+        graph.scope(optimizer.name(), || update(&graph, parameters, optimizer, spec, gradient));
+    }
+    graph.error()?;
+    Ok(graph)
+}
+
+/// Forward and loss as in evaluation: no dropout.
+pub fn trace_eval(loss: &LossFn<'_>) -> Result<Graph> {
+    let graph = Graph::new();
+    graph.output(LOSS, loss(&graph));
+    graph.error()?;
+    Ok(graph)
+}
+
+/// The optimizer's rule on one parameter.
+fn update<'g>(
+    graph: &'g Graph,
+    parameters: &Parameters,
+    optimizer: &dyn Optimizer,
+    spec: &ParameterSpec,
+    gradient: Tensor<'g>,
+) {
+    let state = |name: &str| graph.state(name, &spec.shape, DType::F32);
+    let slot_names: Vec<String> =
+        optimizer.slots().iter().map(|slot| slot_name(optimizer, slot, &spec.name)).collect();
+    let slots: Vec<Tensor<'g>> = slot_names.iter().map(|name| state(name)).collect();
+    let group = &parameters.groups()[spec.group].name;
+    let scalars: Vec<Tensor<'g>> =
+        optimizer.scalars().iter().map(|scalar| graph.input(&scalar_name(group, scalar), [], DType::F32)).collect();
+    let parameter = weight(graph, spec);
+    let new = optimizer.update(Operands { parameter, gradient, slots: &slots, scalars: &scalars });
+    graph.assign(&spec.name, new.parameter);
+    for (name, slot) in slot_names.iter().zip(new.slots) {
+        graph.assign(name, slot);
+    }
+}
+
+/// Every state of a training session. Tensors that are updated alike are declared one after the other,
+/// in the same order in each category, so that one dispatch can update them all.
+pub fn state_specs(parameters: &Parameters, optimizer: &dyn Optimizer) -> Vec<StateSpec> {
+    let mut specs = Vec::new();
+    let mut declare = |name: String, spec: &ParameterSpec, category: Category, group: String| {
+        let ty = TensorType::new(&spec.shape, DType::F32);
+        specs.push(StateSpec { name, ty, category, group });
+    };
+    let trained = by_group(parameters);
+    let group = |spec: &ParameterSpec| parameters.groups()[spec.group].name.to_string();
+    for spec in &trained {
+        declare(spec.name.to_string(), spec, Category::Weights, group(spec));
+    }
+    for spec in parameters.specs().iter().filter(|spec| !spec.trainable) {
+        declare(spec.name.to_string(), spec, Category::Weights, "frozen".into());
+    }
+    for spec in &trained {
+        declare(gradient_name(&spec.name), spec, Category::Gradients, group(spec));
+    }
+    for slot in optimizer.slots() {
+        for spec in &trained {
+            let name = slot_name(optimizer, slot, &spec.name);
+            declare(name, spec, Category::Optimizer, format!("{}/{}", group(spec), slot));
+        }
+    }
+    specs
+}
+
+/// The trainable parameters, those of one group together.
+fn by_group(parameters: &Parameters) -> Vec<&ParameterSpec> {
+    let mut specs: Vec<&ParameterSpec> = parameters.trainable().collect();
+    specs.sort_by_key(|spec| spec.group);
+    specs
+}
+
+fn weight<'g>(graph: &'g Graph, spec: &ParameterSpec) -> Tensor<'g> {
+    graph.state(&spec.name, &spec.shape, DType::F32)
+}
+
+/// The state that holds a parameter's gradient.
+pub fn gradient_name(parameter: &str) -> String {
+    format!("grad/{parameter}")
+}
+
+/// The state that holds a parameter's slot of the optimizer.
+pub fn slot_name(optimizer: &dyn Optimizer, slot: &str, parameter: &str) -> String {
+    format!("{}.{slot}/{parameter}", optimizer.name())
+}
+
+/// The input that carries one of the optimizer's scalars for a group.
+pub fn scalar_name(group: &str, scalar: &str) -> String {
+    format!("{group}.{scalar}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::models::Mlp;
+    use crate::optim::AdamW;
+    use crate::program::StateLayout;
+
+    fn parameters() -> (Parameters, Mlp) {
+        let mut parameters = Parameters::new();
+        let model = Mlp::new(&mut parameters, &[6, 5, 4, 3]);
+        parameters.group_by("no_decay", |_, shape| shape.rank() < 2).weight_decay(0.0);
+        (parameters, model)
+    }
+
+    #[test]
+    fn states_that_are_updated_alike_lie_alike() -> Result<()> {
+        let (mut parameters, _) = parameters();
+        parameters.freeze(|name| name.starts_with("layer.1"));
+        let specs = state_specs(&parameters, &AdamW::new());
+        assert_eq!(specs.len(), 6 + 3 * 4);
+        let layout = StateLayout::build(&specs, 1 << 20)?;
+        for spec in parameters.trainable() {
+            let piece = |name: &str| layout.entries[name].pieces[0];
+            let (weight, gradient) = (piece(&spec.name), piece(&gradient_name(&spec.name)));
+            let moments = ["m", "v"].map(|slot| piece(&slot_name(&AdamW::new(), slot, &spec.name)));
+            for other in [gradient, moments[0], moments[1]] {
+                assert_eq!((weight.offset, weight.bytes), (other.offset, other.bytes), "{}", spec.name);
+            }
+            assert_ne!(moments[0].buffer, moments[1].buffer);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_frozen_parameter_has_no_gradient_and_no_update() -> Result<()> {
+        let (mut parameters, model) = parameters();
+        parameters.freeze(|name| name == "layer.0.weight");
+        let micro = trace_micro_step(&parameters, &|graph: &Graph| {
+            let x = graph.input("x", [2, 6], DType::F32);
+            model.forward(x).cross_entropy(graph.input("y", [2], DType::I32))
+        })?;
+        assert!(!micro.to_text().contains("grad/layer.0.weight"));
+        assert!(micro.to_text().contains("grad/layer.0.bias"));
+        let update = trace_update(&parameters, &AdamW::new(), Some(1.0))?;
+        assert!(!update.to_text().contains("layer.0.weight"));
+        assert_eq!(update.outputs().len(), 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,414 @@
+//! The trainer: a model, a loss and an optimizer as programs on a device, fed and run step by step.
+//!
+//! Everything is traced, compiled and allocated by [`TrainerBuilder::build`]; a step only writes its
+//! batch and a few scalars. Knows nothing about files, data sets or how long to train.
+
+use super::step::{GRAD_NORM, LOSS, LossFn, scalar_name, slot_name, state_specs, trace_eval, trace_micro_step, trace_update};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::{Device, Results, Session, Ticket};
+use crate::graph::{Graph, Tensor};
+use crate::io::HostTensor;
+use crate::io::safetensors::{NamedTensor, Weights};
+use crate::kernels::Profile;
+use crate::lower::lower;
+use crate::nn::Parameters;
+use crate::optim::{AdamW, Optimizer, Schedule, StepHyper};
+use crate::program::{Memory, Program, StateLayout};
+use crate::tensor::RNG_KEY;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+
+/// Forward, loss and gradients.
+const MICRO: usize = 0;
+/// Clipping and optimizer.
+const UPDATE: usize = 1;
+/// Forward and loss without training's randomness.
+const EVAL: usize = 2;
+
+/// A batch with nothing in it: every input keeps what it was last fed.
+pub const SAME_BATCH: &[(&str, HostTensor)] = &[];
+
+/// How to train; [`TrainerBuilder::build`] makes it real.
+pub struct TrainerBuilder {
+    parameters: Parameters,
+    optimizer: Box<dyn Optimizer>,
+    schedule: Schedule,
+    clip: Option<f64>,
+    seed: u64,
+}
+
+/// A training setup compiled for a device that need not be there.
+pub struct Plan {
+    pub layout: StateLayout,
+    /// Micro-step, update, evaluation.
+    pub programs: Vec<Program>,
+    /// The exact peak, by category.
+    pub memory: Memory,
+}
+
+impl TrainerBuilder {
+    /// The update rule; AdamW without further word.
+    pub fn optimizer(self, optimizer: impl Optimizer + 'static) -> TrainerBuilder {
+        TrainerBuilder { optimizer: Box::new(optimizer), ..self }
+    }
+
+    /// The learning rate: a number, or a [`Schedule`]. 1e-3 without further word.
+    pub fn lr(self, schedule: impl Into<Schedule>) -> TrainerBuilder {
+        TrainerBuilder { schedule: schedule.into(), ..self }
+    }
+
+    /// Clips gradients to this global norm and reports the norm before that.
+    pub fn clip(self, max_norm: f64) -> TrainerBuilder {
+        TrainerBuilder { clip: Some(max_norm), ..self }
+    }
+
+    /// The seed of first values and dropout; 0 without further word.
+    pub fn seed(self, seed: u64) -> TrainerBuilder {
+        TrainerBuilder { seed, ..self }
+    }
+
+    /// The three graphs of a step: micro-step, update, evaluation.
+    pub fn trace(&self, loss: &LossFn<'_>) -> Result<[Graph; 3]> {
+        self.parameters.check()?;
+        if self.parameters.trainable().next().is_none() {
+            return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
+        }
+        Ok([
+            trace_micro_step(&self.parameters, loss)?,
+            trace_update(&self.parameters, &*self.optimizer, self.clip)?,
+            trace_eval(loss)?,
+        ])
+    }
+
+    /// Compiles for a device with this profile.
+    pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
+        let graphs = self.trace(&loss)?;
+        let specs = state_specs(&self.parameters, &*self.optimizer);
+        let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
+        let programs = ["micro", "update", "eval"]
+            .into_iter()
+            .zip(&graphs)
+            .map(|(name, graph)| lower(name, graph, &layout, profile))
+            .collect::<Result<Vec<Program>>>()?;
+        let memory = Session::plan(&layout, &programs);
+        Ok(Plan { layout, programs, memory })
+    }
+
+    /// Traces, compiles and allocates, and gives the parameters their first values.
+    pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
+        let plan = self.plan(device.profile(), loss)?;
+        let session = Session::new(device, plan.layout, plan.programs)?;
+        let TrainerBuilder { parameters, optimizer, schedule, seed, clip } = self;
+        let fed = [HashSet::new(), HashSet::new(), HashSet::new()];
+        let clipped = clip.is_some();
+        let mut trainer = Trainer { parameters, optimizer, schedule, seed, clipped, session, step: 0, samples: 0, fed };
+        trainer.initialise()?;
+        Ok(trainer)
+    }
+}
+
+/// A step that has been handed to the device; [`Trainer::wait`] gives its results.
+#[must_use = "the results of a step are fetched by `Trainer::wait`"]
+pub struct Pending {
+    step: u64,
+    lr: f64,
+    ticket: Ticket,
+}
+
+/// What a step gave.
+pub struct StepReport {
+    /// Number of the step, counted from 1.
+    pub step: u64,
+    /// Mean loss over the batch, before the update.
+    pub loss: f32,
+    /// Learning rate of the update.
+    pub lr: f64,
+    /// Global norm of the gradients before clipping, if they are clipped.
+    pub grad_norm: Option<f32>,
+    /// Everything that the programs output, by name.
+    pub results: Results,
+}
+
+/// A model in training on a device.
+pub struct Trainer {
+    parameters: Parameters,
+    optimizer: Box<dyn Optimizer>,
+    schedule: Schedule,
+    seed: u64,
+    clipped: bool,
+    session: Session,
+    step: u64,
+    samples: u64,
+    fed: [HashSet<String>; 3],
+}
+
+impl Trainer {
+    /// Begins to describe how these parameters are trained.
+    pub fn builder(parameters: Parameters) -> TrainerBuilder {
+        let optimizer = Box::new(AdamW::new());
+        TrainerBuilder { parameters, optimizer, schedule: Schedule::from(1e-3), clip: None, seed: 0 }
+    }
+
+    /// One step: gradients of the batch, then the update. Waits for the results.
+    ///
+    /// The batch names the input that each tensor feeds. Inputs that are not in it keep what they were
+    /// last fed.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn step<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<StepReport> {
+        let pending = self.submit(batch)?;
+        self.wait(pending)
+    }
+
+    /// Hands one step to the device and returns at once. Waiting for a step only after the next one
+    /// was submitted keeps the device busy.
+    pub fn submit<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<Pending> {
+        self.feed(MICRO, batch)?;
+        let (step, lr) = (self.step + 1, self.schedule.lr(self.step));
+        self.write_random_key()?;
+        self.write_hyperparameters(step, lr)?;
+        let ticket = self.session.run(&[MICRO, UPDATE])?;
+        self.step = step;
+        self.samples += self.samples_per_step() as u64;
+        Ok(Pending { step, lr, ticket })
+    }
+
+    /// Waits for a submitted step.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(&mut self, pending: Pending) -> Result<StepReport> {
+        let results = self.session.fetch(pending.ticket)?;
+        self.report(pending.step, pending.lr, results)
+    }
+
+    /// Waits for a submitted step, on every target.
+    pub async fn wait_async(&mut self, pending: Pending) -> Result<StepReport> {
+        let results = self.session.fetch_async(pending.ticket).await?;
+        self.report(pending.step, pending.lr, results)
+    }
+
+    /// The loss of a batch as in evaluation (no dropout); nothing is trained.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn evaluate<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<f32> {
+        self.feed(EVAL, batch)?;
+        let ticket = self.session.run(&[EVAL])?;
+        scalar(&self.session.fetch(ticket)?, LOSS)
+    }
+
+    /// The loss of a batch as in evaluation, on every target.
+    pub async fn evaluate_async<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<f32> {
+        self.feed(EVAL, batch)?;
+        let ticket = self.session.run(&[EVAL])?;
+        scalar(&self.session.fetch_async(ticket).await?, LOSS)
+    }
+
+    /// The parameters' present values.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn weights(&mut self) -> Result<Weights> {
+        let names: Vec<String> = self.parameters.specs().iter().map(|spec| spec.name.to_string()).collect();
+        let tensors = names.iter().map(|name| self.read(name)).collect::<Result<_>>()?;
+        Ok(Weights { tensors, ..Weights::default() })
+    }
+
+    /// Replaces parameters by the tensors of the same names; all parameters must be there, and other
+    /// tensors are left aside.
+    pub fn load(&mut self, weights: &Weights) -> Result<()> {
+        for spec in self.parameters.specs() {
+            load_state(&mut self.session, weights, &spec.name)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that [`Trainer::resume`] needs to go on: parameters, optimizer state, and counters
+    /// in the metadata.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn checkpoint(&mut self) -> Result<Weights> {
+        let mut checkpoint = self.weights()?;
+        for name in self.slot_names() {
+            checkpoint.tensors.push(self.read(&name)?);
+        }
+        let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed)];
+        checkpoint.metadata = counters.into_iter().map(|(key, n)| (key.to_string(), n.to_string())).collect();
+        Ok(checkpoint)
+    }
+
+    /// Goes on where a checkpoint was taken, with its seed.
+    pub fn resume(&mut self, checkpoint: &Weights) -> Result<()> {
+        let counter = |key: &str| {
+            let text = checkpoint.metadata.get(key);
+            text.and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
+                Error::Feed(format!("this is not a checkpoint: its metadata has no number `{key}`; weights alone can be loaded but not resumed"))
+            })
+        };
+        let (step, samples, seed) = (counter("step")?, counter("samples")?, counter("seed")?);
+        self.load(checkpoint)?;
+        for name in self.slot_names() {
+            load_state(&mut self.session, checkpoint, &name)?;
+        }
+        (self.step, self.samples, self.seed) = (step, samples, seed);
+        Ok(())
+    }
+
+    /// Updates made so far.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    /// Samples trained on so far: the index of the next one.
+    pub fn samples_done(&self) -> u64 {
+        self.samples
+    }
+
+    /// Samples in a batch: axis 0 of the first input; 0 if the loss reads no input.
+    pub fn samples_per_step(&self) -> usize {
+        let inputs = &self.session.program(MICRO).inputs;
+        let first = inputs.iter().find(|input| input.name != RNG_KEY);
+        first.and_then(|input| input.shape.first().copied()).unwrap_or(0)
+    }
+
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Bytes on the device, by category; nothing is allocated later.
+    pub fn memory(&self) -> Memory {
+        self.session.memory()
+    }
+
+    /// Bytes of all buffers, counted where they were created.
+    pub fn created_bytes(&self) -> u64 {
+        self.session.created_bytes()
+    }
+
+    /// Kernel launches of one step.
+    pub fn dispatches(&self) -> usize {
+        self.session.program(MICRO).dispatches() + self.session.program(UPDATE).dispatches()
+    }
+
+    // ---- inside
+
+    fn initialise(&mut self) -> Result<()> {
+        for (ordinal, spec) in self.parameters.specs().iter().enumerate() {
+            let values = self.parameters.initial_values(ordinal, self.seed)?;
+            self.session.write_state(&spec.name, bytemuck::cast_slice(&values))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what a program reads of a batch; checks names, types, and that nothing is missing.
+    fn feed<T: Borrow<HostTensor>>(&mut self, program: usize, batch: &[(&str, T)]) -> Result<()> {
+        for (name, tensor) in batch {
+            let tensor = tensor.borrow();
+            let declared = [MICRO, EVAL].map(|index| self.session.program(index).inputs.iter().find(|input| input.name == *name));
+            let Some(input) = declared[0].or(declared[1]) else {
+                return Err(Error::Feed(format!("there is no input `{name}`; the inputs are {}", self.input_list(program))));
+            };
+            if (input.dtype, &input.shape) != (tensor.dtype, &tensor.shape) {
+                return Err(Error::Feed(format!(
+                    "the input `{name}` is {}{}, but was fed {}{}",
+                    input.dtype, input.shape, tensor.dtype, tensor.shape
+                )));
+            }
+            // An input may matter to one of the programs only.
+            if self.session.program(program).inputs.iter().any(|input| input.name == *name) {
+                self.session.write_input(program, name, &tensor.bytes)?;
+                self.fed[program].insert(name.to_string());
+            }
+        }
+        let inputs = &self.session.program(program).inputs;
+        match inputs.iter().find(|input| input.name != RNG_KEY && !self.fed[program].contains(&input.name)) {
+            None => Ok(()),
+            Some(input) => Err(Error::Feed(format!(
+                "the input `{}` ({}{}) was not fed; the inputs are {}",
+                input.name,
+                input.dtype,
+                input.shape,
+                self.input_list(program)
+            ))),
+        }
+    }
+
+    fn input_list(&self, program: usize) -> String {
+        let inputs = self.session.program(program).inputs.iter();
+        let names: Vec<String> =
+            inputs.filter(|input| input.name != RNG_KEY).map(|input| format!("`{}`", input.name)).collect();
+        if names.is_empty() { "none".into() } else { names.join(", ") }
+    }
+
+    /// The seed and the index of the batch's first sample, for dropout.
+    fn write_random_key(&mut self) -> Result<()> {
+        if !self.session.program(MICRO).inputs.iter().any(|input| input.name == RNG_KEY) {
+            return Ok(());
+        }
+        // Both words of the seed matter; the counter repeats after 2^32 samples.
+        let key = [self.seed as u32 ^ (self.seed >> 32) as u32, self.samples as u32];
+        self.session.write_input(MICRO, RNG_KEY, bytemuck::cast_slice(&key))
+    }
+
+    fn write_hyperparameters(&mut self, step: u64, lr: f64) -> Result<()> {
+        for group in self.parameters.groups() {
+            let at = StepHyper { step, lr: lr * group.lr_scale, weight_decay: group.weight_decay };
+            for (scalar, value) in self.optimizer.scalars().iter().zip(self.optimizer.scalar_values(at)) {
+                let name = scalar_name(&group.name, scalar);
+                // A group without parameters has no scalars.
+                if self.session.program(UPDATE).scalars.iter().any(|scalar| scalar.name == name) {
+                    self.session.write_scalar(UPDATE, &name, (value as f32).to_bits())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, step: u64, lr: f64, results: Results) -> Result<StepReport> {
+        let grad_norm = if self.clipped { Some(scalar(&results, GRAD_NORM)?) } else { None };
+        Ok(StepReport { step, lr, loss: scalar(&results, LOSS)?, grad_norm, results })
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn read(&mut self, name: &str) -> Result<NamedTensor> {
+        let bytes = self.session.read_state(name)?;
+        let entry = state_entry(&self.session, name)?;
+        Ok(NamedTensor { name: name.into(), dtype: entry.dtype, shape: entry.shape.clone(), bytes })
+    }
+
+    fn slot_names(&self) -> Vec<String> {
+        let slots = self.optimizer.slots().iter();
+        slots
+            .flat_map(|slot| {
+                self.parameters.trainable().map(move |spec| slot_name(&*self.optimizer, slot, &spec.name))
+            })
+            .collect()
+    }
+}
+
+fn state_entry<'a>(session: &'a Session, name: &str) -> Result<&'a crate::program::StateEntry> {
+    let entry = session.layout().entries.get(name);
+    entry.ok_or_else(|| Error::Feed(format!("the session has no state `{name}`")))
+}
+
+/// Writes a state from the tensor of the same name.
+pub(super) fn load_state(session: &mut Session, weights: &Weights, name: &str) -> Result<()> {
+    let Some(tensor) = weights.get(name) else {
+        return Err(Error::Feed(format!("the weights have no tensor `{name}`; are they of another model?")));
+    };
+    let entry = state_entry(session, name)?;
+    if tensor.shape != entry.shape {
+        return Err(Error::Feed(format!(
+            "the tensor `{name}` of the weights has shape {}, but the model's has {}; is the model configured as it was trained?",
+            tensor.shape, entry.shape
+        )));
+    }
+    let bytes = match (entry.dtype, tensor.to_f32()) {
+        (DType::F32, Some(values)) => bytemuck::cast_slice(&values).to_vec(),
+        (own, _) if own == tensor.dtype => tensor.bytes.clone(),
+        (own, _) => {
+            return Err(Error::Feed(format!("the tensor `{name}` of the weights is {}, but the model's is {own}", tensor.dtype)));
+        }
+    };
+    session.write_state(name, &bytes)
+}
+
+/// A scalar result.
+pub(super) fn scalar(results: &Results, name: &str) -> Result<f32> {
+    let values = results.f32(name)?;
+    values.first().copied().ok_or_else(|| Error::Feed(format!("the output `{name}` is empty")))
+}

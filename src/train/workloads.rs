@@ -1,0 +1,225 @@
+//! The standard workloads, of which every peer computes the same numbers: `benches/peers/README.md`.
+//!
+//! Data and first weights come from a generator that each peer has. Knows nothing about time; see
+//! `bench.rs`.
+
+use super::data::{Batch, TARGETS, TOKENS};
+use super::trainer::{SAME_BATCH, Trainer, TrainerBuilder};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::graph::{Graph, Tensor};
+use crate::io::HostTensor;
+use crate::nn::models::{Gpt, GptConfig, Mlp};
+use crate::nn::{Init, Parameters};
+use crate::optim::AdamW;
+use crate::shape::Shape;
+
+/// A standard workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// Products of two square matrices of this size.
+    W1(usize),
+    /// A perceptron with three layers.
+    W2,
+    /// A small GPT.
+    W4,
+}
+
+impl Workload {
+    /// Reads a name such as `W1-512` or `w4`.
+    pub fn parse(name: &str) -> std::result::Result<Workload, String> {
+        let upper = name.to_ascii_uppercase();
+        match (upper.as_str(), upper.strip_prefix("W1-").map(str::parse::<usize>)) {
+            ("W2", _) => Ok(Workload::W2),
+            ("W4", _) => Ok(Workload::W4),
+            (_, Some(Ok(size @ 1..=16_384))) => Ok(Workload::W1(size)),
+            (_, Some(_)) | ("W1", _) => Err("W1 needs a matrix size from 1 to 16384, such as W1-512".into()),
+            _ => Err("the workloads are W1-N (such as W1-512), W2 and W4".into()),
+        }
+    }
+
+    /// Untimed and timed steps (W1: samples) that the standard asks for.
+    pub fn standard_steps(self) -> (usize, usize) {
+        match self {
+            Workload::W1(_) => (3, 10),
+            Workload::W2 => (5, 20),
+            Workload::W4 => (3, 10),
+        }
+    }
+}
+
+impl std::fmt::Display for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Workload::W1(size) => write!(f, "W1-{size}"),
+            Workload::W2 => f.write_str("W2"),
+            Workload::W4 => f.write_str("W4"),
+        }
+    }
+}
+
+// ---- the generator
+
+fn mix(x: u32) -> u32 {
+    let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
+    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
+
+/// `n` 24-bit integers of a stream; a seed moves every stream by 1000.
+pub fn integers(seed: u32, stream: u32, n: usize) -> Vec<u32> {
+    let key = mix(stream.wrapping_add(1000u32.wrapping_mul(seed)));
+    (0..n as u32).map(|i| mix(i.wrapping_add(key)) >> 8).collect()
+}
+
+/// `n` numbers of a stream, uniform within `bound`.
+pub fn uniform(seed: u32, stream: u32, n: usize, bound: f64) -> Vec<f32> {
+    let bound = bound as f32;
+    let unit = |h: u32| h as f32 * (1.0 / 8_388_608.0) - 1.0;
+    integers(seed, stream, n).into_iter().map(|h| unit(h) * bound).collect()
+}
+
+// ---- the models
+
+/// A workload ready to be compiled.
+pub struct Setup {
+    pub trainer: TrainerBuilder,
+    pub loss: Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>,
+    pub batch: Batch,
+    /// Number of scalars in all parameters.
+    pub parameters: usize,
+    /// Tokens in a batch, for a language model.
+    pub tokens: Option<usize>,
+    /// For the note of a measurement, such as `batch 128`.
+    pub about: &'static str,
+}
+
+/// The setup of a training workload (not W1).
+pub fn setup(workload: Workload, seed: u32) -> Result<Setup> {
+    match workload {
+        Workload::W2 => w2(seed),
+        Workload::W4 => w4(seed),
+        Workload::W1(_) => Err(Error::Config(format!("{workload} multiplies matrices and trains nothing"))),
+    }
+}
+
+fn w2(seed: u32) -> Result<Setup> {
+    const BATCH: usize = 128;
+    let mut parameters = Parameters::new();
+    let model = Mlp::new(&mut parameters, &[784, 512, 512, 10]);
+    parameters.init_by(|name, shape| {
+        let (stream, bound) = match name {
+            "layer.0.weight" => (10, 6.0 / 784.0),
+            "layer.1.weight" => (11, 6.0 / 512.0),
+            "layer.2.weight" => (12, 1.0 / 512.0),
+            _ => return Some(Init::Zeros),
+        };
+        Some(Init::Values(uniform(seed, stream, shape.numel(), f64::sqrt(bound)).into()))
+    });
+    let labels: Vec<i32> = integers(seed, 2, BATCH).into_iter().map(|h| (h % 10) as i32).collect();
+    let x = uniform(seed, 1, BATCH * 784, f64::sqrt(3.0));
+    Ok(Setup {
+        parameters: parameters.count(),
+        trainer: Trainer::builder(parameters).optimizer(AdamW::new().weight_decay(0.01)).lr(1e-3),
+        loss: Box::new(move |graph| {
+            let (x, y) = (graph.input("x", [BATCH, 784], DType::F32), graph.input("y", [BATCH], DType::I32));
+            model.forward(x).cross_entropy(y)
+        }),
+        batch: vec![("x", HostTensor::f32([BATCH, 784], &x)?), ("y", HostTensor::i32([BATCH], &labels)?)],
+        tokens: None,
+        about: "batch 128",
+    })
+}
+
+fn w4(seed: u32) -> Result<Setup> {
+    const BATCH: usize = 8;
+    const CONTEXT: usize = 128;
+    let mut parameters = Parameters::new();
+    let config = GptConfig { vocabulary: 256, context: CONTEXT, layers: 4, heads: 4, width: 128, dropout: 0.0 };
+    let model = Gpt::new(&mut parameters, config);
+    parameters.init_by(|name, shape| w4_init(seed, name, shape));
+    let z: Vec<i32> = integers(seed, 1, BATCH * (CONTEXT + 1)).into_iter().map(|h| (h % 256) as i32).collect();
+    let columns = |first: usize| -> Result<HostTensor> {
+        let rows = z.chunks_exact(CONTEXT + 1).flat_map(|row| &row[first..first + CONTEXT]);
+        HostTensor::i32([BATCH, CONTEXT], &rows.copied().collect::<Vec<_>>())
+    };
+    Ok(Setup {
+        parameters: parameters.count(),
+        trainer: Trainer::builder(parameters).optimizer(AdamW::new().weight_decay(0.1)).lr(3e-4),
+        loss: Box::new(move |graph| {
+            let input = |name| graph.input(name, [BATCH, CONTEXT], DType::I32);
+            model.forward(input(TOKENS)).cross_entropy(input(TARGETS))
+        }),
+        batch: vec![(TOKENS, columns(0)?), (TARGETS, columns(1)?)],
+        tokens: Some(BATCH * CONTEXT),
+        about: "batch 8 x 128 tokens",
+    })
+}
+
+/// Streams 10 to 12 for the tables and the head, `20 + 4 l` on for the matrices of layer `l`.
+fn w4_init(seed: u32, name: &str, shape: &Shape) -> Option<Init> {
+    let stream = match name {
+        "wte.weight" => 10,
+        "wpe.weight" => 11,
+        "head.weight" => 12,
+        // Gains stay 1 and biases 0.
+        _ if shape.rank() != 2 => return None,
+        _ => {
+            let layer: u32 = name.strip_prefix("block.")?.split('.').next()?.parse().ok()?;
+            let place = ["qkv", "proj", "fc", "out"].iter().position(|part| name.contains(&format!(".{part}.")))?;
+            20 + 4 * layer + place as u32
+        }
+    };
+    Some(Init::Values(uniform(seed, stream, shape.numel(), 0.02 * f64::sqrt(3.0)).into()))
+}
+
+/// The losses of the first steps of a training workload, each taken before that step's update.
+pub fn losses(workload: Workload, seed: u32, steps: usize, device: &Device) -> Result<Vec<f32>> {
+    let Setup { trainer, loss, batch, .. } = setup(workload, seed)?;
+    let mut trainer = trainer.build(device, loss)?;
+    let mut losses = Vec::new();
+    for step in 0..steps {
+        let report = if step == 0 { trainer.step(&batch)? } else { trainer.step(SAME_BATCH)? };
+        losses.push(report.loss);
+    }
+    Ok(losses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_gives_the_check_values() {
+        assert_eq!(integers(0, 1, 4), [5_829_961, 13_785_971, 13_303_779, 14_966_870]);
+        let expected = [-0.278_345_1, 0.674_115_3, -0.583_116_3, 0.649_637_6];
+        for (a, b) in uniform(0, 10, 4, 1.0).into_iter().zip(expected) {
+            assert!((a - b).abs() < 1e-7, "{a} {b}");
+        }
+        assert_eq!(integers(2, 1, 3), integers(0, 2001, 3));
+    }
+
+    #[test]
+    fn the_models_have_the_standard_sizes() -> Result<()> {
+        assert_eq!(setup(Workload::W2, 0)?.parameters, 669_706);
+        assert_eq!(setup(Workload::W4, 0)?.parameters, 875_264);
+        assert!(setup(Workload::W1(8), 0).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn every_matrix_of_the_gpt_has_its_stream() {
+        let shape = Shape::from([2, 2]);
+        let first = |name: &str| match w4_init(0, name, &shape) {
+            Some(Init::Values(values)) => Some(values[0]),
+            _ => None,
+        };
+        let own = |stream| Some(uniform(0, stream, 1, 0.02 * f64::sqrt(3.0))[0]);
+        assert_eq!(first("block.0.attn.qkv.weight"), own(20));
+        assert_eq!(first("block.2.mlp.out.weight"), own(31));
+        assert_eq!(first("block.3.attn.proj.weight"), own(33));
+        assert_eq!(first("head.weight"), own(12));
+        assert_eq!(w4_init(0, "block.0.ln1.weight", &Shape::from([2])), None);
+    }
+}
