@@ -38,7 +38,8 @@ pub async fn adapters_async() -> Vec<AdapterReport> {
 }
 
 fn instance() -> wgpu::Instance {
-    let descriptor = wgpu::InstanceDescriptor { backends: BACKENDS, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = BACKENDS;
     wgpu::Instance::new(descriptor)
 }
 
@@ -67,9 +68,10 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
 /// The adapter that the user chose, or the fastest.
 pub(super) async fn choose(choice: Option<&str>) -> Result<wgpu::Adapter> {
     let Some(choice) = choice else {
-        let options =
-            wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
-        return instance().request_adapter(&options).await.map_err(|error| Error::NoAdapter(no_adapter(&error.to_string())));
+        let power_preference = wgpu::PowerPreference::HighPerformance;
+        let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+        let adapter = instance().request_adapter(&options).await;
+        return adapter.map_err(|error| Error::NoAdapter(no_adapter(&error.to_string())));
     };
     let mut adapters = enumerate().await;
     let described: Vec<String> = adapters.iter().map(describe).collect();

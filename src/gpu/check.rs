@@ -14,7 +14,7 @@ const MAX_UNIFORM: u64 = 64 << 10;
 
 /// A buffer is never empty, and copies and bindings are in whole words.
 pub(super) fn whole_words(bytes: u64) -> u64 {
-    bytes.max(4).next_multiple_of(4)
+    bytes.max(4).checked_next_multiple_of(4).unwrap_or(u64::MAX)
 }
 
 /// The exact bytes of all buffers that a session creates.
@@ -63,8 +63,8 @@ pub(super) fn check(profile: &Profile, layout: &StateLayout, programs: &[Program
             inside(piece.offset, piece.bytes, room, || (format!("the state tensor `{name}`"), "its buffer".into()))?;
         }
     }
-    fits(profile, slot_bytes(programs), || "the staging buffer for a run's outputs".into())?;
-    programs.iter().try_for_each(|program| Checked { profile, layout, program }.all())
+    programs.iter().try_for_each(|program| Checked { profile, layout, program }.all())?;
+    fits(profile, slot_bytes(programs), || "the staging buffer for a run's outputs".into())
 }
 
 fn fits(profile: &Profile, bytes: u64, what: impl FnOnce() -> String) -> Result<()> {
@@ -79,7 +79,7 @@ fn fits(profile: &Profile, bytes: u64, what: impl FnOnce() -> String) -> Result<
 }
 
 fn inside(offset: u64, bytes: u64, room: u64, names: impl FnOnce() -> (String, String)) -> Result<()> {
-    let end = offset.checked_add(bytes).map(|end| end.max(offset).next_multiple_of(4));
+    let end = offset.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(4));
     if offset.is_multiple_of(4) && end.is_some_and(|end| end <= room) {
         return Ok(());
     }
@@ -106,20 +106,7 @@ impl Checked<'_> {
         program.kernels.iter().try_for_each(|kernel| self.kernel(kernel))?;
         program.each_dispatch().try_for_each(|dispatch| self.dispatch(dispatch))?;
         program.segments.iter().try_for_each(|segment| self.steps(segment))?;
-        let io = program.inputs.iter().chain(&program.outputs);
-        io.clone().try_for_each(|io| self.io(io))?;
-        for decl in &program.buffers {
-            let needs = match decl.role {
-                Role::Scalars => program.scalars.len() as u64 * 4,
-                Role::Constants => program.constants.len() as u64 * 4,
-                Role::State(_) | Role::Transient | Role::Input(_) => 0,
-            };
-            if needs > whole_words(decl.bytes) {
-                let message = format!("{needs} bytes are to be written to it, and it has {}", decl.bytes);
-                return Err(self.refuse(&format!("the buffer for {:?}", decl.role), message));
-            }
-        }
-        Ok(())
+        program.inputs.iter().chain(&program.outputs).try_for_each(|io| self.io(io))
     }
 
     fn refuse(&self, what: &str, message: String) -> Error {
@@ -132,9 +119,19 @@ impl Checked<'_> {
                 return Err(self.refuse(&format!("buffer {index}"), format!("the state has no buffer {state}")));
             };
             if decl.bytes > whole_words(buffer.bytes) {
-                let message = format!("it wants {} bytes of `{}`, which has {}", decl.bytes, buffer.label, buffer.bytes);
+                let (label, has) = (&buffer.label, buffer.bytes);
+                let message = format!("it wants {} bytes of `{label}`, which has {has}", decl.bytes);
                 return Err(self.refuse(&format!("buffer {index}"), message));
             }
+        }
+        let words = match decl.role {
+            Role::Scalars => self.program.scalars.len(),
+            Role::Constants => self.program.constants.len(),
+            Role::State(_) | Role::Transient | Role::Input(_) => 0,
+        };
+        if words as u64 * 4 > whole_words(decl.bytes) {
+            let message = format!("{words} words are to be written to its {} bytes", decl.bytes);
+            return Err(self.refuse(&format!("the buffer for {:?}", decl.role), message));
         }
         fits(self.profile, whole_words(decl.bytes), || {
             format!("buffer {index} ({:?}) of program `{}`{}", decl.role, self.program.name, self.user(index))
@@ -144,7 +141,8 @@ impl Checked<'_> {
     /// The first operation that binds a buffer, for messages.
     fn user(&self, buffer: usize) -> String {
         let uses = |dispatch: &&Dispatch| dispatch.bindings.iter().any(|binding| binding.buffer == buffer);
-        self.program.each_dispatch().find(uses).map_or(String::new(), |dispatch| format!(", used by `{}`", dispatch.label))
+        let first = self.program.each_dispatch().find(uses);
+        first.map_or(String::new(), |dispatch| format!(", used by `{}`", dispatch.label))
     }
 
     fn kernel(&self, kernel: &Kernel) -> Result<()> {
@@ -162,15 +160,16 @@ impl Checked<'_> {
             return Err(self.refuse(&what, format!("there is no kernel {}", dispatch.kernel)));
         };
         if kernel.writable.len() != dispatch.bindings.len() {
-            let message = format!("`{}` takes {} buffers, not {}", kernel.name, kernel.writable.len(), dispatch.bindings.len());
-            return Err(self.refuse(&what, message));
+            let (takes, given) = (kernel.writable.len(), dispatch.bindings.len());
+            return Err(self.refuse(&what, format!("`{}` takes {takes} buffers, not {given}", kernel.name)));
         }
         if dispatch.uniform_bytes() > MAX_UNIFORM {
             return Err(self.refuse(&what, format!("its parameters exceed {MAX_UNIFORM} bytes")));
         }
         let limit = self.profile.max_workgroups;
         if dispatch.groups.iter().any(|&groups| groups > limit) {
-            return Err(self.refuse(&what, format!("{:?} workgroups; this device allows {limit} each way", dispatch.groups)));
+            let message = format!("{:?} workgroups; this device allows {limit} each way", dispatch.groups);
+            return Err(self.refuse(&what, message));
         }
         for (index, binding) in dispatch.bindings.iter().enumerate() {
             self.binding(&what, index, binding)?;
@@ -189,8 +188,8 @@ impl Checked<'_> {
         let limit = self.profile.max_binding_bytes;
         if binding.bytes > limit {
             return Err(Error::Memory(format!(
-                "binding {} of {what} in program `{}` ({:?}) takes {} bytes, and this device lets a kernel bind {limit}; \
-                 use a smaller batch, sequence or model",
+                "binding {} of {what} in program `{}` ({:?}) takes {} bytes, and this device lets a kernel bind \
+                 {limit}; use a smaller batch, sequence or model",
                 index + 1,
                 self.program.name,
                 decl.role,

@@ -119,6 +119,11 @@ impl Device {
         &self.inner.queue
     }
 
+    /// Notes a loss that was met in other ways than by the callback.
+    pub(super) fn met_loss(&self, message: String) {
+        lock(&self.inner.health.lost).get_or_insert(message);
+    }
+
     pub(super) fn cache(&self) -> &PipelineCache {
         &self.inner.pipelines
     }
@@ -126,7 +131,8 @@ impl Device {
     /// An error if the device is lost or has reported one.
     pub(super) fn healthy(&self) -> Result<()> {
         if let Some(message) = self.lost() {
-            return Err(Error::Device { what: "was lost".into(), message: message + "; open it again and resume from a checkpoint" });
+            let message = message + "; open it again and resume from a checkpoint";
+            return Err(Error::Device { what: "was lost".into(), message });
         }
         match lock(&self.inner.health.error).clone() {
             Some(message) => Err(Error::Device { what: "reported an error".into(), message }),
@@ -202,7 +208,7 @@ pub(super) fn device_error(what: &str, error: &wgpu::Error) -> Error {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod waiting {
-    use super::{Device, Error, Result, lock};
+    use super::{Device, Error, Result};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::time::Duration;
     use web_time::Instant;
@@ -219,10 +225,12 @@ mod waiting {
             match catch_unwind(AssertUnwindSafe(|| self.wgpu_device().poll(poll))) {
                 Ok(Ok(_)) => Ok(true),
                 Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
-                Ok(Err(error)) => Err(Error::Device { what: "refused to be waited for".into(), message: error.to_string() }),
+                Ok(Err(error)) => {
+                    Err(Error::Device { what: "refused to be waited for".into(), message: error.to_string() })
+                }
                 Err(panic) => {
-                    let message = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "unknown reason".into());
-                    lock(&self.inner.health.lost).get_or_insert(message);
+                    let message = panic.downcast_ref::<String>().cloned();
+                    self.met_loss(message.unwrap_or_else(|| "unknown reason".into()));
                     self.healthy().map(|()| false)
                 }
             }
@@ -230,33 +238,31 @@ mod waiting {
 
         /// Blocks until `done`, which follows the completion of this submission.
         pub(in crate::gpu) fn wait_until(&self, after: &wgpu::SubmissionIndex, done: impl Fn() -> bool) -> Result<()> {
+            self.wait_loop(after, |_| done())
+        }
+
+        /// Blocks until this submission is complete.
+        pub(in crate::gpu) fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
+            self.wait_loop(submission, |finished| finished)
+        }
+
+        fn wait_loop(&self, submission: &wgpu::SubmissionIndex, done: impl Fn(bool) -> bool) -> Result<()> {
             let start = Instant::now();
-            while !done() {
+            let mut finished = false;
+            while !done(finished) {
                 self.healthy()?;
                 if start.elapsed() > GIVE_UP {
                     let message = format!("no answer for {} minutes", GIVE_UP.as_secs() / 60);
                     return Err(Error::Device { what: "hangs".into(), message });
                 }
-                let finished = self.wait_once(after)?;
-                if finished && !done() {
+                if finished {
+                    // Complete, yet its callback has not come: another thread is about to deliver it.
                     std::thread::sleep(Duration::from_micros(50));
                 }
+                let submission_index = Some(submission.clone());
+                finished = self.poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) })?;
             }
             Ok(())
-        }
-
-        /// Blocks until this submission is complete.
-        pub(in crate::gpu) fn wait_for(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
-            let finished = std::cell::Cell::new(false);
-            while !finished.get() {
-                finished.set(self.wait_once(submission)?);
-                self.healthy()?;
-            }
-            Ok(())
-        }
-
-        fn wait_once(&self, submission: &wgpu::SubmissionIndex) -> Result<bool> {
-            self.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(PATIENCE) })
         }
     }
 }

@@ -14,10 +14,13 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
+/// What tells pipelines apart: the kernel's text and which bindings it writes.
+type Key = (String, Vec<bool>);
+
 /// Compiled kernels by text, and layouts by how the parameters are bound and which bindings are written.
 #[derive(Default)]
 pub(super) struct PipelineCache {
-    pipelines: Mutex<HashMap<(String, Vec<bool>), Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
     layouts: Mutex<HashMap<(bool, Vec<bool>), Layouts>>,
 }
 
@@ -30,7 +33,7 @@ struct Layouts {
 impl Device {
     /// The pipelines of these kernels, in their order. New ones are compiled in parallel where threads exist.
     pub(super) fn pipelines(&self, kernels: &[&Kernel]) -> Result<Vec<Arc<Pipeline>>> {
-        let mut missing: HashMap<(String, Vec<bool>), &Kernel> = HashMap::new();
+        let mut missing: HashMap<Key, &Kernel> = HashMap::new();
         {
             let cached = lock(&self.cache().pipelines);
             for &kernel in kernels {
@@ -51,12 +54,12 @@ impl Device {
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn compile_all(&self, kernels: Vec<&Kernel>) -> Result<Vec<((String, Vec<bool>), Arc<Pipeline>)>> {
+    fn compile_all(&self, kernels: Vec<&Kernel>) -> Result<Vec<(Key, Arc<Pipeline>)>> {
         kernels.into_iter().map(|kernel| Ok((key(kernel), self.compile(kernel)?))).collect()
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn compile_all(&self, kernels: Vec<&Kernel>) -> Result<Vec<((String, Vec<bool>), Arc<Pipeline>)>> {
+    fn compile_all(&self, kernels: Vec<&Kernel>) -> Result<Vec<(Key, Arc<Pipeline>)>> {
         use std::sync::atomic::{AtomicUsize, Ordering};
         // The front end of the shader compiler recurses.
         const STACK: usize = 8 << 20;
@@ -139,7 +142,7 @@ impl Device {
     }
 }
 
-fn key(kernel: &Kernel) -> (String, Vec<bool>) {
+fn key(kernel: &Kernel) -> Key {
     (kernel.wgsl.clone(), kernel.writable.clone())
 }
 

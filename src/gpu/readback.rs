@@ -38,7 +38,14 @@ pub(super) fn pack(program: &Program) -> (Vec<Output>, u64) {
 /// One `map_async`: what its callback says, and who waits for it.
 #[derive(Default)]
 pub(super) struct Mapping {
-    state: Mutex<(Option<std::result::Result<(), String>>, Option<Waker>)>,
+    state: Mutex<MappingState>,
+}
+
+#[derive(Default)]
+struct MappingState {
+    /// What the callback said, once it came.
+    outcome: Option<Result<(), String>>,
+    waiting: Option<Waker>,
 }
 
 impl Mapping {
@@ -48,8 +55,8 @@ impl Mapping {
         let told = Arc::clone(&mapping);
         buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |outcome| {
             let mut state = lock(&told.state);
-            state.0 = Some(outcome.map_err(|error| error.to_string()));
-            if let Some(waker) = state.1.take() {
+            state.outcome = Some(outcome.map_err(|error| error.to_string()));
+            if let Some(waker) = state.waiting.take() {
                 waker.wake();
             }
         });
@@ -58,12 +65,16 @@ impl Mapping {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn ready(&self) -> bool {
-        lock(&self.state).0.is_some()
+        lock(&self.state).outcome.is_some()
     }
 
-    fn outcome(&self) -> Option<Result<()>> {
-        let failed = |message: String| Error::Device { what: "did not return results".into(), message };
-        lock(&self.state).0.clone().map(|outcome| outcome.map_err(failed))
+    /// What the callback said. Mapping a buffer of ours fails on a lost device only.
+    fn outcome(&self, device: &Device) -> Option<Result<()>> {
+        let outcome = lock(&self.state).outcome.clone()?;
+        Some(outcome.or_else(|message| {
+            device.met_loss(format!("it did not return results: {message}"));
+            device.healthy()
+        }))
     }
 
     /// Waits for the callback: natively by polling the device, in a browser by yielding to its event loop.
@@ -71,14 +82,10 @@ impl Mapping {
         #[cfg(not(target_arch = "wasm32"))]
         device.wait_until(after, || self.ready())?;
         #[cfg(target_arch = "wasm32")]
-        let _ = (device, after);
+        let _ = after;
         std::future::poll_fn(|context| {
-            if let Some(outcome) = self.outcome() {
-                return Poll::Ready(outcome);
-            }
-            lock(&self.state).1 = Some(context.waker().clone());
-            // The callback may have come between the two looks.
-            self.outcome().map_or(Poll::Pending, Poll::Ready)
+            lock(&self.state).waiting = Some(context.waker().clone());
+            self.outcome(device).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -86,10 +93,9 @@ impl Mapping {
 
 /// Reads the first bytes of a mapped buffer and unmaps it.
 pub(super) fn take_mapped(buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
-    let failed = |error: wgpu::MapRangeError| Error::Device { what: "did not return results".into(), message: error.to_string() };
-    let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec()).map_err(failed);
+    let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
     buffer.unmap();
-    copy
+    copy.map_err(|error| Error::Device { what: "did not return results".into(), message: error.to_string() })
 }
 
 /// A run whose results are under way; shared by its slot and its ticket.
@@ -216,9 +222,7 @@ fn free(flight: &Flight) -> bool {
 fn set_aside(device: &Device, flight: &Flight) -> Result<()> {
     #[cfg(not(target_arch = "wasm32"))]
     device.wait_until(&flight.submission, || flight.mapping.ready())?;
-    #[cfg(target_arch = "wasm32")]
-    let _ = device;
-    match flight.mapping.outcome() {
+    match flight.mapping.outcome(device) {
         Some(outcome) => {
             *lock(&flight.kept) = Some(outcome.and_then(|()| flight.land()));
             flight.landed.store(true, Ordering::Release);
@@ -297,8 +301,8 @@ impl Results {
                 return Ok((output, &self.bytes[start..start + output.bytes as usize]));
             }
         }
-        let known: Vec<&str> =
-            self.programs.iter().flat_map(|(program, _)| &self.names[*program]).map(|output| output.name.as_str()).collect();
+        let outputs = self.programs.iter().flat_map(|(program, _)| &self.names[*program]);
+        let known: Vec<&str> = outputs.map(|output| output.name.as_str()).collect();
         Err(Error::Feed(format!("the run has no output `{name}`; it has: {}", known.join(", "))))
     }
 }

@@ -30,16 +30,16 @@ impl Session {
 
     fn check_run(&self, programs: &[usize]) -> Result<()> {
         for &index in programs {
-            let Some(program) = self.resolved.get(index) else {
-                return Err(Error::Feed(format!("the session has {} programs, there is no program {index}", self.resolved.len())));
-            };
-            for stretch in &program.stretches {
+            self.known(index)?;
+            for stretch in &self.resolved[index].stretches {
                 let Stretch::Host(name) = stretch else { continue };
                 if cfg!(target_arch = "wasm32") {
-                    return Err(Error::Config(format!("the host step `{name}` has to wait for the GPU, which a browser does not allow")));
+                    let message = format!("the host step `{name}` has to wait for the GPU, which a browser forbids");
+                    return Err(Error::Config(message));
                 }
                 if !self.host_steps.contains_key(name) {
-                    return Err(Error::Config(format!("no host step `{name}` is set; call `set_host_step` before the run")));
+                    let message = format!("no host step `{name}` is set; call `set_host_step` before the run");
+                    return Err(Error::Config(message));
                 }
             }
         }

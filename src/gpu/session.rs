@@ -3,6 +3,7 @@
 //! Knows no models and no training loop; names and bytes come from the programs.
 
 use super::check::{check, plan, slot_bytes};
+use super::device::device_error;
 use super::readback::{READBACK_RING, Results, Ring, Ticket, fetch};
 use super::resolve::{Allocator, Resolved, pipelines};
 use super::state::{State, write_words};
@@ -39,8 +40,12 @@ impl Session {
         let pipelines = pipelines(device, &programs)?;
         let memory = plan(&layout, &programs);
         let total = memory.total();
-        let explain = move |error: wgpu::Error| {
-            Error::Memory(format!("the device refused buffers of {total} bytes in all: {error}"))
+        let explain = move |error: wgpu::Error| match error {
+            wgpu::Error::OutOfMemory { .. } => Error::Memory(format!(
+                "the device refused {total} bytes of buffers; use a smaller batch, sequence or model, or close other \
+                 programs that use the GPU"
+            )),
+            wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => device_error("refused a session", &error),
         };
         let session = device.guarded(explain, || {
             let allocator = Allocator::new(device);
@@ -152,8 +157,9 @@ impl Session {
         Ok(())
     }
 
-    fn known(&self, program: usize) -> Result<&Program> {
-        let unknown = || Error::Feed(format!("the session has {} programs, there is no program {program}", self.programs.len()));
+    pub(super) fn known(&self, program: usize) -> Result<&Program> {
+        let count = self.programs.len();
+        let unknown = || Error::Feed(format!("the session has {count} programs, there is no program {program}"));
         self.programs.get(program).ok_or_else(unknown)
     }
 

@@ -61,7 +61,7 @@ impl State {
                 let copied = whole_words(size);
                 let buffer = &self.buffers[piece.buffer];
                 let submission = self.device.guarded_if_borrowed("refused to read state", || {
-                    let mut encoder = self.device.wgpu_device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                    let mut encoder = self.device.wgpu_device().create_command_encoder(&Default::default());
                     encoder.copy_buffer_to_buffer(buffer, piece.offset + done, &staging, 0, copied);
                     self.device.wgpu_queue().submit([encoder.finish()])
                 })?;

@@ -345,7 +345,8 @@ impl<'a> Emitter<'a> {
             return Ok(name.clone());
         }
         let scalar = strides.iter().all(|&stride| stride == 0);
-        self.linear &= scalar || matches!(self.grid, Grid::Linear) && self.is_whole(&strides, offset);
+        let whole = matches!(self.grid, Grid::Linear) && self.is_whole(&strides, offset);
+        self.linear &= scalar || whole;
         let index = self.index_of(strides.clone(), offset);
         let stride = self.lane_stride(&strides);
         let aligned = offset.is_multiple_of(4) && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1);
@@ -361,7 +362,7 @@ impl<'a> Emitter<'a> {
                 let one = self.typed(binding, dtype, &format!("ld1_{tag}{binding}({index})"));
                 format!("{}({one})", alias(dtype))
             }
-            (_, 1) if aligned && one_unit => {
+            (_, 1) if whole || aligned && one_unit => {
                 let binding = self.bind(location, dtype, true, false, true);
                 format!("ld4_{tag}{binding}({index})")
             }
