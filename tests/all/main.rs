@@ -5,6 +5,7 @@ mod legality;
 mod models;
 mod ops;
 mod tidy;
+mod training;
 
 use wgrad::gpu::Device;
 

@@ -1,7 +1,7 @@
 //! Every operation against its reference, in values and gradients, over rows of samples.
 
 mod errors;
-mod harness;
+pub mod harness;
 mod table;
 
 use harness::{check, f32s, sample};

@@ -1,0 +1,217 @@
+//! What holds across layers: random masks, parameter groups, clipping, large tensors.
+
+use crate::ops::harness::{compare, decode, words};
+use std::collections::HashMap;
+use wgrad::dtype::DType;
+use wgrad::gpu::Session;
+use wgrad::graph::{Graph, Tensor};
+use wgrad::io::HostTensor;
+use wgrad::lower::lower;
+use wgrad::nn::Parameters;
+use wgrad::nn::models::Mlp;
+use wgrad::optim::Sgd;
+use wgrad::program::StateLayout;
+use wgrad::reference::{Array, eval};
+use wgrad::train::Trainer;
+
+/// One run of a graph without states on the device: its outputs as f64.
+fn run(graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64>> {
+    let device = crate::device();
+    let program = lower("test", graph, &StateLayout::default(), device.profile()).expect("compiles");
+    let outputs: Vec<_> = program.outputs.iter().map(|io| (io.name.clone(), io.dtype)).collect();
+    let inputs: Vec<_> = program.inputs.iter().map(|io| io.name.clone()).collect();
+    let mut session = Session::new(&device, StateLayout::default(), vec![program]).expect("allocates");
+    for name in inputs {
+        session.write_input(0, &name, &words(&feeds[&name])).expect("fits");
+    }
+    let ticket = session.run(&[0]).expect("runs");
+    let results = session.fetch(ticket).expect("comes back");
+    outputs.into_iter().map(|(name, dtype)| (name.clone(), decode(results.bytes(&name).expect("an output"), dtype))).collect()
+}
+
+fn key(seed: u32, first_sample: u32) -> Array {
+    Array::new([2], DType::U32, vec![f64::from(seed), f64::from(first_sample)])
+}
+
+fn dropout_graph(graph: &Graph, rows: usize) {
+    graph.set_training(true);
+    let x = graph.input("x", [rows, 24], DType::F32);
+    graph.output("first", x.dropout(0.3));
+    graph.output("second", x.dropout(0.3) * 2.0);
+}
+
+fn ramp(rows: usize, from: usize) -> Array {
+    Array::new([rows, 24], DType::F32, (0..rows * 24).map(|i| (from * 24 + i) as f64 + 1.0).collect())
+}
+
+#[test]
+fn dropout_masks_are_those_of_the_reference_and_differ_between_call_sites() {
+    let graph = Graph::new();
+    dropout_graph(&graph, 40);
+    let feeds = HashMap::from([("x".to_string(), ramp(40, 0)), ("rng.key".to_string(), key(7, 100))]);
+    let got = run(&graph, &feeds);
+    let values: Vec<_> = graph.outputs().into_iter().map(|(_, value)| value).collect();
+    let want = eval(&graph, &values, &feeds, &HashMap::new()).expect("evaluates");
+    compare("first", &got["first"], &want[0].data, (1e-6, 0.0)).unwrap_or_else(|error| panic!("{error}"));
+    compare("second", &got["second"], &want[1].data, (1e-6, 0.0)).unwrap_or_else(|error| panic!("{error}"));
+    let zeros = |name: &str| got[name].iter().map(|&x| x == 0.0).collect::<Vec<bool>>();
+    assert_ne!(zeros("first"), zeros("second"), "two call sites share a mask");
+    // 960 draws at 0.3: four standard deviations are 57.
+    let dropped = zeros("first").into_iter().filter(|&zero| zero).count() as f64;
+    assert!((dropped - 288.0).abs() < 57.0, "{dropped} of 960 were dropped");
+}
+
+#[test]
+fn dropout_masks_do_not_depend_on_how_a_batch_is_split() {
+    let whole = Graph::new();
+    dropout_graph(&whole, 8);
+    let all = run(&whole, &HashMap::from([("x".to_string(), ramp(8, 0)), ("rng.key".to_string(), key(3, 50))]));
+    let mut parts = Vec::new();
+    for half in 0..2 {
+        let graph = Graph::new();
+        dropout_graph(&graph, 4);
+        let feeds = HashMap::from([("x".to_string(), ramp(4, 4 * half)), ("rng.key".to_string(), key(3, 50 + 4 * half as u32))]);
+        parts.extend(run(&graph, &feeds)["first"].clone());
+    }
+    assert_eq!(all["first"], parts);
+}
+
+#[test]
+fn evaluation_does_not_drop() {
+    let graph = Graph::new();
+    let x = graph.input("x", [4, 4], DType::F32);
+    assert_eq!(x.dropout(0.5).value(), x.value());
+}
+
+#[test]
+fn more_elements_than_one_row_of_workgroups() {
+    // 17 million elements through scalar code: over 65,535 workgroups of 256.
+    let (rows, cols) = (4099, 4201);
+    let graph = Graph::new();
+    let x = graph.input("x", [rows, cols], DType::F32);
+    graph.output("y", (x.t() * 2.0 + 1.0).sum(&[0]));
+    graph.output("z", x.t() + 0.5);
+    let data: Vec<f64> = (0..rows * cols).map(|i| f64::from((i % 1009) as f32)).collect();
+    let got = run(&graph, &HashMap::from([("x".to_string(), Array::new([rows, cols], DType::F32, data.clone()))]));
+    for pick in (0..rows * cols).step_by(99_991) {
+        let (row, col) = (pick / cols, pick % cols);
+        assert_eq!(got["z"][col * rows + row], data[pick] + 0.5, "element {row}, {col}");
+    }
+    for row in (0..rows).step_by(997) {
+        let want: f64 = data[row * cols..(row + 1) * cols].iter().map(|x| 2.0 * x + 1.0).sum();
+        assert!((got["y"][row] - want).abs() <= 1e-5 * want, "row {row}: {} against {want}", got["y"][row]);
+    }
+}
+
+/// A small classifier's batch.
+fn batch() -> [(&'static str, HostTensor); 2] {
+    let x: Vec<f32> = (0..6 * 5).map(|i| ((i * 37 % 19) as f32 - 9.0) / 9.0).collect();
+    let y: Vec<i32> = (0..6).map(|i| i % 3).collect();
+    [("x", HostTensor::f32([6, 5], &x).expect("30 values")), ("y", HostTensor::i32([6], &y).expect("6 values"))]
+}
+
+fn loss<'g>(model: &Mlp, graph: &'g Graph) -> Tensor<'g> {
+    model.forward(graph.input("x", [6, 5], DType::F32)).cross_entropy(graph.input("y", [6], DType::I32))
+}
+
+fn weights(trainer: &mut Trainer) -> HashMap<String, Vec<f32>> {
+    let weights = trainer.weights().expect("reads back");
+    weights.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.to_f32().expect("f32"))).collect()
+}
+
+#[test]
+fn groups_and_frozen_parameters_are_updated_as_told() {
+    let mut parameters = Parameters::new();
+    let model = Mlp::new(&mut parameters, &[5, 7, 3]);
+    parameters.freeze(|name| name == "layer.0.bias");
+    parameters.group_by("slow", |name, _| name.starts_with("layer.1")).lr_scale(0.5);
+    let mut trainer =
+        Trainer::builder(parameters).optimizer(Sgd::new()).lr(0.1).build(&crate::device(), |g| loss(&model, g)).expect("compiles");
+    let before = weights(&mut trainer);
+    trainer.step(&batch()).expect("trains");
+    let after = weights(&mut trainer);
+    assert_eq!(before["layer.0.bias"], after["layer.0.bias"], "a frozen parameter moved");
+
+    // The same step with everything trained at one rate moves the slow group twice as far.
+    let mut parameters = Parameters::new();
+    let model = Mlp::new(&mut parameters, &[5, 7, 3]);
+    let mut plain =
+        Trainer::builder(parameters).optimizer(Sgd::new()).lr(0.1).build(&crate::device(), |g| loss(&model, g)).expect("compiles");
+    assert_eq!(weights(&mut plain), before, "first values depend on groups or freezing");
+    plain.step(&batch()).expect("trains");
+    let full = weights(&mut plain);
+    for name in ["layer.1.weight", "layer.1.bias"] {
+        for ((before, half), full) in before[name].iter().zip(&after[name]).zip(&full[name]) {
+            assert!(((half - before) * 2.0 - (full - before)).abs() < 1e-6, "{name}");
+        }
+    }
+    assert_eq!(full["layer.0.weight"], after["layer.0.weight"]);
+}
+
+#[test]
+fn the_gradients_are_clipped_by_their_global_norm() {
+    let run = |clip: Option<f64>| {
+        let mut parameters = Parameters::new();
+        let model = Mlp::new(&mut parameters, &[5, 7, 3]);
+        let builder = Trainer::builder(parameters).optimizer(Sgd::new()).lr(1.0);
+        let builder = match clip {
+            Some(norm) => builder.clip(norm),
+            None => builder,
+        };
+        let mut trainer = builder.build(&crate::device(), |g| loss(&model, g)).expect("compiles");
+        let before = weights(&mut trainer);
+        let norm = trainer.step(&batch()).expect("trains").grad_norm;
+        let after = weights(&mut trainer);
+        let moved: HashMap<String, Vec<f32>> =
+            before.iter().map(|(name, old)| (name.clone(), after[name].iter().zip(old).map(|(a, b)| a - b).collect())).collect();
+        (moved, norm)
+    };
+    let (plain, none) = run(None);
+    assert!(none.is_none());
+    let squares: f32 = plain.values().flatten().map(|x| x * x).sum();
+    let norm = squares.sqrt();
+    let (clipped, reported) = run(Some(0.01));
+    assert!((reported.expect("reported when clipping") - norm).abs() < 1e-4 * norm);
+    let scale = 0.01 / (norm + 1e-6);
+    for (name, moved) in &plain {
+        for (plain, clipped) in moved.iter().zip(&clipped[name]) {
+            assert!((plain * scale - clipped).abs() < 1e-6, "{name}: {clipped} should be {}", plain * scale);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_goes_on_with_the_same_bits() {
+    let build = || {
+        let mut parameters = Parameters::new();
+        let model = Mlp::new(&mut parameters, &[5, 7, 3]);
+        Trainer::builder(parameters).lr(0.01).clip(1.0).build(&crate::device(), move |g| loss(&model, g)).expect("compiles")
+    };
+    let mut straight = build();
+    let losses: Vec<u32> = (0..8).map(|_| straight.step(&batch()).expect("trains").loss.to_bits()).collect();
+    let mut first = build();
+    (0..4).for_each(|_| drop(first.step(&batch()).expect("trains")));
+    let checkpoint = first.checkpoint().expect("reads back");
+    let mut second = build();
+    second.resume(&checkpoint).expect("fits");
+    let resumed: Vec<u32> = (0..4).map(|_| second.step(&batch()).expect("trains").loss.to_bits()).collect();
+    assert_eq!(losses[4..], resumed[..]);
+    assert_eq!(weights(&mut straight), weights(&mut second));
+}
+
+#[test]
+fn feeding_something_else_is_refused_by_name() {
+    let mut parameters = Parameters::new();
+    let model = Mlp::new(&mut parameters, &[5, 7, 3]);
+    let mut trainer = Trainer::builder(parameters).build(&crate::device(), |g| loss(&model, g)).expect("compiles");
+    let [x, y] = batch();
+    let message = |result: wgrad::Result<_>| match result {
+        Ok(_) => panic!("should have been refused"),
+        Err(error) => wgrad::Error::to_string(&error),
+    };
+    let step = |trainer: &mut Trainer, feed: &[(&str, HostTensor)]| message(trainer.step(feed).map(|report| report.loss));
+    assert!(step(&mut trainer, std::slice::from_ref(&x)).contains("`y`"));
+    assert!(step(&mut trainer, &[("z", x.1.clone())]).contains("`z`"));
+    let wrong = HostTensor::f32([5, 6], &[0.0; 30]).expect("30 values");
+    assert!(step(&mut trainer, &[("x", wrong), y]).contains("[6, 5]"));
+}
