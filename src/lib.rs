@@ -3,24 +3,24 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 // In reading order: each module may use only those above it (tests/tidy.rs holds the table).
-pub mod error;
-pub mod shape;
-pub mod dtype;
-pub mod random;
-pub mod graph;
-pub mod tensor;
 pub mod autodiff;
-pub mod reference;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod dtype;
+pub mod error;
+pub mod gpu;
+pub mod graph;
+pub mod io;
+pub mod kernels;
+pub mod lower;
 pub mod nn;
 pub mod optim;
 pub mod passes;
 pub mod program;
-pub mod kernels;
-pub mod lower;
-pub mod gpu;
-pub mod io;
+pub mod random;
+pub mod reference;
+pub mod shape;
+pub mod tensor;
 pub mod train;
-#[cfg(feature = "cli")]
-pub mod cli;
 
 pub use error::{Error, Result};

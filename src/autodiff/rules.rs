@@ -23,7 +23,10 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
             Some(gradient) => gradient(g, &x, y),
             None if !y.dtype().is_float() => vec![None; x.len()],
             None => {
-                return Err(no_gradient(op.row().name, "it is itself a derivative; second order is not defined for it"));
+                return Err(no_gradient(
+                    op.row().name,
+                    "it is itself a derivative; second order is not defined for it",
+                ));
             }
         },
         Op::Cast(_) => vec![x[0].dtype().is_float().then(|| g.cast(x[0].dtype()))],

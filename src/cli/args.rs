@@ -277,8 +277,7 @@ mod tests {
     use clap::CommandFactory;
 
     fn train(words: &str) -> Result<Config> {
-        let cli =
-            Cli::try_parse_from(["wgrad", "train"].into_iter().chain(words.split_whitespace())).unwrap();
+        let cli = Cli::try_parse_from(["wgrad", "train"].into_iter().chain(words.split_whitespace())).unwrap();
         let Command::Train(args) = cli.command else { panic!("not train") };
         let mut raw = RawConfig::default();
         args.apply(&mut raw)?;
@@ -308,10 +307,7 @@ mod tests {
                      --context 32 --seed 9 \
                      --eval-every 10 --tensorboard --adapter 1 --set train.warmup=7 --set train.batch=16";
         let config = train(words).unwrap();
-        assert_eq!(
-            (config.data.path.as_deref(), config.device.adapter.as_deref()),
-            (Some("a.txt"), Some("1"))
-        );
+        assert_eq!((config.data.path.as_deref(), config.device.adapter.as_deref()), (Some("a.txt"), Some("1")));
         let model = &config.model;
         assert_eq!((model.layers, model.heads, model.width, model.context), (2, 2, 64, 32));
         let t = &config.train;
@@ -364,10 +360,7 @@ mod tests {
         let cli = Cli::try_parse_from(["wgrad", "bench", "w1-512", "W2", "w4"]).unwrap();
         let Command::Bench(args) = cli.command else { panic!("not bench") };
         assert_eq!(args.workloads, [Workload::W1(512), Workload::W2, Workload::W4]);
-        assert_eq!(
-            args.workloads.iter().map(Workload::to_string).collect::<Vec<_>>(),
-            ["W1-512", "W2", "W4"]
-        );
+        assert_eq!(args.workloads.iter().map(Workload::to_string).collect::<Vec<_>>(), ["W1-512", "W2", "W4"]);
         let cli = Cli::try_parse_from(["wgrad", "explain", "w4", "--stage", "program"]).unwrap();
         let Command::Explain(args) = cli.command else { panic!("not explain") };
         assert_eq!((args.model, args.stage), (ExplainModel::W4, Some(Stage::Program)));

@@ -176,9 +176,10 @@ pub(super) async fn open(adapter: wgpu::Adapter) -> Result<Device> {
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()
     };
-    let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
-        Error::NoAdapter(format!("the adapter `{}` refused to open a device: {error}", info.name))
-    })?;
+    let (device, queue) = adapter
+        .request_device(&descriptor)
+        .await
+        .map_err(|error| Error::NoAdapter(format!("the adapter `{}` refused to open a device: {error}", info.name)))?;
     Ok(Device::own(device, queue, info.name, profile))
 }
 

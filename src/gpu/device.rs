@@ -176,11 +176,7 @@ impl Device {
 
     /// `guarded` on a borrowed device; on one of our own the handler records errors at no cost.
     pub(super) fn guarded_if_borrowed<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> Result<T> {
-        if self.inner.borrowed {
-            self.guarded(move |error| device_error(what, &error), work)
-        } else {
-            Ok(work())
-        }
+        if self.inner.borrowed { self.guarded(move |error| device_error(what, &error), work) } else { Ok(work()) }
     }
 
     /// Waits for the verdicts on earlier guarded work, and gives the first error.

@@ -9,14 +9,14 @@
 //! `readback` brings results home; `state` moves tensors in and out between runs.
 
 mod adapters;
-mod device;
 mod check;
+mod device;
 mod pipelines;
-mod resolve;
 mod readback;
-mod state;
-mod session;
+mod resolve;
 mod run;
+mod session;
+mod state;
 #[cfg(test)]
 mod tests;
 

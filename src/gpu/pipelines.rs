@@ -138,7 +138,10 @@ impl Device {
             });
             Layouts { groups, pipeline }
         };
-        lock(&self.cache().layouts).entry((kernel.params_in_storage, kernel.writable.clone())).or_insert_with(make).clone()
+        lock(&self.cache().layouts)
+            .entry((kernel.params_in_storage, kernel.writable.clone()))
+            .or_insert_with(make)
+            .clone()
     }
 }
 

@@ -149,7 +149,10 @@ impl Session {
         let declared = self.known(program)?;
         let Some(word) = declared.scalars.iter().position(|scalar| scalar.name == name) else {
             let known = declared.scalars.iter().map(|scalar| scalar.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Error::Feed(format!("the program `{}` has no scalar `{name}`; it has: {known}", declared.name)));
+            return Err(Error::Feed(format!(
+                "the program `{}` has no scalar `{name}`; it has: {known}",
+                declared.name
+            )));
         };
         let resolved = &mut self.resolved[program];
         resolved.scalars_changed |= resolved.scalars[word] != bits;

@@ -76,14 +76,17 @@ impl State {
     }
 
     fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
-        self.device.guarded(|error| device_error("refused a staging buffer", &error), || {
-            self.device.wgpu_device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("state readback"),
-                size: bytes,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        })
+        self.device.guarded(
+            |error| device_error("refused a staging buffer", &error),
+            || {
+                self.device.wgpu_device().create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("state readback"),
+                    size: bytes,
+                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            },
+        )
     }
 }
 

@@ -32,7 +32,14 @@ fn affine() -> Kernel {
         fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             if (id.x < params.n) { x[id.x] = x[id.x] * params.factor + f32(params.added); }
         }";
-    Kernel { name: "affine".into(), wgsl: wgsl.into(), writable: vec![true], workgroup: 64, params_in_storage: false, subgroups: false }
+    Kernel {
+        name: "affine".into(),
+        wgsl: wgsl.into(),
+        writable: vec![true],
+        workgroup: 64,
+        params_in_storage: false,
+        subgroups: false,
+    }
 }
 
 /// `y = x * scale`, with the scale from the scalar buffer.
@@ -48,7 +55,14 @@ fn scale() -> Kernel {
             if (id.x < params.n) { y[id.x] = x[id.x] * scalars[0]; }
         }";
     let writable = vec![false, false, true];
-    Kernel { name: "scale".into(), wgsl: wgsl.into(), writable, workgroup: 64, params_in_storage: false, subgroups: false }
+    Kernel {
+        name: "scale".into(),
+        wgsl: wgsl.into(),
+        writable,
+        workgroup: 64,
+        params_in_storage: false,
+        subgroups: false,
+    }
 }
 
 fn dispatch(kernel: usize, buffers: &[usize], params: Vec<u32>) -> Dispatch {

@@ -41,7 +41,9 @@ impl HostTensor {
     fn new(dtype: DType, shape: Shape, given: usize, bytes: Vec<u8>) -> Result<HostTensor> {
         if shape.numel() != given {
             let wanted = shape.numel();
-            return Err(Error::Feed(format!("a tensor of shape {shape} has {wanted} elements, but {given} were given")));
+            return Err(Error::Feed(format!(
+                "a tensor of shape {shape} has {wanted} elements, but {given} were given"
+            )));
         }
         Ok(HostTensor { dtype, shape, bytes })
     }

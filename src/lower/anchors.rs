@@ -1,6 +1,6 @@
 //! From an anchor node to the kernels that compute it: one stage, or a fixed sequence over work buffers.
 
-use super::groups::{Group, stored_output};
+use super::grouping::{Group, stored_output};
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MacroOp, Node, Op, Value};

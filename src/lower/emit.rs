@@ -2,8 +2,9 @@
 
 use super::access::{Access, accesses};
 use super::anchors::{Hook, Plan, PortSource, Stage, stored_value};
-use super::expression::{Context, Emitter, Fused, Grid, alias};
-use super::groups::Group;
+use super::bindings::alias;
+use super::expression::{Context, Emitter, Fused, Grid};
+use super::grouping::Group;
 use super::place::Location;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Value};

@@ -6,13 +6,18 @@
 
 mod access;
 mod anchors;
+mod bindings;
 mod emit;
 mod expression;
+mod grouping;
 mod groups;
 mod heads;
+mod indexing;
 mod join;
 mod legalize;
 mod place;
+mod reads;
+mod special;
 mod views;
 
 use crate::error::{Error, Result};

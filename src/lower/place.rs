@@ -6,7 +6,7 @@
 
 use super::access::{accesses, is_pointwise};
 use super::anchors::Plan;
-use super::groups::{Group, Grouping, stored_output};
+use super::grouping::{Group, Grouping, stored_output};
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value};

@@ -25,12 +25,7 @@ impl Linear {
     }
 
     /// Without a bias.
-    pub fn without_bias(
-        parameters: &mut Parameters,
-        name: &str,
-        features_in: usize,
-        features_out: usize,
-    ) -> Linear {
+    pub fn without_bias(parameters: &mut Parameters, name: &str, features_in: usize, features_out: usize) -> Linear {
         let init = Init::Uniform(bound(features_in));
         let weight = parameters.scope(name, |p| p.add("weight", [features_in, features_out], init));
         Linear { name: name.into(), weight, bias: None }

@@ -96,7 +96,11 @@ mod tests {
     }
 
     /// The same with a rule written as plain numbers: `rule(w, g, step)`.
-    pub(super) fn by_hand(start: [f32; 2], steps: u64, mut rule: impl FnMut(usize, f64, f64, u64) -> f64) -> Vec<Vec<f64>> {
+    pub(super) fn by_hand(
+        start: [f32; 2],
+        steps: u64,
+        mut rule: impl FnMut(usize, f64, f64, u64) -> f64,
+    ) -> Vec<Vec<f64>> {
         let mut w = start.map(f64::from);
         let mut path = Vec::new();
         for step in 1..=steps {

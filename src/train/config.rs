@@ -141,15 +141,11 @@ const MAX_SIZE: usize = 1 << 20;
 /// Every key of the configuration.
 pub const KEYS: &[Key] = &[
     key("model.layers", "an integer from 1 to 1024", |c| (1..=1024).contains(&c.model.layers)),
-    key("model.heads", "an integer from 1 to 1024 that divides model.width", |c| {
-        (1..=1024).contains(&c.model.heads)
-    }),
+    key("model.heads", "an integer from 1 to 1024 that divides model.width", |c| (1..=1024).contains(&c.model.heads)),
     key("model.width", "an integer from 1 to 65536, a multiple of model.heads", |c| {
         (1..=65_536).contains(&c.model.width)
     }),
-    key("model.context", "a number of tokens from 1 to 1048576", |c| {
-        (1..=MAX_SIZE).contains(&c.model.context)
-    }),
+    key("model.context", "a number of tokens from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.model.context)),
     key("model.dropout", "a probability from 0 (off) to below 1", |c| (0.0..1.0).contains(&c.model.dropout)),
     text("data.path", "the path of a file (without the key: the embedded text)", |c| {
         c.data.path.as_deref() != Some("")
@@ -170,15 +166,11 @@ pub const KEYS: &[Key] = &[
     text("train.schedule", "\"cosine\", \"constant\" or \"onecycle\"", |_| true),
     key("train.seed", "an integer from 0 to 9223372036854775807", |c| c.train.seed <= MAX),
     key("train.eval_every", "a number of steps, or 0 (never)", |c| c.train.eval_every <= MAX),
-    key("train.eval_batches", "an integer from 1 to 1048576", |c| {
-        (1..=MAX_SIZE).contains(&c.train.eval_batches)
-    }),
+    key("train.eval_batches", "an integer from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.train.eval_batches)),
     key("train.early_stopping", "a number of evaluations without a better loss, or 0 (off)", |c| {
         c.train.early_stopping <= MAX
     }),
-    key("train.checkpoint_every", "a number of steps, or 0 (only at the end)", |c| {
-        c.train.checkpoint_every <= MAX
-    }),
+    key("train.checkpoint_every", "a number of steps, or 0 (only at the end)", |c| c.train.checkpoint_every <= MAX),
     key("train.tensorboard", "true or false", |_| true),
     text("device.adapter", "a part of an adapter's name, or its index, as `wgrad devices` lists them", |c| {
         c.device.adapter.as_deref() != Some("")
@@ -292,10 +284,7 @@ impl Config {
 
 /// A word of the command line as the TOML value that it looks like, or else as a string.
 fn scalar(words: &str) -> Value {
-    match toml::from_str::<Table>(&format!("value = {words}"))
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-    {
+    match toml::from_str::<Table>(&format!("value = {words}")).ok().and_then(|mut table| table.remove("value")) {
         Some(value) => value,
         // `1e3` is TOML but `.5` and `5.` are not.
         None => words.parse().map_or_else(|_| Value::String(words.into()), Value::Float),
@@ -405,10 +394,7 @@ mod tests {
         let config = raw.resolve().unwrap();
         assert_eq!((config.train.lr, config.train.steps), (3e-4, 1000));
         assert_eq!(config.train.schedule, Schedule::OneCycle);
-        assert_eq!(
-            (config.data.path.as_deref(), config.device.adapter.as_deref()),
-            (Some("a.txt"), Some("1"))
-        );
+        assert_eq!((config.data.path.as_deref(), config.device.adapter.as_deref()), (Some("a.txt"), Some("1")));
         assert_eq!((config.train.weight_decay, config.train.clip), (0.5, 2.0));
     }
 
@@ -434,10 +420,7 @@ mod tests {
         ] {
             let message = set(pair).unwrap_err().to_string();
             let key = pair.split('=').next().unwrap();
-            assert!(
-                message.contains(key) && message.contains(allowed) && message.contains("--set"),
-                "{message}"
-            );
+            assert!(message.contains(key) && message.contains(allowed) && message.contains("--set"), "{message}");
         }
         let message = read("[train]\nlr = \"fast\"").unwrap_err().to_string();
         assert_eq!(message, "train.lr = \"fast\" (from run.toml): must be a number above 0, such as 1e-3");

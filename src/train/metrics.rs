@@ -193,8 +193,7 @@ mod tests {
     fn values_that_are_not_finite_become_null() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
-        let broken =
-            Record { loss: f32::NAN, val_loss: Some(f32::INFINITY), grad_norm: f32::NAN, ..record(1) };
+        let broken = Record { loss: f32::NAN, val_loss: Some(f32::INFINITY), grad_norm: f32::NAN, ..record(1) };
         MetricsWriter::create(&path).unwrap().write(&broken).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains(r#""loss":null,"val_loss":null"#));
         let back = read(&path).unwrap().remove(0);

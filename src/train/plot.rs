@@ -207,8 +207,7 @@ fn log_axis(low: f64, high: f64) -> ((f64, f64), Vec<Tick>) {
     let factors: &[f64] = if high / low < 2e3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let stride = 1 + (powers.end() - powers.start()) as usize / 10;
-    let marks =
-        powers.step_by(stride).flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
+    let marks = powers.step_by(stride).flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
     let marks: Vec<f64> = marks.collect();
     // From the last mark at or below the data to the first at or above it.
     let below = marks.iter().copied().filter(|mark| *mark <= low * 1.000_001).fold(low, |_, mark| mark);
@@ -381,9 +380,7 @@ mod tests {
     fn run(steps: u64, floor: f32) -> Vec<(u64, f32)> {
         let noise = |step: u64| (step.wrapping_mul(2_654_435_761) >> 7 & 1023) as f32 / 1023.0 - 0.5;
         (1..=steps)
-            .map(|step| {
-                (step, floor + 3.4 * (-(step as f32) * 9.0 / steps as f32).exp() + 0.35 * noise(step))
-            })
+            .map(|step| (step, floor + 3.4 * (-(step as f32) * 9.0 / steps as f32).exp() + 0.35 * noise(step)))
             .collect()
     }
 
@@ -397,11 +394,8 @@ mod tests {
             assert!(!svg.contains(bad), "{bad} in {svg}");
         }
         for part in svg.split(" d=\"").skip(1) {
-            let numbers = part
-                .split('"')
-                .next()
-                .unwrap()
-                .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'));
+            let numbers =
+                part.split('"').next().unwrap().split(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'));
             for number in numbers.filter(|number| !number.is_empty()) {
                 let number: f64 = number.parse().unwrap();
                 assert!((0.0..=WIDTH).contains(&number), "{number} in {part}");
@@ -415,19 +409,12 @@ mod tests {
         let validation = [(100, 3.0), (200, 1.75), (300, 1.5), (400, 1.625)];
         let picture = svg(&run(400, 1.4), &validation);
         check(&picture);
-        for wanted in [
-            "class=\"raw\"",
-            "class=\"training\"",
-            "class=\"validation\"",
-            "best 1.500 at step 300",
-            ">5<",
-            ">400<",
-        ] {
+        for wanted in
+            ["class=\"raw\"", "class=\"training\"", "class=\"validation\"", "best 1.500 at step 300", ">5<", ">400<"]
+        {
             assert!(picture.contains(wanted), "{wanted} in {picture}");
         }
-        assert!(
-            picture.contains("a &lt; b &amp; &quot;c&quot;") && picture.contains("prefers-color-scheme:dark")
-        );
+        assert!(picture.contains("a &lt; b &amp; &quot;c&quot;") && picture.contains("prefers-color-scheme:dark"));
         assert!(!picture.contains("logarithmic"));
         assert_eq!(picture, svg(&run(400, 1.4), &validation));
     }
@@ -474,8 +461,7 @@ mod tests {
 
     #[test]
     fn axes_are_marked_with_round_numbers() {
-        let marks =
-            |low, high| linear_axis(low, high).1.into_iter().map(|tick| tick.label).collect::<Vec<_>>();
+        let marks = |low, high| linear_axis(low, high).1.into_iter().map(|tick| tick.label).collect::<Vec<_>>();
         assert_eq!(marks(1.3, 5.6), ["1", "2", "3", "4", "5", "6"]);
         assert_eq!(marks(0.11, 0.24), ["0.100", "0.125", "0.150", "0.175", "0.200", "0.225", "0.250"]);
         assert_eq!([250.0, 1500.0].map(|step| step_label(step, 2000.0)), ["250", "1,500"]);
@@ -496,8 +482,7 @@ mod tests {
 
     #[test]
     fn a_huge_loss_does_not_swallow_the_small_ones_after_it() {
-        let spike: Vec<(u64, f32)> =
-            (1..=200).map(|step| (step, if step == 3 { 1e30 } else { 1e-3 })).collect();
+        let spike: Vec<(u64, f32)> = (1..=200).map(|step| (step, if step == 3 { 1e30 } else { 1e-3 })).collect();
         check(&svg(&spike, &[]));
     }
 }

@@ -85,7 +85,13 @@ impl Generator {
     /// Continues `prompt` by `count` tokens, handing each to `each` as soon as it is chosen. The
     /// work per token does not depend on how many came before.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn generate(&mut self, prompt: &[u32], count: usize, sampling: Sampling, mut each: impl FnMut(u32)) -> Result<()> {
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        count: usize,
+        sampling: Sampling,
+        mut each: impl FnMut(u32),
+    ) -> Result<()> {
         let Some((&last, first)) = prompt.split_last() else {
             return Err(Error::Config("the prompt is empty; give at least one character to continue".into()));
         };
@@ -143,7 +149,10 @@ impl Generator {
 
     fn submit(&mut self, token: u32) -> Result<Ticket> {
         if token as usize >= self.config.vocabulary {
-            return Err(Error::Feed(format!("the token {token} is not below the vocabulary of {}", self.config.vocabulary)));
+            return Err(Error::Feed(format!(
+                "the token {token} is not below the vocabulary of {}",
+                self.config.vocabulary
+            )));
         }
         self.session.write_input(DECODE, TOKEN, &HostTensor::i32([1], &[token as i32])?.bytes)?;
         self.session.write_scalar(DECODE, POSITION, self.seen.len() as u32)?;

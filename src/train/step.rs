@@ -72,8 +72,7 @@ fn update<'g>(
     gradient: Tensor<'g>,
 ) {
     let state = |name: &str| graph.state(name, &spec.shape, DType::F32);
-    let slot_names: Vec<String> =
-        optimizer.slots().iter().map(|slot| slot_name(optimizer, slot, &spec.name)).collect();
+    let slot_names: Vec<String> = optimizer.slots().iter().map(|slot| slot_name(optimizer, slot, &spec.name)).collect();
     let slots: Vec<Tensor<'g>> = slot_names.iter().map(|name| state(name)).collect();
     let group = &parameters.groups()[spec.group].name;
     let scalars: Vec<Tensor<'g>> =

@@ -195,10 +195,7 @@ mod tests {
         let second = EventWriter::create(dir.path(), Some(5)).unwrap();
         assert_ne!(first.path(), second.path());
         let name = first.path().file_name().unwrap().to_string_lossy().into_owned();
-        assert!(
-            name.starts_with("events.out.tfevents.1") || name.starts_with("events.out.tfevents.2"),
-            "{name}"
-        );
+        assert!(name.starts_with("events.out.tfevents.1") || name.starts_with("events.out.tfevents.2"), "{name}");
         first.scalar(1, "loss", 1.0).unwrap();
         first.scalars(2, &[("loss", 0.5), ("lr", f32::NAN)]).unwrap();
 

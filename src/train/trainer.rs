@@ -3,7 +3,9 @@
 //! Everything is traced, compiled and allocated by [`TrainerBuilder::build`]; a step only writes its
 //! batch and a few scalars. Knows nothing about files, data sets or how long to train.
 
-use super::step::{GRAD_NORM, LOSS, LossFn, scalar_name, slot_name, state_specs, trace_eval, trace_micro_step, trace_update};
+use super::step::{
+    GRAD_NORM, LOSS, LossFn, scalar_name, slot_name, state_specs, trace_eval, trace_micro_step, trace_update,
+};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
@@ -298,9 +300,13 @@ impl Trainer {
     fn feed<T: Borrow<HostTensor>>(&mut self, program: usize, batch: &[(&str, T)]) -> Result<()> {
         for (name, tensor) in batch {
             let tensor = tensor.borrow();
-            let declared = [MICRO, EVAL].map(|index| self.session.program(index).inputs.iter().find(|input| input.name == *name));
+            let declared =
+                [MICRO, EVAL].map(|index| self.session.program(index).inputs.iter().find(|input| input.name == *name));
             let Some(input) = declared[0].or(declared[1]) else {
-                return Err(Error::Feed(format!("there is no input `{name}`; the inputs are {}", self.input_list(program))));
+                return Err(Error::Feed(format!(
+                    "there is no input `{name}`; the inputs are {}",
+                    self.input_list(program)
+                )));
             };
             if (input.dtype, &input.shape) != (tensor.dtype, &tensor.shape) {
                 return Err(Error::Feed(format!(
@@ -373,9 +379,7 @@ impl Trainer {
     fn slot_names(&self) -> Vec<String> {
         let slots = self.optimizer.slots().iter();
         slots
-            .flat_map(|slot| {
-                self.parameters.trainable().map(move |spec| slot_name(&*self.optimizer, slot, &spec.name))
-            })
+            .flat_map(|slot| self.parameters.trainable().map(move |spec| slot_name(&*self.optimizer, slot, &spec.name)))
             .collect()
     }
 }
@@ -401,7 +405,10 @@ pub(super) fn load_state(session: &mut Session, weights: &Weights, name: &str) -
         (DType::F32, Some(values)) => bytemuck::cast_slice(&values).to_vec(),
         (own, _) if own == tensor.dtype => tensor.bytes.clone(),
         (own, _) => {
-            return Err(Error::Feed(format!("the tensor `{name}` of the weights is {}, but the model's is {own}", tensor.dtype)));
+            return Err(Error::Feed(format!(
+                "the tensor `{name}` of the weights is {}, but the model's is {own}",
+                tensor.dtype
+            )));
         }
     };
     session.write_state(name, &bytes)

@@ -21,7 +21,11 @@ fn agrees(workload: Workload, steps: usize) {
         assert!(wanted.len() >= steps && got.len() == steps);
         for (step, (got, want)) in got.iter().zip(&wanted).enumerate() {
             let off = (f64::from(*got) - want).abs();
-            assert!(off <= 1e-4 * want.abs() + 1e-6, "{workload}, seed {seed}, step {}: {got}, should be {want}", step + 1);
+            assert!(
+                off <= 1e-4 * want.abs() + 1e-6,
+                "{workload}, seed {seed}, step {}: {got}, should be {want}",
+                step + 1
+            );
         }
     }
 }

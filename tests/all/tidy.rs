@@ -110,6 +110,10 @@ fn every_shader_file_is_named_by_a_kernel() {
         files("src", "rs").iter().map(|path| fs::read_to_string(path).expect("a source file")).collect();
     for path in files("shaders", "wgsl") {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_string()).unwrap_or_default();
-        assert!(sources.contains(&format!("{stem}.wgsl")) || sources.contains(&format!("\"{stem}\"")), "no kernel uses {}", path.display());
+        assert!(
+            sources.contains(&format!("{stem}.wgsl")) || sources.contains(&format!("\"{stem}\"")),
+            "no kernel uses {}",
+            path.display()
+        );
     }
 }

@@ -26,7 +26,10 @@ fn run(graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64
     }
     let ticket = session.run(&[0]).expect("runs");
     let results = session.fetch(ticket).expect("comes back");
-    outputs.into_iter().map(|(name, dtype)| (name.clone(), decode(results.bytes(&name).expect("an output"), dtype))).collect()
+    outputs
+        .into_iter()
+        .map(|(name, dtype)| (name.clone(), decode(results.bytes(&name).expect("an output"), dtype)))
+        .collect()
 }
 
 fn key(seed: u32, first_sample: u32) -> Array {
@@ -70,7 +73,10 @@ fn dropout_masks_do_not_depend_on_how_a_batch_is_split() {
     for half in 0..2 {
         let graph = Graph::new();
         dropout_graph(&graph, 4);
-        let feeds = HashMap::from([("x".to_string(), ramp(4, 4 * half)), ("rng.key".to_string(), key(3, 50 + 4 * half as u32))]);
+        let feeds = HashMap::from([
+            ("x".to_string(), ramp(4, 4 * half)),
+            ("rng.key".to_string(), key(3, 50 + 4 * half as u32)),
+        ]);
         parts.extend(run(&graph, &feeds)["first"].clone());
     }
     assert_eq!(all["first"], parts);
@@ -125,8 +131,11 @@ fn groups_and_frozen_parameters_are_updated_as_told() {
     let model = Mlp::new(&mut parameters, &[5, 7, 3]);
     parameters.freeze(|name| name == "layer.0.bias");
     parameters.group_by("slow", |name, _| name.starts_with("layer.1")).lr_scale(0.5);
-    let mut trainer =
-        Trainer::builder(parameters).optimizer(Sgd::new()).lr(0.1).build(&crate::device(), |g| loss(&model, g)).expect("compiles");
+    let mut trainer = Trainer::builder(parameters)
+        .optimizer(Sgd::new())
+        .lr(0.1)
+        .build(&crate::device(), |g| loss(&model, g))
+        .expect("compiles");
     let before = weights(&mut trainer);
     trainer.step(&batch()).expect("trains");
     let after = weights(&mut trainer);
@@ -135,8 +144,11 @@ fn groups_and_frozen_parameters_are_updated_as_told() {
     // The same step with everything trained at one rate moves the slow group twice as far.
     let mut parameters = Parameters::new();
     let model = Mlp::new(&mut parameters, &[5, 7, 3]);
-    let mut plain =
-        Trainer::builder(parameters).optimizer(Sgd::new()).lr(0.1).build(&crate::device(), |g| loss(&model, g)).expect("compiles");
+    let mut plain = Trainer::builder(parameters)
+        .optimizer(Sgd::new())
+        .lr(0.1)
+        .build(&crate::device(), |g| loss(&model, g))
+        .expect("compiles");
     assert_eq!(weights(&mut plain), before, "first values depend on groups or freezing");
     plain.step(&batch()).expect("trains");
     let full = weights(&mut plain);
@@ -162,8 +174,10 @@ fn the_gradients_are_clipped_by_their_global_norm() {
         let before = weights(&mut trainer);
         let norm = trainer.step(&batch()).expect("trains").grad_norm;
         let after = weights(&mut trainer);
-        let moved: HashMap<String, Vec<f32>> =
-            before.iter().map(|(name, old)| (name.clone(), after[name].iter().zip(old).map(|(a, b)| a - b).collect())).collect();
+        let moved: HashMap<String, Vec<f32>> = before
+            .iter()
+            .map(|(name, old)| (name.clone(), after[name].iter().zip(old).map(|(a, b)| a - b).collect()))
+            .collect();
         (moved, norm)
     };
     let (plain, none) = run(None);
@@ -185,7 +199,11 @@ fn a_checkpoint_goes_on_with_the_same_bits() {
     let build = || {
         let mut parameters = Parameters::new();
         let model = Mlp::new(&mut parameters, &[5, 7, 3]);
-        Trainer::builder(parameters).lr(0.01).clip(1.0).build(&crate::device(), move |g| loss(&model, g)).expect("compiles")
+        Trainer::builder(parameters)
+            .lr(0.01)
+            .clip(1.0)
+            .build(&crate::device(), move |g| loss(&model, g))
+            .expect("compiles")
     };
     let mut straight = build();
     let losses: Vec<u32> = (0..8).map(|_| straight.step(&batch()).expect("trains").loss.to_bits()).collect();
@@ -209,7 +227,8 @@ fn feeding_something_else_is_refused_by_name() {
         Ok(_) => panic!("should have been refused"),
         Err(error) => wgrad::Error::to_string(&error),
     };
-    let step = |trainer: &mut Trainer, feed: &[(&str, HostTensor)]| message(trainer.step(feed).map(|report| report.loss));
+    let step =
+        |trainer: &mut Trainer, feed: &[(&str, HostTensor)]| message(trainer.step(feed).map(|report| report.loss));
     assert!(step(&mut trainer, std::slice::from_ref(&x)).contains("`y`"));
     assert!(step(&mut trainer, &[("z", x.1.clone())]).contains("`z`"));
     let wrong = HostTensor::f32([5, 6], &[0.0; 30]).expect("30 values");

@@ -83,7 +83,9 @@ impl Gpt {
         };
         let branch_end = 0.02 / (2.0 * layers.max(1) as f32).sqrt();
         parameters.init_by(|name, shape| match (shape.rank(), name) {
-            (2, name) if name.ends_with("proj.weight") || name.ends_with("out.weight") => Some(Init::Normal(branch_end)),
+            (2, name) if name.ends_with("proj.weight") || name.ends_with("out.weight") => {
+                Some(Init::Normal(branch_end))
+            }
             (2, _) => Some(Init::Normal(0.02)),
             (_, name) if name.ends_with("bias") => Some(Init::Zeros),
             _ => None,
@@ -218,12 +220,11 @@ fn remember<'g>(graph: &'g Graph, name: &str, new_1hs: Tensor<'g>, position: Ten
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::{self, Array};
     use crate::error::Result;
+    use crate::reference::{self, Array};
     use std::collections::HashMap;
 
-    const TINY: GptConfig =
-        GptConfig { vocabulary: 7, context: 5, layers: 2, heads: 2, width: 8, dropout: 0.0 };
+    const TINY: GptConfig = GptConfig { vocabulary: 7, context: 5, layers: 2, heads: 2, width: 8, dropout: 0.0 };
 
     #[test]
     fn the_standard_workload_has_875264_parameters() {

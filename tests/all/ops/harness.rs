@@ -288,4 +288,3 @@ pub fn refused(words: &[&str], build: impl for<'g> Fn(&'g Graph)) {
         assert!(message.contains(word), "the message should mention `{word}`: {message}");
     }
 }
-

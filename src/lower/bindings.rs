@@ -1,0 +1,166 @@
+//! Buffers that fused code binds, with their accessors, and how dtypes are spelled in WGSL.
+
+use super::expression::Emitter;
+use super::place::Location;
+use crate::dtype::DType;
+use crate::program::Role;
+use std::fmt::Write;
+
+/// A buffer range that fused code binds.
+#[derive(Debug, Clone)]
+pub struct FusedBinding {
+    pub location: Location,
+    pub dtype: DType,
+    pub read: bool,
+    pub write: bool,
+    pub(super) wide: bool,
+}
+
+impl FusedBinding {
+    /// Bytes to bind: whole vectors, where vectors are read.
+    pub fn bytes(&self) -> u64 {
+        self.location.bytes.next_multiple_of(if self.wide { 16 } else { 4 })
+    }
+
+    /// The element type of the binding's array.
+    pub fn array_type(&self) -> String {
+        let stored = stored_type(self.dtype);
+        if self.wide && self.dtype != DType::U8 { format!("vec4<{stored}>") } else { stored.to_string() }
+    }
+}
+
+impl Emitter<'_> {
+    /// Accessors for each binding: one element, four elements, store.
+    pub(super) fn declare_bindings(&self, text: &mut String) {
+        let tag = self.tag;
+        for (m, binding) in self.bindings.iter().enumerate() {
+            let FusedBinding { dtype, wide, read, write, .. } = binding;
+            let (stored, ty) = (stored_type(*dtype), value_type(*dtype));
+            let decode = |x: String| if *dtype == DType::Bool { format!("({x} != 0u)") } else { x };
+            let decode4 = |x: String| if *dtype == DType::Bool { format!("({x} != vec4<u32>(0u))") } else { x };
+            if *read && *dtype == DType::U8 {
+                let _ = writeln!(
+                    text,
+                    "fn ld1_{tag}{m}(i: u32) -> u32 {{ return ({tag}{m}[i >> 2u] >> (8u * (i & 3u))) & 255u; }}"
+                );
+                let _ =
+                    writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<u32> {{ return unpack4xU8({tag}{m}[i >> 2u]); }}");
+            } else if *read {
+                let one = if *wide { format!("{tag}{m}[i >> 2u][i & 3u]") } else { format!("{tag}{m}[i]") };
+                let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> {ty} {{ return {}; }}", decode(one));
+                if self.width == 4 {
+                    let four = if *wide {
+                        format!("{tag}{m}[i >> 2u]")
+                    } else {
+                        format!("vec4<{stored}>({tag}{m}[i], {tag}{m}[i + 1u], {tag}{m}[i + 2u], {tag}{m}[i + 3u])")
+                    };
+                    let _ = writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<{ty}> {{ return {}; }}", decode4(four));
+                }
+            }
+            if *write {
+                let a = alias(*dtype);
+                let coded = match (*dtype, self.width) {
+                    (DType::Bool, 4) => "select(vec4<u32>(0u), vec4<u32>(1u), value)",
+                    (DType::Bool, _) => "select(0u, 1u, value)",
+                    _ => "value",
+                };
+                let body = match (self.width, wide) {
+                    (4, true) => format!("{tag}{m}[i >> 2u] = {coded};"),
+                    (4, false) => {
+                        (0..4).map(|k| format!("{tag}{m}[i + {k}u] = ({coded})[{k}];")).collect::<Vec<_>>().join(" ")
+                    }
+                    _ => format!("{tag}{m}[i] = {coded};"),
+                };
+                let _ = writeln!(text, "fn st_{tag}{m}(i: u32, value: {a}) {{ {body} }}");
+            }
+        }
+    }
+
+    pub(super) fn bind(&mut self, location: Location, dtype: DType, read: bool, write: bool, wide: bool) -> usize {
+        let placement = self.context.placement;
+        // Scalars and constants share a buffer that is bound whole.
+        let shared = matches!(placement.buffers[location.buffer].role, Role::Scalars);
+        let location = if shared {
+            Location { offset: 0, bytes: placement.buffers[location.buffer].bytes, ..location }
+        } else {
+            location
+        };
+        let wide = wide && self.width == 4 && !shared;
+        let found = self
+            .bindings
+            .iter_mut()
+            .enumerate()
+            .find(|(_, known)| known.location == location && (shared || known.dtype == dtype));
+        match found {
+            Some((index, known)) => {
+                known.read |= read;
+                known.write |= write;
+                known.wide &= wide;
+                index
+            }
+            None => {
+                self.bindings.push(FusedBinding {
+                    location,
+                    dtype: if shared { DType::U32 } else { dtype },
+                    read,
+                    write,
+                    wide,
+                });
+                self.bindings.len() - 1
+            }
+        }
+    }
+}
+
+/// The WGSL alias for a dtype's values in fused code.
+pub fn alias(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => "F",
+        DType::I32 => "I",
+        DType::U32 | DType::U8 => "U",
+        DType::Bool => "B",
+    }
+}
+
+pub fn stored_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::I32 => "i32",
+        DType::U32 | DType::Bool | DType::U8 | DType::F16 | DType::BF16 => "u32",
+    }
+}
+
+pub fn value_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => "f32",
+        DType::I32 => "i32",
+        DType::U32 | DType::U8 => "u32",
+        DType::Bool => "bool",
+    }
+}
+
+/// A constant in fused code. Non-finite floats become the largest finite ones: WGSL has no others.
+pub fn constant(dtype: DType, value: f64) -> String {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => {
+            let value = (value as f32).clamp(f32::MIN, f32::MAX);
+            format!("F({value:?})")
+        }
+        DType::I32 => match value as i64 {
+            least if least == i64::from(i32::MIN) => "I(-2147483647 - 1)".to_string(),
+            value => format!("I({value})"),
+        },
+        DType::U32 | DType::U8 => format!("U({}u)", value as u64),
+        DType::Bool => format!("B({})", value != 0.0),
+    }
+}
+
+pub fn cast(from: DType, to: DType, x: &str) -> String {
+    let zero = constant(from, 0.0);
+    match (alias(from), alias(to)) {
+        (a, b) if a == b => x.to_string(),
+        ("B", _) => format!("select({}, {}, {x})", constant(to, 0.0), constant(to, 1.0)),
+        (_, "B") => format!("({x} != {zero})"),
+        (_, target) => format!("{target}({x})"),
+    }
+}

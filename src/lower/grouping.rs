@@ -1,0 +1,205 @@
+//! What the groups of a graph are, once formed: which values they give, what they bind.
+
+use super::access::{accesses, is_pointwise};
+use super::views::Views;
+use crate::graph::{Graph, MacroOp, Node, Op, Value};
+use crate::program::StateLayout;
+use crate::shape::Shape;
+use std::collections::{BTreeSet, HashMap};
+
+/// Operations that run as one kernel (or one fixed sequence of kernels).
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub anchor: Option<u32>,
+    /// Pointwise nodes computed where a reduction reads its operand.
+    pub prologue: Vec<u32>,
+    /// Pointwise nodes computed on the anchor's result, or on their own.
+    pub members: Vec<u32>,
+    /// The grid on which members are evaluated; `[batch, rows, cols]` behind an anchor.
+    pub shape: Shape,
+    /// A reduction whose result a product yields on the side (the bias gradient).
+    pub column_sums: Option<u32>,
+}
+
+/// All groups of a graph.
+pub struct Grouping {
+    pub groups: Vec<Group>,
+    /// The group that computes a node.
+    pub group_of: Vec<Option<usize>>,
+    /// Concatenations whose parts are written in place: node to parts.
+    pub assembled: HashMap<u32, Vec<Value>>,
+    /// Nodes that read a root (assignments included).
+    pub users: HashMap<Value, Vec<u32>>,
+    /// Roots that leave the program.
+    pub results: BTreeSet<Value>,
+}
+
+impl Grouping {
+    /// The values of a group that others read, that leave the program, or that its kernel writes anyway.
+    pub fn outputs(&self, graph: &Graph, index: usize) -> Vec<Value> {
+        let group = &self.groups[index];
+        let mut list = Vec::new();
+        let own = group.members.iter().chain(group.anchor.iter()).chain(group.column_sums.iter());
+        for &node in own {
+            for output in 0..graph.node(node).outputs.len() as u32 {
+                let value = Value { node, output };
+                let outside = |user: &u32| self.group_of[*user as usize] != Some(index);
+                // What a kernel's body writes needs a place even if no one reads it.
+                let ported = group.anchor == Some(node) && !self.is_fused_output(graph, index, value);
+                if ported
+                    || self.results.contains(&value)
+                    || self.users.get(&value).is_some_and(|users| users.iter().any(outside))
+                {
+                    list.push(value);
+                }
+            }
+        }
+        list
+    }
+
+    /// Whether a value of the group is written by fused code (rather than by the anchor's body).
+    pub fn is_fused_output(&self, graph: &Graph, index: usize, value: Value) -> bool {
+        let group = &self.groups[index];
+        match group.anchor {
+            Some(anchor) if anchor == value.node => stored_output(&graph.node(anchor).op) == Some(value.output),
+            _ => group.column_sums != Some(value.node),
+        }
+    }
+
+    pub(super) fn output_key(&self, graph: &Graph, layout: &StateLayout, value: Value) -> String {
+        let assigned = self.users.get(&value).into_iter().flatten().find_map(|&user| match graph.node(user).op {
+            Op::Assign(name) => layout.entries.get(&*name).map(|entry| format!("state {}", entry.pieces[0].buffer)),
+            _ => None,
+        });
+        assigned.unwrap_or_else(|| format!("{value:?}"))
+    }
+
+    /// What fused code binds to read a root.
+    pub(super) fn memory_keys(
+        &self,
+        graph: &Graph,
+        views: &Views,
+        layout: &StateLayout,
+        root: Value,
+        group: usize,
+        keys: &mut BTreeSet<String>,
+    ) {
+        let node = graph.node(root.node);
+        match &node.op {
+            Op::Const(_) | Op::Iota { .. } => {}
+            Op::RandomBits { .. } => {
+                self.memory_keys(graph, views, layout, views.get(node.inputs[0]).root, group, keys)
+            }
+            Op::Input(_) if node.outputs[0].shape.rank() == 0 => {
+                keys.insert("scalars".into());
+            }
+            Op::State(name) => {
+                keys.insert(
+                    layout
+                        .entries
+                        .get(&**name)
+                        .map_or(name.to_string(), |entry| format!("state {}", entry.pieces[0].buffer)),
+                );
+            }
+            _ if self.group_of[root.node as usize] == Some(group) => {}
+            _ if self.group_of[root.node as usize].is_none()
+                && is_pointwise(&node.op)
+                && !self.assembled.contains_key(&root.node) =>
+            {
+                for access in accesses(graph, views, root.node) {
+                    if let Some(inner) = access.root {
+                        self.memory_keys(graph, views, layout, inner, group, keys);
+                    }
+                }
+            }
+            _ => {
+                keys.insert(format!("{root:?}"));
+            }
+        }
+    }
+}
+
+/// The result that an anchor hands to the `store` hook, if it has one.
+pub fn stored_output(op: &Op) -> Option<u32> {
+    match op {
+        Op::MatMul | Op::Reduce { .. } | Op::SumSquares | Op::ScatterAdd { .. } | Op::Custom(_) => Some(0),
+        Op::Macro(MacroOp::CrossEntropyWithGrad) => Some(1),
+        Op::Macro(MacroOp::CrossEntropy | MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. }) => None,
+        Op::Macro(
+            MacroOp::Softmax
+            | MacroOp::LogSoftmax
+            | MacroOp::LayerNorm { .. }
+            | MacroOp::LayerNormGrad { .. }
+            | MacroOp::RmsNorm { .. }
+            | MacroOp::RmsNormGrad { .. }
+            | MacroOp::CrossEntropyGrad,
+        ) => Some(0),
+        Op::ArgMax { .. }
+        | Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Iota { .. }
+        | Op::RandomBits { .. }
+        | Op::Pointwise(_)
+        | Op::Cast(_)
+        | Op::StopGradient
+        | Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Expand(_)
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. }
+        | Op::Gather
+        | Op::Assign(_) => None,
+    }
+}
+
+/// Operations with a kernel of their own.
+pub fn is_anchor(op: &Op) -> bool {
+    matches!(op, Op::ArgMax { .. } | Op::Macro(_)) || stored_output(op).is_some()
+}
+
+/// The `[batch, rows, cols]` grid of what an anchor stores.
+pub fn anchor_grid(node: &Node) -> Shape {
+    let Some(output) = stored_output(&node.op) else { return Shape::from([1, 1, 1]) };
+    let shape = &node.outputs[output as usize].shape;
+    let (rank, size) = (shape.rank(), shape.numel());
+    let split = |rows: usize| if rows == 0 { [1, 0, 1] } else { [1, rows, size / rows] };
+    match &node.op {
+        Op::MatMul => Shape::from([shape[..rank - 2].iter().product(), shape[rank - 2], shape[rank - 1]]),
+        Op::Macro(_) => Shape::from(split(shape[..rank - 1].iter().product())),
+        Op::ScatterAdd { rows } => Shape::from(split(*rows)),
+        _ => Shape::from([1, 1, size]),
+    }
+}
+
+/// Storage bindings that a group's kernel takes.
+pub(super) fn bindings(graph: &Graph, views: &Views, layout: &StateLayout, grouping: &Grouping, index: usize) -> usize {
+    let group = &grouping.groups[index];
+    let mut keys = BTreeSet::new();
+    for &member in group.members.iter().chain(&group.prologue) {
+        for access in accesses(graph, views, member) {
+            if let Some(root) = access.root {
+                grouping.memory_keys(graph, views, layout, root, index, &mut keys);
+            }
+        }
+    }
+    let anchor = group.anchor.map_or(0, |anchor| {
+        let node = graph.node(anchor);
+        let operands = if matches!(node.op, Op::SumSquares | Op::Reduce { .. }) { 1 } else { node.inputs.len() };
+        let secondary = node.outputs.len() - usize::from(stored_output(&node.op).is_some());
+        match node.op {
+            // Two kernels of their own, each within the baseline's eight.
+            Op::Macro(MacroOp::AttentionGrad { .. }) => 8,
+            _ => operands + secondary + usize::from(group.column_sums.is_some()),
+        }
+    });
+    let outputs =
+        grouping.outputs(graph, index).into_iter().filter(|value| grouping.is_fused_output(graph, index, *value));
+    for value in outputs {
+        keys.insert(grouping.output_key(graph, layout, value));
+    }
+    keys.len() + anchor
+}

@@ -1,0 +1,172 @@
+//! The less common ways in which operations share a kernel: producers absorbed by a reduction, results
+//! that are cheaper to compute again, parts written in place, sums that ride on a product.
+//!
+//! Part of the walk in [`super::groups`].
+
+use super::access::{accesses, is_pointwise};
+use super::grouping::is_anchor;
+use super::groups::Grouper;
+use crate::graph::{MacroOp, Op, ReduceKind, Value};
+use std::collections::HashMap;
+
+impl Grouper<'_> {
+    /// The pointwise group that a reduction can compute as it reads, if only the reduction needs it.
+    pub(super) fn prologue(&self, index: u32) -> Option<usize> {
+        let node = &self.nodes[index as usize];
+        let Op::Reduce { .. } = node.op else { return None };
+        let source = self.views.get(node.inputs[0]);
+        let group = self.grouping.group_of[source.root.node as usize]?;
+        let producer = &self.grouping.groups[group];
+        let whole = source.view.is_contiguous()
+            && source.view.offset == 0
+            && source.view.shape.numel() == self.numel(source.root.node);
+        let private = self.grouping.outputs(self.graph, group) == [source.root]
+            && self.grouping.users.get(&source.root).is_some_and(|users| users[..] == [index])
+            && !self.grouping.results.contains(&source.root);
+        let shape = &source.view.shape;
+        let walkable = producer.members.iter().all(|&member| self.walkable(member, shape));
+        (producer.anchor.is_none() && whole && private && walkable).then_some(group)
+    }
+
+    /// Moves operations to their only reader where that saves storing their result: the mask of a
+    /// ReLU is computed in the backward kernel, from the activation that is there anyway.
+    pub(super) fn sink(&mut self) {
+        for index in (0..self.nodes.len() as u32).rev() {
+            let Some(group) = self.grouping.group_of[index as usize] else { continue };
+            if !self.grouping.groups[group].members.contains(&index) {
+                continue;
+            }
+            let Some(reader) = self.only_reader(index, group) else { continue };
+            if self.operands_stored(index, group) && self.may_join(index, reader) {
+                self.grouping.groups[group].members.retain(|&member| member != index);
+                self.add(index, reader);
+                self.grouping.groups[reader].members.sort_unstable();
+            }
+        }
+    }
+
+    /// The one other group whose pointwise code reads a node, if no one else does.
+    pub(super) fn only_reader(&self, index: u32, group: usize) -> Option<usize> {
+        let value = Value { node: index, output: 0 };
+        if self.grouping.results.contains(&value) {
+            return None;
+        }
+        let users = self.grouping.users.get(&value)?;
+        if !users.iter().all(|&user| self.reads_in_step(user, |root| root == value)) {
+            return None;
+        }
+        let mut readers: Vec<Option<usize>> = users
+            .iter()
+            .map(|&user| {
+                self.grouping.group_of[user as usize].filter(|&g| self.grouping.groups[g].members.contains(&user))
+            })
+            .collect();
+        readers.dedup();
+        match readers[..] {
+            [Some(reader)] if reader != group => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// Whether everything a member reads lies in memory even without it.
+    pub(super) fn operands_stored(&self, index: u32, group: usize) -> bool {
+        accesses(self.graph, self.views, index).iter().filter_map(|access| access.root).all(|root| {
+            let outside = |user: &u32| *user != index && self.grouping.group_of[*user as usize] != Some(group);
+            self.grouping.group_of[root.node as usize] != Some(group)
+                || self.grouping.users.get(&root).is_some_and(|users| users.iter().any(outside))
+        })
+    }
+
+    /// A scalar computed from scalars: cheaper to repeat in its readers than to store.
+    pub(super) fn is_inline_scalar(&self, index: u32) -> bool {
+        let node = &self.nodes[index as usize];
+        let arithmetic = matches!(node.op, Op::Pointwise(_) | Op::Cast(_));
+        arithmetic
+            && self.numel(index) == 1
+            && node.inputs.iter().all(|&input| self.graph.type_of(self.views.get(input).root).shape.numel() == 1)
+    }
+
+    /// Inline scalars that an anchor, an assignment or the caller reads need a place after all.
+    pub(super) fn store_needed_scalars(&mut self) {
+        for index in (0..self.nodes.len() as u32).rev() {
+            let value = Value { node: index, output: 0 };
+            let unplaced = self.grouping.group_of[index as usize].is_none()
+                && is_pointwise(&self.nodes[index as usize].op)
+                && !self.grouping.assembled.contains_key(&index);
+            if !unplaced {
+                continue;
+            }
+            let reads_memory = |user: &u32| {
+                let op = &self.nodes[*user as usize].op;
+                let in_registers = matches!(op, Op::Pointwise(_) | Op::Cast(_) | Op::Reduce { .. });
+                !in_registers && (is_anchor(op) || is_pointwise(op) || matches!(op, Op::Assign(_)))
+            };
+            let read = self.grouping.users.get(&value).is_some_and(|users| users.iter().any(reads_memory));
+            if read || self.grouping.results.contains(&value) {
+                self.open(index);
+            }
+        }
+    }
+
+    /// Lets the parts of a concatenation be written straight into it, where their kernels can.
+    pub(super) fn assemble(&mut self, index: u32) -> bool {
+        let parts: Vec<_> =
+            self.nodes[index as usize].inputs.iter().map(|&input| self.views.get(input).clone()).collect();
+        let placeable = parts.iter().all(|part| {
+            let root = &self.nodes[part.root.node as usize];
+            matches!(root.op, Op::Macro(MacroOp::AttentionGrad { .. }))
+                && part.view.is_contiguous()
+                && self.placeable(index, part.root)
+                && part.view.shape.numel() == self.graph.type_of(part.root).shape.numel()
+                && self.grouping.users.get(&part.root).is_some_and(|users| users[..] == [index])
+        });
+        if placeable {
+            self.grouping.assembled.insert(index, parts.into_iter().map(|part| part.root).collect());
+        }
+        placeable
+    }
+
+    /// Whether a head's vectors start at multiples of four elements in the whole.
+    pub(super) fn placeable(&self, concat: u32, part: Value) -> bool {
+        let Op::Concat { axis } = self.nodes[concat as usize].op else { return false };
+        let size = self.graph.type_of(part).shape.last().copied().unwrap_or(1);
+        let whole = &self.nodes[concat as usize].outputs[0].shape;
+        let aligned = self.nodes[concat as usize]
+            .inputs
+            .iter()
+            .all(|&input| self.graph.type_of(input).shape[axis].is_multiple_of(size));
+        axis + 1 == whole.rank() && aligned && whole[axis].is_multiple_of(4)
+    }
+
+    /// Sums over the rows of a matrix that a product reads as its right operand anyway.
+    pub(super) fn find_column_sums(&self) -> HashMap<u32, u32> {
+        let mut products: HashMap<(Value, Vec<usize>), u32> = HashMap::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let rank = node.outputs.first().map_or(0, |ty| ty.shape.rank());
+            if node.op == Op::MatMul && rank == 2 {
+                let right = self.views.get(node.inputs[1]);
+                if right.view.is_contiguous() && right.view.offset == 0 {
+                    products.insert((right.root, right.view.shape.to_vec()), index as u32);
+                }
+            }
+        }
+        let mut found: HashMap<u32, u32> = HashMap::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Op::Reduce { kind: ReduceKind::Sum, axes } = &node.op else { continue };
+            let source = self.views.get(node.inputs[0]);
+            let shape = &source.view.shape;
+            let leading = axes.iter().copied().eq(0..shape.rank() - 1) && shape.rank() >= 2;
+            if !leading || !source.view.is_contiguous() || source.view.offset != 0 {
+                continue;
+            }
+            let matrix = vec![shape[..shape.rank() - 1].iter().product(), shape[shape.rank() - 1]];
+            let Some(&product) = products.get(&(source.root, matrix)) else { continue };
+            let value = Value { node: index as u32, output: 0 };
+            let later = self.grouping.users.get(&value).is_none_or(|users| users.iter().all(|&user| user > product));
+            if later && !found.values().any(|&taken| taken == product) {
+                found.insert(index as u32, product);
+            }
+        }
+        found
+    }
+}
