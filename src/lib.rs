@@ -2,25 +2,25 @@
 #![doc = "compiled once into programs over planned memory, and replayed."]
 #![deny(clippy::wildcard_enum_match_arm)]
 
-// In reading order: each module may use only those above it (tests/tidy.rs holds the table).
-pub mod autodiff;
-#[cfg(feature = "cli")]
-pub mod cli;
-pub mod dtype;
+// In reading order: each module may use only those above it (tests/all/tidy.rs holds the table).
 pub mod error;
-pub mod gpu;
+pub mod shape;
+pub mod dtype;
+pub mod random;
 pub mod graph;
-pub mod io;
-pub mod kernels;
-pub mod lower;
+pub mod tensor;
+pub mod autodiff;
+pub mod reference;
 pub mod nn;
 pub mod optim;
 pub mod passes;
 pub mod program;
-pub mod random;
-pub mod reference;
-pub mod shape;
-pub mod tensor;
+pub mod kernels;
+pub mod lower;
+pub mod gpu;
+pub mod io;
 pub mod train;
+#[cfg(feature = "cli")]
+pub mod cli;
 
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::train::config::RawConfig;
+use crate::train::workloads::Workload;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -213,52 +214,11 @@ pub struct BenchArgs {
     /// Seed of data and weights; 0 is the standard
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u32,
+    /// Measure in this process: what `bench` starts for each workload
+    #[arg(long, hide = true)]
+    pub here: bool,
     #[command(flatten)]
     pub adapter: AdapterArgs,
-}
-
-/// A standard workload, described in `benches/peers/README.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Workload {
-    /// Products of two square matrices of this size.
-    W1(usize),
-    /// A perceptron with three layers.
-    W2,
-    /// A small GPT.
-    W4,
-}
-
-impl Workload {
-    /// Reads a name such as `W1-512` or `w4`.
-    pub fn parse(name: &str) -> std::result::Result<Workload, String> {
-        let upper = name.to_ascii_uppercase();
-        match (upper.as_str(), upper.strip_prefix("W1-").map(str::parse::<usize>)) {
-            ("W2", _) => Ok(Workload::W2),
-            ("W4", _) => Ok(Workload::W4),
-            (_, Some(Ok(size @ 1..=16_384))) => Ok(Workload::W1(size)),
-            (_, Some(_)) | ("W1", _) => Err("W1 needs a matrix size from 1 to 16384, such as W1-512".into()),
-            _ => Err("the workloads are W1-N (such as W1-512), W2 and W4".into()),
-        }
-    }
-
-    /// Untimed and timed steps (W1: samples) that the standard asks for.
-    pub fn standard_steps(self) -> (usize, usize) {
-        match self {
-            Workload::W1(_) => (3, 10),
-            Workload::W2 => (5, 20),
-            Workload::W4 => (3, 10),
-        }
-    }
-}
-
-impl std::fmt::Display for Workload {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Workload::W1(size) => write!(f, "W1-{size}"),
-            Workload::W2 => f.write_str("W2"),
-            Workload::W4 => f.write_str("W4"),
-        }
-    }
 }
 
 fn temperature(words: &str) -> std::result::Result<f32, String> {

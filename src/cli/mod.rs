@@ -1,3 +1,73 @@
 //! The command line: parse, validate, call `train`. Thin.
+//!
+//! One file a command. Results go to standard output, progress and errors to standard error. A
+//! mistake of the user's is one message and exit code 2; a failure of the machine is exit code 1.
 
 pub mod args;
+mod bench;
+mod devices;
+mod explain;
+mod format;
+mod sample;
+mod train;
+
+use crate::error::{Error, Result};
+use args::{Cli, Command};
+use clap::Parser;
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+use web_time::Instant;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let started = Instant::now();
+    let outcome = match Cli::parse().command {
+        Command::Train(args) => train::train(&args),
+        Command::Sample(args) => sample::sample(&args),
+        Command::Devices => devices::devices(),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Bench(args) => bench::bench(&args, started),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing can be done if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            exit_code(&error)
+        }
+    }
+}
+
+/// 2 for what the user can put right, 1 for what failed beneath.
+fn exit_code(error: &Error) -> ExitCode {
+    match error {
+        Error::Kernel { .. }
+        | Error::Device { .. }
+        | Error::Compile { .. }
+        | Error::Trace { .. }
+        | Error::NoGradient(_) => ExitCode::from(1),
+        Error::NoAdapter(_)
+        | Error::Memory(_)
+        | Error::Feed(_)
+        | Error::Config(_)
+        | Error::File { .. }
+        | Error::Format { .. } => ExitCode::from(2),
+    }
+}
+
+/// A line on standard output.
+fn say(line: impl Display) -> Result<()> {
+    print(&format!("{line}\n"))
+}
+
+/// Text on standard output. A reader that has gone away (`wgrad explain | head`) is no failure, and
+/// ends the process.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(Error::file("standard output", &e)),
+    }
+}

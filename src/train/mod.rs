@@ -4,25 +4,25 @@
 //! Nothing here names a kernel. Read next: `step.rs` (what a step computes), `trainer.rs` (running
 //! it), `run.rs` (the whole of `wgrad train`).
 
-#[cfg(not(target_arch = "wasm32"))]
-pub mod bench;
-#[cfg(feature = "cli")]
-pub mod char_gpt;
+mod step;
+mod trainer;
+mod data;
+mod sample;
 #[cfg(feature = "cli")]
 pub mod config;
-mod data;
+#[cfg(feature = "cli")]
+pub mod char_gpt;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod metrics;
 pub mod plot;
 #[cfg(feature = "cli")]
-pub mod run;
-mod sample;
-mod step;
-#[cfg(feature = "cli")]
 pub mod tensorboard;
-mod trainer;
+#[cfg(feature = "cli")]
+pub mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod workloads;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use sample::{Generator, Sampling, choose, trace_decode};

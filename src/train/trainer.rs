@@ -267,6 +267,11 @@ impl Trainer {
         first.and_then(|input| input.shape.first().copied()).unwrap_or(0)
     }
 
+    /// The seed that the run began with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }

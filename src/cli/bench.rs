@@ -1,0 +1,67 @@
+//! `wgrad bench`: each workload in a process of its own, one JSON line each.
+
+use super::args::BenchArgs;
+use super::say;
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::train::bench::{Measurement, Samples, failed, measure};
+use crate::train::workloads::Workload;
+use std::process::{Command, ExitCode};
+use web_time::Instant;
+
+/// Runs the command; `started` is when this process began.
+pub fn bench(args: &BenchArgs, started: Instant) -> Result<ExitCode> {
+    if args.here {
+        return args.workloads.iter().try_fold(ExitCode::SUCCESS, |code, &workload| {
+            Ok(if measure_here(args, workload, started)? { code } else { ExitCode::from(1) })
+        });
+    }
+    let mut code = ExitCode::SUCCESS;
+    for &workload in &args.workloads {
+        match in_child(args, workload)? {
+            Some(0) => {}
+            // The child has said what the user can put right.
+            Some(2) => return Ok(ExitCode::from(2)),
+            Some(1) => code = ExitCode::from(1),
+            other => {
+                let reason = other.map_or("killed by a signal".into(), |code| format!("exit code {code}"));
+                print_line(&failed(workload, args.adapter.choice().as_deref().unwrap_or("default"), &reason))?;
+                code = ExitCode::from(1);
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Measures in a new process, which prints the line itself. Its exit code.
+fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
+    let program = std::env::current_exe().map_err(|e| Error::file("the running program", &e))?;
+    let mut child = Command::new(&program);
+    child.args(["bench", "--here", &workload.to_string(), "--seed", &args.seed.to_string()]);
+    for (flag, number) in [("--warmup", args.warmup), ("--steps", args.steps)] {
+        if let Some(number) = number {
+            child.args([flag, &number.to_string()]);
+        }
+    }
+    if let Some(adapter) = args.adapter.choice() {
+        child.args(["--adapter", &adapter]);
+    }
+    Ok(child.status().map_err(|e| Error::file(&program, &e))?.code())
+}
+
+/// Measures in this process. Whether it worked.
+fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Result<bool> {
+    let device = Device::open(args.adapter.choice().as_deref())?;
+    let (warmup, timed) = workload.standard_steps();
+    let samples =
+        Samples { started, warmup: args.warmup.unwrap_or(warmup), timed: args.steps.unwrap_or(timed), seed: args.seed };
+    let line =
+        measure(workload, samples, &device).unwrap_or_else(|error| failed(workload, device.name(), &error.to_string()));
+    let worked = line.median_ms.is_some();
+    print_line(&line)?;
+    Ok(worked)
+}
+
+fn print_line(line: &Measurement) -> Result<()> {
+    say(serde_json::to_string(line).map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)
+}

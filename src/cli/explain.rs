@@ -1,0 +1,83 @@
+//! `wgrad explain`: how a model becomes GPU work, stage by stage.
+
+use super::args::{ExplainArgs, ExplainModel, Stage};
+use super::format::memory;
+use super::print;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::Profile;
+use crate::nn::Parameters;
+use crate::nn::models::Mlp;
+use crate::optim::Sgd;
+use crate::passes;
+use crate::train::char_gpt;
+use crate::train::config::Config;
+use crate::train::workloads::{Workload, setup};
+use crate::train::{Trainer, TrainerBuilder};
+use std::process::ExitCode;
+
+type Loss = Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>;
+
+/// Runs the command.
+pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
+    let (trainer, loss) = model(args.model)?;
+    let [micro, update, forward] = trainer.trace(&*loss)?;
+    let wants = |stage| args.stage.is_none_or(|only| only == stage);
+    if wants(Stage::Graph) {
+        print(&format!("==== graph: the forward pass\n{}\n", forward.to_text()))?;
+    }
+    if wants(Stage::Gradients) {
+        print(&format!("==== gradients: the micro-step\n{}\n", micro.to_text()))?;
+        print(&format!("==== gradients: the update\n{}\n", update.to_text()))?;
+    }
+    if wants(Stage::Passes) {
+        let names: Vec<&str> = passes::PASSES.iter().map(|(name, _)| *name).collect();
+        let names = names.join(", ");
+        print(&format!("==== passes ({names}): the micro-step\n{}\n", passes::run(&micro)?.to_text()))?;
+        print(&format!("==== passes ({names}): the update\n{}\n", passes::run(&update)?.to_text()))?;
+    }
+    if wants(Stage::Program) {
+        program(args, &trainer, &loss)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The programs for the chosen adapter; without one, for the limits that every browser grants.
+fn program(args: &ExplainArgs, trainer: &TrainerBuilder, loss: &Loss) -> Result<()> {
+    let choice = args.adapter.choice();
+    let (name, profile) = match Device::open(choice.as_deref()) {
+        Ok(device) => (device.name().to_string(), device.profile().clone()),
+        Err(Error::NoAdapter(_)) if choice.is_none() => ("WebGPU's default limits".into(), Profile::baseline()),
+        Err(error) => return Err(error),
+    };
+    let plan = trainer.plan(&profile, loss)?;
+    print(&format!("==== programs for {name} ({})\n", profile.tier()))?;
+    for program in &plan.programs {
+        print(&format!("{}\n", program.to_text()))?;
+    }
+    let step: usize = plan.programs.iter().take(2).map(crate::program::Program::dispatches).sum();
+    print(&format!("a step takes {step} dispatches; memory: {}\n", memory(&plan.memory)))
+}
+
+fn model(model: ExplainModel) -> Result<(TrainerBuilder, Loss)> {
+    match model {
+        ExplainModel::Gpt => {
+            let config = Config::default();
+            let (trainer, gpt) = char_gpt::trainer(&config);
+            Ok((trainer, Box::new(move |graph| char_gpt::loss(&gpt, config.train.batch, graph))))
+        }
+        ExplainModel::Mlp => {
+            let mut parameters = Parameters::new();
+            let mlp = Mlp::new(&mut parameters, &[4, 8, 3]);
+            let loss: Loss = Box::new(move |graph| {
+                let (x, y) = (graph.input("x", [16, 4], DType::F32), graph.input("y", [16], DType::I32));
+                mlp.forward(x).cross_entropy(y)
+            });
+            Ok((Trainer::builder(parameters).optimizer(Sgd::new().momentum(0.9)).lr(0.1), loss))
+        }
+        ExplainModel::W2 => setup(Workload::W2, 0).map(|setup| (setup.trainer, setup.loss)),
+        ExplainModel::W4 => setup(Workload::W4, 0).map(|setup| (setup.trainer, setup.loss)),
+    }
+}

@@ -1,0 +1,139 @@
+//! `wgrad train`: say what will happen, draw the progress, show a sample.
+
+use super::args::{ADAPTER_VARIABLE, TrainArgs};
+use super::format::{bytes, memory, thousands};
+use super::sample::write_sample;
+use super::say;
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::train::Sampling;
+use crate::train::config::{Config, RawConfig};
+use crate::train::metrics::Record;
+use crate::train::run::{Outcome, Overview, Run, next_free_directory, read_config};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs the command.
+pub fn train(args: &TrainArgs) -> Result<ExitCode> {
+    let config = configure(args)?;
+    let choice = config.device.adapter.clone().or(args.adapter.choice());
+    let device = Device::open(choice.as_deref())?;
+    say(format!("adapter   {} ({})", device.name(), device.profile().tier()))?;
+    say(format!("          another: --adapter NAME or {ADAPTER_VARIABLE}; `wgrad devices` lists them"))?;
+    let directory = match (&args.resume, &args.out) {
+        (Some(directory), _) | (None, Some(directory)) => directory.clone(),
+        (None, None) => next_free_directory(Path::new("runs")),
+    };
+    let mut run = match args.resume {
+        Some(_) => Run::resume(config.clone(), &directory, &device)?,
+        None => Run::begin(config.clone(), &directory, &device)?,
+    };
+    describe(&run.overview(), &directory)?;
+    let outcome = {
+        let mut progress = Progress::new(&run.overview());
+        let outcome = run.train(&mut |record| progress.show(record));
+        progress.end();
+        outcome?
+    };
+    drop(run);
+    conclude(&outcome, &config, &directory, &device)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration from file (or the resumed run), flags and `--set`, later ones winning.
+fn configure(args: &TrainArgs) -> Result<Config> {
+    let mut raw = RawConfig::default();
+    if let Some(directory) = &args.resume {
+        let (path, text) = read_config(directory)?;
+        raw.read_toml(&path, &text)?;
+    } else if let Some(path) = &args.config {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, &e))?;
+        raw.read_toml(&path.display().to_string(), &text)?;
+    }
+    args.apply(&mut raw)?;
+    raw.resolve()
+}
+
+fn describe(overview: &Overview, directory: &Path) -> Result<()> {
+    let (text, training, validation) = &overview.text;
+    say(format!("text      {text}: {} to train on, {} held out", bytes(*training), bytes(*validation)))?;
+    say(format!("model     {} parameters", thousands(overview.parameters as u64)))?;
+    say(format!("memory    {}", memory(&overview.memory)))?;
+    say(format!(
+        "step      {} tokens, {} dispatches",
+        thousands(overview.tokens_per_step as u64),
+        overview.dispatches
+    ))?;
+    if overview.steps_done > 0 {
+        say(format!("resumed   after step {} of {}", overview.steps_done, overview.steps))?;
+    }
+    say(format!("run       {}\n", directory.display()))
+}
+
+fn conclude(outcome: &Outcome, config: &Config, directory: &Path, device: &Device) -> Result<()> {
+    let ended = if outcome.stopped_early { "stopped early" } else { "finished" };
+    match outcome.best {
+        Some((step, loss)) => {
+            say(format!("{ended} after step {}; best validation loss {loss:.4} at step {step}", outcome.steps))?
+        }
+        None => say(format!("{ended} after step {}", outcome.steps))?,
+    }
+    // The embedded text is code; of another text nothing is known but that it has lines.
+    let prompt = if config.data.path.is_none() { "fn " } else { "\n" };
+    say("\n---- a sample ----")?;
+    write_sample(device, config, directory, prompt, 400, Sampling::default())?;
+    let shown = directory.display();
+    say(format!("------------------\n\nthe run is in {shown}: loss.svg shows the curve, metrics.jsonl holds it"))?;
+    say(format!("more text: wgrad sample --run {} --prompt \"impl \"", quoted(directory)))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = PathBuf::from(path).display().to_string();
+    if text.contains(' ') { format!("\"{text}\"") } else { text }
+}
+
+/// A bar on a terminal; elsewhere a line for each evaluation.
+struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+    val_loss: Option<f32>,
+    tokens_s: f64,
+}
+
+impl Progress {
+    fn new(overview: &Overview) -> Progress {
+        let lines = !std::io::stderr().is_terminal();
+        let target = if lines { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+        let bar = ProgressBar::with_draw_target(Some(overview.steps), target);
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  ETA {eta}") {
+            bar.set_style(style);
+        }
+        // The ETA must not count the steps of an earlier part.
+        bar.set_position(overview.steps_done);
+        bar.reset_eta();
+        Progress { bar, lines, val_loss: None, tokens_s: 0.0 }
+    }
+
+    fn show(&mut self, record: &Record) {
+        self.val_loss = record.val_loss.or(self.val_loss);
+        // Smoothed: single steps differ by when their results happen to arrive.
+        let weight = if self.tokens_s == 0.0 { 1.0 } else { 0.1 };
+        self.tokens_s += weight * (record.tokens_s - self.tokens_s);
+        let val_loss = self.val_loss.map_or("-".into(), |loss| format!("{loss:.4}"));
+        let message = format!("loss {:.4}  val {val_loss}  {:.0} tokens/s", record.loss, self.tokens_s);
+        self.bar.set_message(message.clone());
+        self.bar.set_position(record.step);
+        if self.lines && (record.val_loss.is_some() || record.step == 1) {
+            // Nothing can be done if standard error is closed.
+            let _ =
+                std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("step {}  {message}\n", record.step));
+        }
+    }
+
+    fn end(&self) {
+        self.bar.abandon();
+    }
+}
