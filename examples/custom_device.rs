@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // The handler is still the app's: this buffer is larger than any device has.
-    device.create_buffer(&wgpu::BufferDescriptor {
+    let _refused = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("too large"),
         size: u64::MAX / 8 * 4,
         usage: wgpu::BufferUsages::STORAGE,

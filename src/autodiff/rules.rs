@@ -10,6 +10,7 @@ use crate::tensor::expand::expand;
 type Grads<'g> = Vec<Option<Tensor<'g>>>;
 
 /// The operands' gradients from the outputs' gradients (`None` where an output has none).
+#[deny(clippy::wildcard_enum_match_arm)]
 pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tensor<'g>>]) -> Result<Grads<'g>> {
     let x: Vec<Tensor<'g>> = node.inputs.iter().map(|&input| Tensor::new(graph, input)).collect();
     let y = Tensor::new(graph, Value { node: index, output: 0 });

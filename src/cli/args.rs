@@ -70,31 +70,31 @@ pub struct TrainArgs {
     /// Go on with the run in this directory, with its configuration
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out"])]
     pub resume: Option<PathBuf>,
-    /// Optimizer steps, counted from the beginning of the run [default: 400]
+    /// Optimizer steps, counted from the beginning of the run [default: 2400]
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
     /// Samples in a step, each of --context tokens [default: 8]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
-    /// Largest learning rate of the schedule [default: 0.001]
+    /// Largest learning rate of the schedule [default: 0.004]
     #[arg(long, value_name = "X")]
     pub lr: Option<f64>,
-    /// Transformer blocks [default: 4]
+    /// Transformer blocks [default: 3]
     #[arg(long, value_name = "N")]
     pub layers: Option<usize>,
     /// Attention heads in a block; must divide --width [default: 4]
     #[arg(long, value_name = "N")]
     pub heads: Option<usize>,
-    /// Features of a token between blocks [default: 128]
+    /// Features of a token between blocks [default: 64]
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
-    /// Tokens (bytes) that a prediction can look back on [default: 128]
+    /// Tokens (bytes) that a prediction can look back on [default: 64]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
     /// Seed of weights, data order and dropout; the same seed gives the same run [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Steps between evaluations on the held-out text; 0 never evaluates [default: 50]
+    /// Steps between evaluations on the held-out text; 0 never evaluates [default: 200]
     #[arg(long, value_name = "N")]
     pub eval_every: Option<u64>,
     /// Write TensorBoard event files into the run directory too [default: off]

@@ -413,23 +413,3 @@ fn adapters_are_listed_and_chosen() -> Result<()> {
     assert!(matches!(&error, Err(Error::NoAdapter(message)) if message.contains(&first.name)), "{error:?}");
     Ok(())
 }
-
-#[test]
-fn encoding_a_dispatch_is_cheap() -> Result<()> {
-    let dispatches = 2000;
-    let body = vec![dispatch(0, &[0], times(1.0, 1))];
-    let repeat = Segment::Repeat { count: dispatches, body, steps: vec![] };
-    let program = on_state("many", vec![repeat]);
-    let mut session = Session::new(&Device::fake(&Profile::baseline())?, state_of("w", N, 1 << 20), vec![program])?;
-    let mut best = f64::MAX;
-    for _ in 0..20 {
-        let start = web_time::Instant::now();
-        let ticket = session.run(&[0])?;
-        best = best.min(start.elapsed().as_secs_f64() * 1e6 / f64::from(dispatches));
-        session.fetch(ticket)?;
-    }
-    println!("{best:.2} µs a dispatch");
-    // About 0.3 µs where optimised and idle; an allocation or a bind group per dispatch would show.
-    assert!(best < 20.0, "{best:.2} µs a dispatch");
-    Ok(())
-}

@@ -1,7 +1,7 @@
 //! Types of results from types of operands, or why the operands do not fit.
 
 use super::TensorType;
-use super::op::{MacroOp, Op, ReduceKind};
+use super::op::{MacroOp, Op};
 use crate::dtype::DType;
 use crate::shape::Shape;
 
@@ -26,6 +26,7 @@ fn arity(inputs: &[TensorType], wanted: usize) -> Result<(), String> {
 }
 
 /// The types of an operation's results.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType>) -> Types {
     match op {
         Op::Input(name) | Op::State(name) => {
@@ -62,17 +63,13 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
         | Op::Concat { .. }
         | Op::DynamicSlice { .. }
         | Op::DynamicUpdate { .. } => movement(op, x),
-        Op::Reduce { kind, axes } => {
+        Op::Reduce { axes, .. } => {
             arity(x, 1)?;
             check(x[0].dtype != DType::Bool && x[0].dtype != DType::U8, || {
                 format!("cannot reduce {}; cast it first", x[0].dtype)
             })?;
             axes.iter().try_for_each(|&axis| check_axis(axis, &x[0].shape))?;
             check(axes.windows(2).all(|pair| pair[0] < pair[1]), || format!("axes {axes:?} must be distinct"))?;
-            let empty = axes.iter().any(|&axis| x[0].shape[axis] == 0);
-            check(*kind == ReduceKind::Sum || !empty, || {
-                format!("nothing is largest or smallest along an empty axis of {}", x[0].shape)
-            })?;
             let kept = (0..x[0].shape.rank()).filter(|axis| !axes.contains(axis)).map(|axis| x[0].shape[axis]);
             one(kept.collect::<Shape>(), x[0].dtype)
         }

@@ -172,6 +172,7 @@ impl Eps {
 
 impl Op {
     /// A short name for texts, labels and messages.
+    #[deny(clippy::wildcard_enum_match_arm)]
     pub fn name(&self) -> &str {
         match self {
             Op::Input(_) => "input",

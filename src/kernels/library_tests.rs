@@ -143,8 +143,11 @@ fn evaluate(module: &Module, name: &str, x: f32) -> f32 {
     }
 }
 
+/// A function of the library with its meaning and the range to try.
+type Named = (&'static str, fn(&[f64]) -> f64, (f64, f64));
+
 /// The functions of the library that a row of the pointwise table calls on its operand alone, and that row's meaning.
-fn rows() -> Vec<(&'static str, fn(&[f64]) -> f64, (f64, f64))> {
+fn rows() -> Vec<Named> {
     let named = |wgsl: &'static str| wgsl.strip_prefix("wg_").and(wgsl.strip_suffix("({0})"));
     TABLE.iter().filter_map(|row| named(row.wgsl).map(|name| (name, row.host, row.range))).collect()
 }

@@ -84,7 +84,7 @@ fn sums_kernel(
     blocks: usize,
     cols: usize,
 ) -> KernelSpec {
-    let width = if cols % 4 == 0 { 4 } else { 1 };
+    let width = if cols.is_multiple_of(4) { 4 } else { 1 };
     let workgroup = if profile.class == AdapterClass::Cpu { profile.subgroup.unwrap_or(16) } else { 32 };
     let outputs = [Port::new("dgain", Element::Wide), Port::new("dbias", Element::Wide)];
     KernelSpec {

@@ -40,7 +40,7 @@ pub fn scatter_links(profile: &Profile, rows: usize, count: usize) -> KernelSpec
 
 /// `first [rows]`, `next [count]` and `values [count, rest]` to `[rows, rest]` through `store`.
 pub fn scatter_add(profile: &Profile, rows: usize, count: usize, rest: usize) -> KernelSpec {
-    let width = if rest % 4 == 0 { 4 } else { 1 };
+    let width = if rest.is_multiple_of(4) { 4 } else { 1 };
     let chunks = rest as u32 / width;
     let block = block(profile, rows as u32, 64);
     KernelSpec {

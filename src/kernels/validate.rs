@@ -4,16 +4,6 @@
 use super::{Element, KernelSpec, Param, Port};
 use std::fmt::Write;
 
-fn element(element: Element) -> &'static str {
-    match element {
-        Element::Wide => "F",
-        Element::F32 => "f32",
-        Element::F32x4 => "vec4<f32>",
-        Element::I32 => "i32",
-        Element::U32 => "u32",
-    }
-}
-
 fn part(name: &str) -> String {
     let path = format!("{}/shaders/lib/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -42,7 +32,7 @@ pub fn prelude(kernel: &KernelSpec) -> String {
     let inputs = kernel.inputs.iter().map(|port| (port, "read"));
     let outputs = kernel.outputs.iter().chain(&result).map(|port| (port, "read_write"));
     for (index, (port, access)) in inputs.chain(outputs).enumerate() {
-        let (name, element) = (port.name, element(port.element));
+        let (name, element) = (port.name, port.element.wgsl());
         let _ = writeln!(s, "@group(0) @binding({}) var<storage, {access}> {name}: array<{element}>;", index + 1);
     }
     s.push_str("\nfn workgroup_index(wid: vec3<u32>, nwg: vec3<u32>) -> u32 {\n");

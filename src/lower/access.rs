@@ -18,6 +18,7 @@ pub struct Access {
 }
 
 /// Operations that are evaluated element by element in fused code.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub fn is_pointwise(op: &Op) -> bool {
     match op {
         Op::Pointwise(_)

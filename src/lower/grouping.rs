@@ -120,6 +120,7 @@ impl Grouping {
 }
 
 /// The result that an anchor hands to the `store` hook, if it has one.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub fn stored_output(op: &Op) -> Option<u32> {
     match op {
         Op::MatMul | Op::Reduce { .. } | Op::SumSquares | Op::ScatterAdd { .. } | Op::Custom(_) => Some(0),

@@ -298,7 +298,9 @@ impl<'a> Grouper<'a> {
         let decided = |value: &Value| {
             let other = |user: &u32| {
                 let assign = matches!(self.nodes[*user as usize].op, Op::Assign(_));
-                assign || self.grouping.group_of[*user as usize].is_some_and(|g| g != group)
+                let outside =
+                    !extra.contains(user) && self.grouping.group_of[*user as usize].is_some_and(|g| g != group);
+                assign || outside
             };
             self.grouping.users.get(value).is_some_and(|users| users.iter().any(other))
         };

@@ -11,6 +11,7 @@ use crate::shape::View;
 
 /// Plans the forward or the backward kernels. `view` gives an operand's view, `part` the place of an
 /// output within a larger tensor, if it has one.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub fn plan(
     profile: &Profile,
     op: MacroOp,

@@ -55,6 +55,7 @@ pub fn legalize(graph: &Graph) -> Graph {
 }
 
 /// Whether a kernel exists for the node's sizes.
+#[deny(clippy::wildcard_enum_match_arm)]
 fn supported(op: MacroOp, node: &Node) -> bool {
     match op {
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => {
@@ -106,6 +107,7 @@ fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, index: usize,
 }
 
 /// Whether the node's kernel can read its operand `index` as it lies.
+#[deny(clippy::wildcard_enum_match_arm)]
 fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
     let view = &source.view;
     match &node.op {

@@ -52,6 +52,7 @@ impl Views {
 }
 
 /// The source of a movement's result, if it is a view of its operand's.
+#[deny(clippy::wildcard_enum_match_arm)]
 fn movement(op: &Op, operand: Option<&Source>) -> Option<Source> {
     let Source { root, view } = operand?;
     let view = match op {

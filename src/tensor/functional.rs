@@ -8,13 +8,13 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn powf(self, exponent: f64) -> Tensor<'g> {
         match exponent {
-            e if e == 0.0 => self.zeros_like() + 1.0,
-            e if e == 1.0 => self,
-            e if e == 2.0 => self * self,
-            e if e == 3.0 => self * self * self,
-            e if e == 0.5 => self.sqrt(),
-            e if e == -0.5 => self.rsqrt(),
-            e if e == -1.0 => self.reciprocal(),
+            0.0 => self.zeros_like() + 1.0,
+            1.0 => self,
+            2.0 => self * self,
+            3.0 => self * self * self,
+            0.5 => self.sqrt(),
+            -0.5 => self.rsqrt(),
+            -1.0 => self.reciprocal(),
             e => self.pow(e),
         }
     }

@@ -9,6 +9,11 @@ impl<'g> Tensor<'g> {
     fn reduce(self, name: &str, kind: ReduceKind, axes: &[isize]) -> Tensor<'g> {
         let mut axes: Vec<usize> = axes.iter().map(|&axis| self.axis(name, axis)).collect();
         axes.sort_unstable();
+        let shape = self.shape();
+        if kind != ReduceKind::Sum && axes.iter().any(|&axis| shape.get(axis) == Some(&0)) {
+            let message = format!("nothing is largest or smallest along an empty axis of {shape}");
+            self.graph().record_error(name, message);
+        }
         if axes.is_empty() { self } else { self.apply(Op::Reduce { kind, axes }, &[]) }
     }
 

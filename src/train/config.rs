@@ -84,7 +84,8 @@ pub enum Schedule {
 
 impl Default for ModelConfig {
     fn default() -> ModelConfig {
-        ModelConfig { layers: 4, heads: 4, width: 128, context: 128, dropout: 0.0 }
+        // Small enough that a software adapter on two cores learns something in two minutes.
+        ModelConfig { layers: 3, heads: 4, width: 64, context: 64, dropout: 0.0 }
     }
 }
 
@@ -97,18 +98,18 @@ impl Default for DataConfig {
 impl Default for TrainConfig {
     fn default() -> TrainConfig {
         TrainConfig {
-            steps: 400,
+            steps: 2400,
             batch: 8,
-            lr: 1e-3,
+            lr: 4e-3,
             weight_decay: 0.1,
-            warmup: 20,
+            warmup: 50,
             clip: 1.0,
             schedule: Schedule::Cosine,
             seed: 0,
-            eval_every: 50,
+            eval_every: 200,
             eval_batches: 4,
             early_stopping: 0,
-            checkpoint_every: 100,
+            checkpoint_every: 400,
             tensorboard: false,
         }
     }
@@ -446,7 +447,7 @@ mod tests {
         let message = |text: &str| read(text).unwrap_err().to_string();
         assert!(message("[model]\nwidth = 130").contains("width 128 would be"));
         assert!(message("[model]\nwidth = 3").contains("width 4 would be"));
-        assert!(message("[train]\nsteps = 10").contains("warmup = 20 must be below train.steps = 10"));
+        assert!(message("[train]\nsteps = 10").contains("warmup = 50 must be below train.steps = 10"));
         assert!(message("[train]\neval_every = 0\nearly_stopping = 3").contains("needs evaluations"));
     }
 }

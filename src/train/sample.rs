@@ -13,6 +13,7 @@ use crate::lower::lower;
 use crate::nn::Parameters;
 use crate::nn::models::{Gpt, GptConfig, Step};
 use crate::program::{Category, StateLayout, StateSpec};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::random::Stream;
 
 /// The only program.

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
 use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
-use crate::io::safetensors::{NamedTensor, Weights};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::io::safetensors::NamedTensor;
+use crate::io::safetensors::Weights;
 use crate::kernels::Profile;
 use crate::lower::lower;
 use crate::nn::Parameters;

@@ -76,16 +76,10 @@ impl Shared<'_> {
             };
             text.line(format!("let a{load} = {value};"));
         }
-        if self.a.side.along_k {
-            for row in 0..self.rows {
-                let (load, lane) = (row / self.lanes, row % self.lanes);
-                text.line(format!("let r{row} = subgroupBroadcast(a{load}, {lane}u);"));
-            }
-        } else {
-            for v in 0..self.rows {
-                let (load, lane) = (v / self.lanes, v % self.lanes);
-                text.line(format!("let r{v} = subgroupBroadcast(a{load}, {lane}u);"));
-            }
+        // One broadcast a row where lanes hold four k of a row each, and one for four rows of one k otherwise.
+        for v in 0..self.rows {
+            let (load, lane) = (v / self.lanes, v % self.lanes);
+            text.line(format!("let r{v} = subgroupBroadcast(a{load}, {lane}u);"));
         }
     }
 

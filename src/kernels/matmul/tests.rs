@@ -18,13 +18,7 @@ fn prelude(spec: &KernelSpec) -> String {
     let outputs = spec.outputs.iter().map(|port| (port.name, port.element, "read_write"));
     let ports = inputs.chain([("c", Element::Wide, "read_write")]).chain(outputs);
     for (binding, (name, element, access)) in ports.enumerate() {
-        let element = match element {
-            Element::Wide => "F",
-            Element::F32 => "f32",
-            Element::F32x4 => "vec4<f32>",
-            Element::I32 => "i32",
-            Element::U32 => "u32",
-        };
+        let element = element.wgsl();
         let binding = binding + 1;
         text.push_str(&format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;\n"));
     }
