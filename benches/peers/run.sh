@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every peer that is set up (README.md, "Set-up") and appends to results.jsonl.
 #
-# usage: run.sh [PEER...]        peers: torch burn meganeura tfjs jaxjs tinygrad (default: all)
+# usage: run.sh [PEER...]        peers: wgrad torch burn meganeura tfjs jaxjs tinygrad (default: all but wgrad)
 # environment:
 #   WORKLOADS   default "W1-256 W1-512 W1-1024 W2 W3 W4"
 #   GPU=1       a real GPU: adds W5, the CUDA and bf16/tf32 variants, Chromium's default adapter
@@ -41,6 +41,12 @@ one() {
 for peer in $peers; do
   for w in $loads; do
     case $peer in
+    wgrad)
+      bin=${WGRAD:-$here/../../target/release/wgrad}
+      [[ -x $bin ]] || { echo "wgrad: build it with cargo build --release, or set WGRAD" >&2; break; }
+      [[ $w == W3 || $w == W5 ]] && continue
+      one "wgrad $w" "$bin" bench "$w"
+      ;;
     torch)
       py=${TORCH_PY:-$dir-venv/bin/python}
       [[ -x $py ]] || { echo "torch: not set up" >&2; break; }
