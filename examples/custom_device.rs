@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         report = trainer.step(SAME_BATCH)?;
     }
     println!("loss {:.2e} after step {}", report.loss, report.step);
+    assert!(report.loss < 1e-6, "the line was not learned");
     for tensor in trainer.weights()?.tensors {
         println!("{} = {:?}", tensor.name, tensor.to_f32());
     }

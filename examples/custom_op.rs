@@ -12,10 +12,12 @@ use wgrad::gpu::Device;
 use wgrad::graph::{CustomOp, Graph, Op, Tensor};
 use wgrad::io::HostTensor;
 use wgrad::nn::{Init, Parameters};
+use wgrad::optim::Schedule;
 use wgrad::reference::{self, Array};
 use wgrad::train::{SAME_BATCH, Trainer};
 
 const POINTS: usize = 64;
+const STEPS: u64 = 400;
 
 /// `exp(-x^2)`, element by element.
 fn bump(x: Tensor<'_>) -> Tensor<'_> {
@@ -39,23 +41,26 @@ fn main() -> Result<()> {
     let mut parameters = Parameters::new();
     let height = parameters.add("height", [1], Init::Ones);
     let sharpness = parameters.add("sharpness", [1], Init::Ones);
-    let mut trainer = Trainer::builder(parameters).lr(0.05).build(&device, |graph: &Graph| {
-        let (x, y) = (graph.input("x", [POINTS], F32), graph.input("y", [POINTS], F32));
-        let fitted = bump(x * sharpness.tensor(graph)) * height.tensor(graph);
-        (fitted - y).square().mean_all()
-    })?;
+    let mut trainer =
+        Trainer::builder(parameters).lr(Schedule::cosine(0.1, 0, STEPS)).build(&device, |graph: &Graph| {
+            let (x, y) = (graph.input("x", [POINTS], F32), graph.input("y", [POINTS], F32));
+            let fitted = bump(x * sharpness.tensor(graph)) * height.tensor(graph);
+            (fitted - y).square().mean_all()
+        })?;
 
     let x: Vec<f32> = (0..POINTS).map(|i| i as f32 / 16.0 - 2.0).collect();
     let y: Vec<f32> = x.iter().map(|x| 3.0 * (-(2.0 * x).powi(2)).exp()).collect();
     trainer.step(&[("x", HostTensor::f32([POINTS], &x)?), ("y", HostTensor::f32([POINTS], &y)?)])?;
-    for step in 2..=400 {
+    for step in 2..=STEPS {
         let report = trainer.step(SAME_BATCH)?;
         if step % 100 == 0 {
             println!("step {step}: loss {:.6}", report.loss);
         }
     }
-    for tensor in trainer.weights()?.tensors {
-        println!("{} = {:?}", tensor.name, tensor.to_f32());
+    for (tensor, wanted) in trainer.weights()?.tensors.iter().zip([3.0, 2.0]) {
+        let found = tensor.to_f32().unwrap_or_default()[0];
+        println!("{} = {found:.3}", tensor.name);
+        assert!((found - wanted).abs() < 0.05, "{} should be {wanted}", tensor.name);
     }
     Ok(())
 }

@@ -298,7 +298,8 @@ impl GroupEmitter<'_> {
         self.check_overlap(&spec, &bindings)?;
         let modes: Vec<bool> = bindings.iter().map(|(_, write)| *write).collect();
         let params: Vec<u32> = text.params.iter().map(|(_, param)| param.bits()).collect();
-        let joins = linear && fused.iter().all(|part| part.linear);
+        // Of one element, a scalar cannot be told from a tensor, and a longer launch would have to.
+        let joins = linear && self.group().shape.numel() > 1 && fused.iter().all(|part| part.linear);
         Ok(Launch {
             name: spec.name.clone(),
             label: self.label(&spec),

@@ -84,6 +84,18 @@ impl Grouper<'_> {
         arithmetic
             && self.numel(index) == 1
             && node.inputs.iter().all(|&input| self.graph.type_of(self.views.get(input).root).shape.numel() == 1)
+            && !self.reads_assigned_state(index)
+    }
+
+    /// Whether a scalar depends, through scalars alone, on a state that this program overwrites: repeated
+    /// by a reader that runs later, it would see the new value.
+    fn reads_assigned_state(&self, index: u32) -> bool {
+        let node = &self.nodes[index as usize];
+        if let Op::State(name) = &node.op {
+            return self.nodes.iter().any(|node| matches!(&node.op, Op::Assign(other) if other == name));
+        }
+        let inline = is_pointwise(&node.op) && self.grouping.group_of[index as usize].is_none();
+        inline && node.inputs.iter().any(|&input| self.reads_assigned_state(self.views.get(input).root.node))
     }
 
     /// Inline scalars that an anchor, an assignment or the caller reads need a place after all.

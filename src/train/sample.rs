@@ -5,7 +5,7 @@
 use super::trainer::load_state;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::gpu::{Device, Results, Session, Ticket};
+use crate::gpu::{Device, Session, Ticket};
 use crate::graph::{Graph, TensorType};
 use crate::io::HostTensor;
 use crate::io::safetensors::Weights;
@@ -13,7 +13,6 @@ use crate::lower::lower;
 use crate::nn::Parameters;
 use crate::nn::models::{Gpt, GptConfig, Step};
 use crate::program::{Category, StateLayout, StateSpec};
-#[cfg(not(target_arch = "wasm32"))]
 use crate::random::Stream;
 
 /// The only program.
@@ -86,7 +85,12 @@ impl Generator {
     /// Continues `prompt` by `count` tokens, handing each to `each` as soon as it is chosen. The
     /// work per token does not depend on how many came before.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn generate(
+    pub fn generate(&mut self, prompt: &[u32], count: usize, sampling: Sampling, each: impl FnMut(u32)) -> Result<()> {
+        pollster::block_on(self.generate_async(prompt, count, sampling, each))
+    }
+
+    /// Continues a prompt, on every target.
+    pub async fn generate_async(
         &mut self,
         prompt: &[u32],
         count: usize,
@@ -96,13 +100,13 @@ impl Generator {
         let Some((&last, first)) = prompt.split_last() else {
             return Err(Error::Config("the prompt is empty; give at least one character to continue".into()));
         };
-        self.seen.clear();
+        self.restart();
         for &token in first {
-            self.next_logits(token)?;
+            self.next_logits(token).await?;
         }
         let (stream, mut token) = (Stream::new(sampling.seed, 0), last);
         for index in 0..count {
-            let logits = self.next_logits(token)?;
+            let logits = self.next_logits(token).await?;
             token = choose(&logits, sampling, stream.words(index as u64)[0]);
             each(token);
         }
@@ -110,26 +114,13 @@ impl Generator {
     }
 
     /// Takes in one token; the logits `[vocabulary]` of the one after it.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn next_logits(&mut self, token: u32) -> Result<Vec<f32>> {
-        for again in self.make_room() {
-            let ticket = self.submit(again)?;
-            self.session.fetch(ticket)?;
-        }
-        let ticket = self.submit(token)?;
-        let results: Results = self.session.fetch(ticket)?;
-        results.f32(LOGITS)
-    }
-
-    /// Takes in one token, on every target.
-    pub async fn next_logits_async(&mut self, token: u32) -> Result<Vec<f32>> {
+    pub async fn next_logits(&mut self, token: u32) -> Result<Vec<f32>> {
         for again in self.make_room() {
             let ticket = self.submit(again)?;
             self.session.fetch_async(ticket).await?;
         }
         let ticket = self.submit(token)?;
-        let results: Results = self.session.fetch_async(ticket).await?;
-        results.f32(LOGITS)
+        self.session.fetch_async(ticket).await?.f32(LOGITS)
     }
 
     /// Forgets everything taken in so far.

@@ -11,9 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
 use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::io::safetensors::NamedTensor;
-use crate::io::safetensors::Weights;
+use crate::io::safetensors::{NamedTensor, Weights};
 use crate::kernels::Profile;
 use crate::lower::lower;
 use crate::nn::Parameters;
@@ -180,22 +178,21 @@ impl Trainer {
     /// Waits for a submitted step.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(&mut self, pending: Pending) -> Result<StepReport> {
-        let results = self.session.fetch(pending.ticket)?;
-        self.report(pending.step, pending.lr, results)
+        pollster::block_on(self.wait_async(pending))
     }
 
     /// Waits for a submitted step, on every target.
     pub async fn wait_async(&mut self, pending: Pending) -> Result<StepReport> {
-        let results = self.session.fetch_async(pending.ticket).await?;
-        self.report(pending.step, pending.lr, results)
+        let Pending { step, lr, ticket } = pending;
+        let results = self.session.fetch_async(ticket).await?;
+        let grad_norm = if self.clipped { Some(scalar(&results, GRAD_NORM)?) } else { None };
+        Ok(StepReport { step, lr, loss: scalar(&results, LOSS)?, grad_norm, results })
     }
 
     /// The loss of a batch as in evaluation (no dropout); nothing is trained.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn evaluate<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<f32> {
-        self.feed(EVAL, batch)?;
-        let ticket = self.session.run(&[EVAL])?;
-        scalar(&self.session.fetch(ticket)?, LOSS)
+        pollster::block_on(self.evaluate_async(batch))
     }
 
     /// The loss of a batch as in evaluation, on every target.
@@ -207,10 +204,17 @@ impl Trainer {
 
     /// The parameters' present values.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn weights(&mut self) -> Result<Weights> {
-        let names: Vec<String> = self.parameters.specs().iter().map(|spec| spec.name.to_string()).collect();
-        let tensors = names.iter().map(|name| self.read(name)).collect::<Result<_>>()?;
-        Ok(Weights { tensors, ..Weights::default() })
+    pub fn weights(&self) -> Result<Weights> {
+        pollster::block_on(self.weights_async())
+    }
+
+    /// The parameters' present values, on every target.
+    pub async fn weights_async(&self) -> Result<Weights> {
+        let mut weights = Weights::default();
+        for spec in self.parameters.specs() {
+            weights.tensors.push(self.read(&spec.name).await?);
+        }
+        Ok(weights)
     }
 
     /// Replaces parameters by the tensors of the same names; all parameters must be there, and other
@@ -225,10 +229,15 @@ impl Trainer {
     /// Everything that [`Trainer::resume`] needs to go on: parameters, optimizer state, and counters
     /// in the metadata.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn checkpoint(&mut self) -> Result<Weights> {
-        let mut checkpoint = self.weights()?;
+    pub fn checkpoint(&self) -> Result<Weights> {
+        pollster::block_on(self.checkpoint_async())
+    }
+
+    /// What to resume from, on every target.
+    pub async fn checkpoint_async(&self) -> Result<Weights> {
+        let mut checkpoint = self.weights_async().await?;
         for name in self.slot_names() {
-            checkpoint.tensors.push(self.read(&name)?);
+            checkpoint.tensors.push(self.read(&name).await?);
         }
         let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed)];
         checkpoint.metadata = counters.into_iter().map(|(key, n)| (key.to_string(), n.to_string())).collect();
@@ -371,14 +380,8 @@ impl Trainer {
         Ok(())
     }
 
-    fn report(&self, step: u64, lr: f64, results: Results) -> Result<StepReport> {
-        let grad_norm = if self.clipped { Some(scalar(&results, GRAD_NORM)?) } else { None };
-        Ok(StepReport { step, lr, loss: scalar(&results, LOSS)?, grad_norm, results })
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn read(&mut self, name: &str) -> Result<NamedTensor> {
-        let bytes = self.session.read_state(name)?;
+    async fn read(&self, name: &str) -> Result<NamedTensor> {
+        let bytes = self.session.read_state_async(name).await?;
         let entry = state_entry(&self.session, name)?;
         Ok(NamedTensor { name: name.into(), dtype: entry.dtype, shape: entry.shape.clone(), bytes })
     }

@@ -7,12 +7,12 @@ use wgrad::gpu::Session;
 use wgrad::graph::{Graph, Tensor};
 use wgrad::io::HostTensor;
 use wgrad::lower::lower;
-use wgrad::nn::Parameters;
-use wgrad::nn::models::Mlp;
+use wgrad::nn::models::{Gpt, GptConfig, Mlp};
+use wgrad::nn::{Init, Parameters};
 use wgrad::optim::Sgd;
 use wgrad::program::StateLayout;
 use wgrad::reference::{Array, eval};
-use wgrad::train::Trainer;
+use wgrad::train::{Generator, Sampling, Trainer};
 
 /// One run of a graph without states on the device: its outputs as f64.
 fn run(graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64>> {
@@ -233,4 +233,73 @@ fn feeding_something_else_is_refused_by_name() {
     assert!(step(&mut trainer, &[("z", x.1.clone())]).contains("`z`"));
     let wrong = HostTensor::f32([5, 6], &[0.0; 30]).expect("30 values");
     assert!(step(&mut trainer, &[("x", wrong), y]).contains("[6, 5]"));
+}
+
+#[test]
+fn parameters_of_one_element_are_updated_like_all_others() {
+    let mut parameters = Parameters::new();
+    let slope = parameters.add("slope", [], Init::Zeros);
+    let shift = parameters.add("shift", [1], Init::Zeros);
+    let bend = parameters.add("bend", [1, 1], Init::Zeros);
+    let mut trainer = Trainer::builder(parameters)
+        .optimizer(Sgd::new().momentum(0.9))
+        .lr(0.1)
+        .clip(10.0)
+        .build(&crate::device(), |graph| {
+            let (x, y) = (graph.input("x", [32], DType::F32), graph.input("y", [32], DType::F32));
+            let bend = bend.tensor(graph).reshape([]);
+            let fitted = x * x * bend + x * slope.tensor(graph) + shift.tensor(graph);
+            (fitted - y).square().mean_all()
+        })
+        .expect("compiles");
+    let x: Vec<f32> = (0..32).map(|i| i as f32 / 16.0 - 1.0).collect();
+    let y: Vec<f32> = x.iter().map(|x| 2.0 * x * x + 3.0 * x - 1.0).collect();
+    let batch = [("x", &x), ("y", &y)].map(|(name, values)| (name, HostTensor::f32([32], values).expect("32 values")));
+    for _ in 0..300 {
+        trainer.step(&batch).expect("trains");
+    }
+    let found = weights(&mut trainer);
+    for (name, want) in [("bend", 2.0), ("slope", 3.0), ("shift", -1.0)] {
+        assert!((found[name][0] - want).abs() < 1e-2, "{name} is {}", found[name][0]);
+    }
+}
+
+#[test]
+fn decoding_with_a_cache_agrees_with_the_whole_sequence() {
+    const CONFIG: GptConfig = GptConfig { vocabulary: 11, context: 6, layers: 2, heads: 2, width: 8, dropout: 0.0 };
+    let mut parameters = Parameters::new();
+    let gpt = Gpt::new(&mut parameters, CONFIG);
+    // Larger than the usual start, so that attention matters.
+    parameters.init_by(|_, shape| (shape.rank() == 2).then_some(Init::Normal(0.5)));
+    let device = crate::device();
+    let mut trainer = Trainer::builder(parameters)
+        .lr(0.0)
+        .build(&device, |graph| {
+            let input = |name| graph.input(name, [1, CONFIG.context], DType::I32);
+            let logits = gpt.forward(input("tokens"));
+            graph.output("logits", logits);
+            logits.cross_entropy(input("targets"))
+        })
+        .expect("compiles");
+    let tokens = HostTensor::i32([1, 6], &[3, 1, 10, 0, 7, 7]).expect("6 tokens");
+    let report = trainer.step(&[("tokens", &tokens), ("targets", &tokens)]).expect("trains");
+    let whole: Vec<f64> = report.results.f32("logits").expect("an output").into_iter().map(f64::from).collect();
+
+    let mut generator = Generator::new(&device, CONFIG, &trainer.weights().expect("reads back")).expect("compiles");
+    for (place, token) in [3, 1, 10, 0, 7, 7].into_iter().enumerate() {
+        let logits = pollster::block_on(generator.next_logits(token)).expect("decodes");
+        let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
+        compare("logits", &logits, &whole[place * 11..(place + 1) * 11], (1e-4, 1e-4))
+            .unwrap_or_else(|error| panic!("position {place}: {error}"));
+    }
+
+    // Beyond the context, and the same again for the same seed.
+    let mut texts = Vec::new();
+    for _ in 0..2 {
+        let mut text = Vec::new();
+        generator.generate(&[3, 1], 20, Sampling::default(), |token| text.push(token)).expect("writes");
+        texts.push(text);
+    }
+    assert_eq!((texts[0].len(), &texts[0]), (20, &texts[1]));
+    assert!(generator.generate(&[11], 1, Sampling::default(), |_| ()).is_err(), "a token outside the vocabulary");
 }
