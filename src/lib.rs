@@ -23,3 +23,8 @@ pub mod train;
 pub mod cli;
 
 pub use error::{Error, Result};
+
+/// The README's code is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

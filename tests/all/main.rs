@@ -3,6 +3,7 @@
 mod golden;
 mod legality;
 mod models;
+mod one_step;
 mod ops;
 mod tidy;
 mod training;
