@@ -2,6 +2,7 @@
 
 mod golden;
 mod legality;
+mod long;
 mod models;
 mod one_step;
 mod ops;
