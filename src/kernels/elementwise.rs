@@ -7,6 +7,17 @@ pub fn pointwise(len: usize, width: u32) -> KernelSpec {
     shell("pointwise", body(include_str!("../../shaders/pointwise.wgsl")), len, width, 256)
 }
 
+/// `len` words from port `source` to port `result`.
+pub fn copy(len: usize) -> KernelSpec {
+    let shell = shell("copy", body(include_str!("../../shaders/copy.wgsl")), len, 1, 256);
+    KernelSpec {
+        inputs: vec![Port::new("source", Element::U32)],
+        outputs: vec![Port::new("result", Element::U32)],
+        flops: 0,
+        ..shell
+    }
+}
+
 /// A user's operation: its text gives `fn element(i: u32) -> f32`, and sees inputs `in0`, `in1`, ….
 pub fn custom(name: &str, text: &str, inputs: Vec<(Element, usize)>, len: usize) -> KernelSpec {
     const NAMES: [&str; 6] = ["in0", "in1", "in2", "in3", "in4", "in5"];

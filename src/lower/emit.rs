@@ -8,8 +8,8 @@ use super::grouping::Group;
 use super::place::Location;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Value};
-use crate::kernels::reduce;
 use crate::kernels::{Element, KernelSpec, Param, Port, Profile};
+use crate::kernels::{elementwise, reduce};
 use crate::program::Binding;
 use crate::shape::{Shape, View, collapse};
 use std::fmt::Write;
@@ -339,6 +339,25 @@ impl GroupEmitter<'_> {
         let scope = if node.scope.is_empty() { String::new() } else { format!("{}/", node.scope) };
         let _ = spec;
         format!("{scope}{}", node.op.name())
+    }
+}
+
+/// Copies whole words from one place to another.
+pub fn copy(profile: &Profile, from: Location, to: Location) -> Launch {
+    let spec = elementwise::copy((to.bytes / 4) as usize);
+    let mut text = Text::new(&spec, &[]);
+    spec.inputs.iter().chain(&spec.outputs).for_each(|port| text.binding(port.name, port.element.wgsl()));
+    Launch {
+        name: spec.name.clone(),
+        label: "assign".into(),
+        wgsl: text.finish(&spec, &[], &[false, true], profile),
+        bindings: vec![(binding(Location { bytes: to.bytes, ..from }), false), (binding(to), true)],
+        params: text.params.iter().map(|(_, param)| param.bits()).collect(),
+        workgroup: spec.workgroup,
+        groups: spec.groups,
+        flops: 0,
+        subgroups: false,
+        linear: None,
     }
 }
 

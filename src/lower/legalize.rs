@@ -9,12 +9,14 @@ use crate::kernels::attention;
 use crate::passes::Rewriter;
 use crate::shape::{View, collapse};
 use crate::tensor::expand::expand;
+use std::collections::HashSet;
 
 /// The graph with every operand readable by its user's kernel, and every result a stored tensor.
 pub fn legalize(graph: &Graph) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     let mut views = Views::default();
     let live = graph.live();
+    let mut taken = HashSet::new();
     for (index, node) in graph.nodes().iter().enumerate() {
         if !live[index] {
             continue;
@@ -41,6 +43,16 @@ pub fn legalize(graph: &Graph) -> Graph {
             let axes: Vec<usize> = (0..x.rank()).filter(|&other| other != axis).chain([axis]).collect();
             let last = copy(to, x.permute(&axes).value());
             let new = to.push(Op::ArgMax { axis: axes.len() - 1 }, &[last]);
+            rewriter.record(index, node, new);
+            continue;
+        }
+        if let Op::Assign(name) = &node.op {
+            // A value can lie in one state only: each further one gets a copy.
+            let mut value = result(to, &mut views, inputs[0]);
+            while !taken.insert(root_of(to, &mut views, value)) {
+                value = copy(to, value);
+            }
+            let new = to.in_scope(&node.scope, || to.push(Op::Assign(name.clone()), &[value]));
             rewriter.record(index, node, new);
             continue;
         }
@@ -93,14 +105,16 @@ fn result(graph: &Graph, views: &mut Views, value: Value) -> Value {
     if whole { value } else { copy(graph, value) }
 }
 
+fn root_of(graph: &Graph, views: &mut Views, value: Value) -> Value {
+    views.update(graph);
+    views.get(value).root
+}
+
 fn copy(graph: &Graph, value: Value) -> Value {
     graph.push(Op::Cast(graph.type_of(value).dtype), &[value])
 }
 
 fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, index: usize, input: Value) -> Value {
-    if matches!(node.op, Op::Assign(_)) {
-        return result(graph, views, input);
-    }
     views.update(graph);
     let source = views.get(input);
     if readable(graph, node, index, source) { input } else { copy(graph, input) }

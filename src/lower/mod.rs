@@ -39,7 +39,7 @@ pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile)
     }
     let views = Views::resolve(&graph);
     let grouping = groups::group(&graph, &views, layout, profile)?;
-    let placer = Placer::new(&graph, &views, &grouping, layout);
+    let mut placer = Placer::new(&graph, &views, &grouping, layout);
     let order = placer.order()?;
     let plans: Vec<anchors::Plan> = order
         .iter()
@@ -53,6 +53,7 @@ pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile)
         let emitter = GroupEmitter { context: &context, profile, index, workspaces };
         launches.extend(emitter.emit(plan)?);
     }
+    launches.extend(placement.copies.iter().map(|&(from, to)| emit::copy(profile, from, to)));
     let launches = join::join(launches.into_iter().filter(|launch| launch.groups > 0).collect());
     assemble(name, &graph, &views, &placement, launches, profile)
 }

@@ -31,6 +31,8 @@ pub struct Placement {
     locations: HashMap<Value, Location>,
     /// Work buffers of each group, by its place in the order.
     pub workspaces: Vec<Vec<Location>>,
+    /// From where to where, after everything else: new values of states that could not be written in place.
+    pub copies: Vec<(Location, Location)>,
 }
 
 impl Placement {
@@ -132,6 +134,8 @@ pub struct Placer<'a> {
     reads: Vec<Vec<Read>>,
     /// Values that are written straight into a state.
     in_state: HashMap<Value, String>,
+    /// Values that are copied into their state when everything else has run.
+    deferred: Vec<(Value, String)>,
     /// Parts of an assembled concatenation: part to the whole and its view of it.
     parts: HashMap<Value, (Value, View)>,
 }
@@ -161,7 +165,7 @@ impl<'a> Placer<'a> {
                 }
             }
         }
-        Placer { graph, views, grouping, layout, reads, in_state, parts }
+        Placer { graph, views, grouping, layout, reads, in_state, deferred: Vec::new(), parts }
     }
 
     /// The place of a value within the concatenation that it is written into.
@@ -176,10 +180,71 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Groups in an order that respects data and lets states be overwritten in place.
-    pub fn order(&self) -> Result<Vec<usize>> {
-        let count = self.grouping.groups.len();
-        let mut needs: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
+    /// Groups in an order that respects data and lets states be overwritten in place. A state whose
+    /// old value is still needed when the new one is written gets it by a copy at the end.
+    pub fn order(&mut self) -> Result<Vec<usize>> {
+        self.defer_own_readers();
+        loop {
+            let needs = self.needs();
+            match self.sorted(&needs) {
+                Ok(order) => return Ok(order),
+                Err(stuck) => self.defer_one(&stuck)?,
+            }
+        }
+    }
+
+    fn reads_old(&self, read: &Read, name: &str) -> bool {
+        matches!(&self.graph.node(read.root.node).op, Op::State(other) if **other == *name)
+    }
+
+    fn writers(&self, root: Value) -> BTreeSet<usize> {
+        let mut writers = BTreeSet::new();
+        self.producer(root, &mut writers);
+        writers
+    }
+
+    /// A kernel that reads more of a state than the element that it writes cannot write in place.
+    fn defer_own_readers(&mut self) {
+        let clashes = |(root, name): (&Value, &String)| {
+            let writers = self.writers(*root);
+            writers
+                .iter()
+                .any(|&writer| self.reads[writer].iter().any(|read| self.reads_old(read, name) && !read.elementwise))
+        };
+        let clashing: Vec<Value> =
+            self.in_state.iter().filter(|&entry| clashes(entry)).map(|(root, _)| *root).collect();
+        for root in clashing {
+            self.defer(root);
+        }
+    }
+
+    fn defer(&mut self, root: Value) {
+        if let Some(name) = self.in_state.remove(&root) {
+            self.deferred.push((root, name));
+        }
+    }
+
+    /// Breaks a circle among groups that wait for each other.
+    fn defer_one(&mut self, stuck: &BTreeSet<usize>) -> Result<()> {
+        let mut candidates: Vec<Value> = self.in_state.keys().copied().collect();
+        candidates.sort();
+        let waiting =
+            candidates.into_iter().find(|root| self.writers(*root).iter().any(|writer| stuck.contains(writer)));
+        match waiting {
+            Some(root) => {
+                self.defer(root);
+                Ok(())
+            }
+            None => Err(Error::Compile {
+                what: "the graph".into(),
+                message: "its kernels wait for each other (please report this)".into(),
+            }),
+        }
+    }
+
+    /// For each group the groups that must have run before it.
+    fn needs(&self) -> Vec<BTreeSet<usize>> {
+        let mut needs: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.grouping.groups.len()];
         for (group, reads) in self.reads.iter().enumerate() {
             for read in reads {
                 self.producer(read.root, &mut needs[group]);
@@ -188,46 +253,33 @@ impl<'a> Placer<'a> {
         }
         // Whoever reads the old value of a state runs before it is overwritten.
         for (root, name) in &self.in_state {
-            let mut writers = BTreeSet::new();
-            self.producer(*root, &mut writers);
-            for (group, reads) in self.reads.iter().enumerate() {
-                let old =
-                    |read: &Read| matches!(&self.graph.node(read.root.node).op, Op::State(other) if **other == **name);
-                for read in reads.iter().filter(|read| old(read)) {
-                    if writers.contains(&group) && !read.elementwise {
-                        return Err(self.cannot_overwrite(name));
-                    }
-                    writers.iter().filter(|&&writer| writer != group).for_each(|&writer| {
-                        needs[writer].insert(group);
-                    });
-                }
+            for writer in self.writers(*root) {
+                let readers = (0..self.reads.len())
+                    .filter(|&group| self.reads[group].iter().any(|read| self.reads_old(read, name)));
+                needs[writer].extend(readers.filter(|&reader| reader != writer));
             }
         }
+        needs
+    }
+
+    /// A topological order, earlier nodes first; or the groups that are left in circles.
+    fn sorted(&self, needs: &[BTreeSet<usize>]) -> std::result::Result<Vec<usize>, BTreeSet<usize>> {
         let key = |group: usize| {
             let Group { anchor, members, .. } = &self.grouping.groups[group];
             anchor.or(members.last().copied()).unwrap_or(0)
         };
-        let mut waiting: BTreeSet<(u32, usize)> = (0..count).map(|group| (key(group), group)).collect();
-        let (mut order, mut done) = (Vec::new(), vec![false; count]);
+        let mut waiting: BTreeSet<(u32, usize)> = (0..needs.len()).map(|group| (key(group), group)).collect();
+        let (mut order, mut done) = (Vec::new(), vec![false; needs.len()]);
         while !waiting.is_empty() {
             let ready = waiting.iter().copied().find(|(_, group)| needs[*group].iter().all(|&other| done[other]));
             let Some(next) = ready else {
-                return Err(self.cannot_overwrite("(several)"));
+                return Err(waiting.into_iter().map(|(_, group)| group).collect());
             };
             waiting.remove(&next);
             done[next.1] = true;
             order.push(next.1);
         }
         Ok(order)
-    }
-
-    fn cannot_overwrite(&self, name: &str) -> Error {
-        Error::Compile {
-            what: format!("the assignment to state `{name}`"),
-            message:
-                "its old value is still needed where the new one is written; assign a copy made in another program"
-                    .into(),
-        }
     }
 
     /// Places everything. `plans` are the groups' kernels, in `order`.
@@ -257,6 +309,10 @@ impl<'a> Placer<'a> {
                     pool.give(location.buffer);
                 }
             }
+        }
+        for (root, name) in &self.deferred {
+            let copy = (placement.locate(*root)?, self.state(&mut placement, name)?);
+            placement.copies.push(copy);
         }
         Ok(placement)
     }
@@ -398,7 +454,7 @@ impl<'a> Placer<'a> {
                 last.insert(read.root, position);
             }
         }
-        for &root in &self.grouping.results {
+        for &root in self.grouping.results.iter().chain(self.deferred.iter().map(|(root, _)| root)) {
             last.insert(root, usize::MAX);
         }
         let _ = self.views;

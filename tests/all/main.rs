@@ -6,6 +6,7 @@ mod long;
 mod models;
 mod one_step;
 mod ops;
+mod states;
 mod tidy;
 mod training;
 
