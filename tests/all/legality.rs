@@ -1,5 +1,6 @@
 //! Every generated kernel passes the compilers of the backends that its tier declares, and a lint
-//! for what naga lets through: workgroup memory, invocations, bindings, aliasing.
+//! for what naga lets through: workgroup memory, invocations, bindings, and barriers in non-uniform control
+//! flow (`uniformity.rs`).
 
 use crate::models;
 use wgrad::gpu::{Device, Session};
@@ -69,7 +70,7 @@ fn lint(kernel: &Kernel, module: &naga::Module) -> Result<(), String> {
     if enabled {
         return Err(format!("{}: uses subgroups without declaring it", kernel.name));
     }
-    Ok(())
+    crate::uniformity::check(module).map_err(|error| format!("{}: {error}\n{}", kernel.name, kernel.wgsl))
 }
 
 /// Panics if a kernel of a program is not legal.

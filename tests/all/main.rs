@@ -9,6 +9,7 @@ mod ops;
 mod states;
 mod tidy;
 mod training;
+mod uniformity;
 
 use wgrad::gpu::Device;
 
