@@ -77,7 +77,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Largest learning rate of the schedule [default: 0.004]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// Transformer blocks [default: 3]
     #[arg(long, value_name = "N")]

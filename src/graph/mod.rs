@@ -116,6 +116,14 @@ impl Graph {
     #[track_caller]
     pub fn assign(&self, name: &str, tensor: Tensor<'_>) {
         self.state(name, tensor.shape(), tensor.dtype());
+        let again =
+            self.inner.borrow().nodes.iter().any(|node| matches!(&node.op, Op::Assign(other) if **other == *name));
+        if again {
+            self.record_error(
+                "assign",
+                format!("the state `{name}` was given a new value already; a program assigns it once"),
+            );
+        }
         self.push(Op::Assign(name.into()), &[tensor.value()]);
     }
 
@@ -135,12 +143,14 @@ impl Graph {
     }
 
     /// `0, 1, 2, …` (i32) along `axis` of a tensor of this shape.
+    #[track_caller]
     pub fn iota(&self, shape: impl Into<Shape>, axis: usize) -> Tensor<'_> {
         Tensor::new(self, self.push(Op::Iota { shape: shape.into(), axis }, &[]))
     }
 
     /// Random bits (u32) from `key` `[2]` (seed, index of the first sample); axis 0 counts samples.
     /// Each call site gets its own stream.
+    #[track_caller]
     pub fn random_bits(&self, key: Tensor<'_>, shape: impl Into<Shape>) -> Tensor<'_> {
         let stream = {
             let mut inner = self.inner.borrow_mut();

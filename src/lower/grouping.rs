@@ -3,7 +3,6 @@
 use super::access::{accesses, is_pointwise};
 use super::views::Views;
 use crate::graph::{Graph, MacroOp, Node, Op, Value};
-use crate::program::StateLayout;
 use crate::shape::Shape;
 use std::collections::{BTreeSet, HashMap};
 
@@ -66,9 +65,9 @@ impl Grouping {
         }
     }
 
-    pub(super) fn output_key(&self, graph: &Graph, layout: &StateLayout, value: Value) -> String {
+    pub(super) fn output_key(&self, graph: &Graph, value: Value) -> String {
         let assigned = self.users.get(&value).into_iter().flatten().find_map(|&user| match graph.node(user).op {
-            Op::Assign(name) => layout.entries.get(&*name).map(|entry| format!("state {}", entry.pieces[0].buffer)),
+            Op::Assign(name) => Some(format!("state {name}")),
             _ => None,
         });
         assigned.unwrap_or_else(|| format!("{value:?}"))
@@ -79,7 +78,6 @@ impl Grouping {
         &self,
         graph: &Graph,
         views: &Views,
-        layout: &StateLayout,
         root: Value,
         group: usize,
         keys: &mut BTreeSet<String>,
@@ -87,19 +85,12 @@ impl Grouping {
         let node = graph.node(root.node);
         match &node.op {
             Op::Const(_) | Op::Iota { .. } => {}
-            Op::RandomBits { .. } => {
-                self.memory_keys(graph, views, layout, views.get(node.inputs[0]).root, group, keys)
-            }
+            Op::RandomBits { .. } => self.memory_keys(graph, views, views.get(node.inputs[0]).root, group, keys),
             Op::Input(_) if node.outputs[0].shape.rank() == 0 => {
                 keys.insert("scalars".into());
             }
             Op::State(name) => {
-                keys.insert(
-                    layout
-                        .entries
-                        .get(&**name)
-                        .map_or(name.to_string(), |entry| format!("state {}", entry.pieces[0].buffer)),
-                );
+                keys.insert(format!("state {name}"));
             }
             _ if self.group_of[root.node as usize] == Some(group) => {}
             _ if self.group_of[root.node as usize].is_none()
@@ -108,7 +99,7 @@ impl Grouping {
             {
                 for access in accesses(graph, views, root.node) {
                     if let Some(inner) = access.root {
-                        self.memory_keys(graph, views, layout, inner, group, keys);
+                        self.memory_keys(graph, views, inner, group, keys);
                     }
                 }
             }
@@ -177,13 +168,13 @@ pub fn anchor_grid(node: &Node) -> Shape {
 }
 
 /// Storage bindings that a group's kernel takes.
-pub(super) fn bindings(graph: &Graph, views: &Views, layout: &StateLayout, grouping: &Grouping, index: usize) -> usize {
+pub(super) fn bindings(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) -> usize {
     let group = &grouping.groups[index];
     let mut keys = BTreeSet::new();
     for &member in group.members.iter().chain(&group.prologue) {
         for access in accesses(graph, views, member) {
             if let Some(root) = access.root {
-                grouping.memory_keys(graph, views, layout, root, index, &mut keys);
+                grouping.memory_keys(graph, views, root, index, &mut keys);
             }
         }
     }
@@ -200,7 +191,7 @@ pub(super) fn bindings(graph: &Graph, views: &Views, layout: &StateLayout, group
     let outputs =
         grouping.outputs(graph, index).into_iter().filter(|value| grouping.is_fused_output(graph, index, *value));
     for value in outputs {
-        keys.insert(grouping.output_key(graph, layout, value));
+        keys.insert(grouping.output_key(graph, value));
     }
     keys.len() + anchor
 }

@@ -11,16 +11,15 @@ use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value};
 use crate::kernels::Profile;
-use crate::program::StateLayout;
 use crate::shape::Shape;
 use std::collections::{BTreeSet, HashMap};
 
 /// Forms the groups. Retries with a tighter limit if the outputs of a group turn out too many.
-pub fn group(graph: &Graph, views: &Views, layout: &StateLayout, profile: &Profile) -> Result<Grouping> {
+pub fn group(graph: &Graph, views: &Views, profile: &Profile) -> Result<Grouping> {
     let most = (profile.max_storage_buffers - u32::from(profile.params_in_storage())) as usize;
     for limit in (3..=most).rev() {
-        let grouping = Grouper::new(graph, views, layout, limit).run();
-        if (0..grouping.groups.len()).all(|g| bindings(graph, views, layout, &grouping, g) <= most) {
+        let grouping = Grouper::new(graph, views, limit).run();
+        if (0..grouping.groups.len()).all(|g| bindings(graph, views, &grouping, g) <= most) {
             return Ok(grouping);
         }
     }
@@ -33,19 +32,20 @@ pub fn group(graph: &Graph, views: &Views, layout: &StateLayout, profile: &Profi
 pub(super) struct Grouper<'a> {
     pub(super) graph: &'a Graph,
     pub(super) views: &'a Views,
-    pub(super) layout: &'a StateLayout,
     pub(super) nodes: Vec<Node>,
     pub(super) limit: usize,
     pub(super) grouping: Grouping,
     /// For each group the set of groups that must run before it, transitively, as bits.
     pub(super) before: Vec<Vec<u64>>,
     pub(super) words: usize,
-    /// Product nodes by the (root, view) of their right operand, for bias gradients.
+    /// Reductions that ride on a product, by node: the bias gradient on the weight gradient.
     pub(super) sums: HashMap<u32, u32>,
+    /// Operations in the expression of each inline scalar.
+    pub(super) inline_size: HashMap<u32, usize>,
 }
 
 impl<'a> Grouper<'a> {
-    pub(super) fn new(graph: &'a Graph, views: &'a Views, layout: &'a StateLayout, limit: usize) -> Grouper<'a> {
+    pub(super) fn new(graph: &'a Graph, views: &'a Views, limit: usize) -> Grouper<'a> {
         let nodes = graph.nodes();
         let mut users: HashMap<Value, Vec<u32>> = HashMap::new();
         for (index, node) in nodes.iter().enumerate() {
@@ -67,8 +67,17 @@ impl<'a> Grouper<'a> {
             results,
         };
         let words = nodes.len().div_ceil(64);
-        let mut grouper =
-            Grouper { graph, views, layout, nodes, limit, grouping, before: Vec::new(), words, sums: HashMap::new() };
+        let mut grouper = Grouper {
+            graph,
+            views,
+            nodes,
+            limit,
+            grouping,
+            before: Vec::new(),
+            words,
+            sums: HashMap::new(),
+            inline_size: HashMap::new(),
+        };
         grouper.sums = grouper.find_column_sums();
         grouper
     }
@@ -290,7 +299,7 @@ impl<'a> Grouper<'a> {
         for &member in g.members.iter().chain(extra) {
             for access in accesses(self.graph, self.views, member) {
                 if let Some(root) = access.root.filter(|root| !inside(*root)) {
-                    self.grouping.memory_keys(self.graph, self.views, self.layout, root, group, &mut keys);
+                    self.grouping.memory_keys(self.graph, self.views, root, group, &mut keys);
                 }
             }
         }
@@ -306,7 +315,7 @@ impl<'a> Grouper<'a> {
         };
         let written = g.members.iter().chain(extra).map(|&node| Value { node, output: 0 }).filter(decided);
         for value in written {
-            keys.insert(self.grouping.output_key(self.graph, self.layout, value));
+            keys.insert(self.grouping.output_key(self.graph, value));
         }
         let ports = g.anchor.map_or(0, |anchor| {
             let node = &self.nodes[anchor as usize];
@@ -342,13 +351,14 @@ impl<'a> Grouper<'a> {
             && (independent || direct)
             && reader.members.iter().all(|&member| self.in_step(member, other))
             && reader.anchor.is_none_or(|anchor| !self.reads_group(anchor, other))
+            && reader.prologue.iter().all(|&member| !self.reads_group(member, other))
             && self.grid_for(&absorbed.members, into).is_some()
             && self.within_limit(&absorbed.members, into)
     }
 
-    /// Whether an anchor reads a value of a group from memory.
-    pub(super) fn reads_group(&self, anchor: u32, group: usize) -> bool {
-        let reads = &self.nodes[anchor as usize].inputs;
+    /// Whether a node reads a value of a group.
+    pub(super) fn reads_group(&self, node: u32, group: usize) -> bool {
+        let reads = &self.nodes[node as usize].inputs;
         reads.iter().any(|&input| self.grouping.group_of[self.views.get(input).root.node as usize] == Some(group))
     }
 

@@ -6,8 +6,8 @@ use crate::program::Binding;
 
 /// Joins each run of launches that do the same to ranges that follow each other in every buffer.
 ///
-/// Gaps between tensors of a flat buffer are computed along: they hold zeros, and what pointwise
-/// updates make of zeros (with zero gradient and zero moments) is zero.
+/// Gaps between tensors of a flat buffer are computed along. They hold zeros and must go on doing so: only
+/// launches that make zeros of zeros come here as `linear`.
 pub fn join(launches: Vec<Launch>) -> Vec<Launch> {
     let mut joined: Vec<Launch> = Vec::new();
     for launch in launches {

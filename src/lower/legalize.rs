@@ -46,6 +46,13 @@ pub fn legalize(graph: &Graph) -> Graph {
             rewriter.record(index, node, new);
             continue;
         }
+        if let Op::Concat { axis } = node.op
+            && inputs.len() > CONCAT_PARTS
+        {
+            let new = to.in_scope(&node.scope, || concat_in_turns(to, &mut views, axis, &inputs));
+            rewriter.record(index, node, new);
+            continue;
+        }
         if let Op::Assign(name) = &node.op {
             // A value can lie in one state only: each further one gets a copy.
             let mut value = result(to, &mut views, inputs[0]);
@@ -103,6 +110,35 @@ fn result(graph: &Graph, views: &mut Views, value: Value) -> Value {
     let size = graph.type_of(source.root).shape.numel();
     let whole = whole(&source.view) && source.view.shape.numel() == size && stored(graph, source) && !leaf;
     if whole { value } else { copy(graph, value) }
+}
+
+/// Tensors that one kernel joins: each takes a binding, of which the baseline has eight.
+const CONCAT_PARTS: usize = 4;
+
+/// A long concatenation as concatenations of concatenations.
+fn concat_in_turns(graph: &Graph, views: &mut Views, axis: usize, parts: &[Value]) -> Value {
+    let mut parts: Vec<Value> = parts.to_vec();
+    while parts.len() > 1 {
+        parts = parts
+            .chunks(CONCAT_PARTS)
+            .map(|chunk| match chunk {
+                [one] => *one,
+                several => {
+                    let stored: Vec<Value> = several.iter().map(|&part| stored_part(graph, views, part)).collect();
+                    graph.push(Op::Concat { axis }, &stored)
+                }
+            })
+            .collect();
+    }
+    parts[0]
+}
+
+/// A part that lies in memory or is a constant.
+fn stored_part(graph: &Graph, views: &mut Views, part: Value) -> Value {
+    views.update(graph);
+    let source = views.get(part);
+    let constant = matches!(graph.node(source.root.node).op, Op::Const(_));
+    if constant || stored(graph, source) { part } else { copy(graph, part) }
 }
 
 fn root_of(graph: &Graph, views: &mut Views, value: Value) -> Value {

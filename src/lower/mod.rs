@@ -37,8 +37,9 @@ pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile)
     if cfg!(debug_assertions) {
         graph.verify()?;
     }
+    refuse_nan(&graph)?;
     let views = Views::resolve(&graph);
-    let grouping = groups::group(&graph, &views, layout, profile)?;
+    let grouping = groups::group(&graph, &views, profile)?;
     let mut placer = Placer::new(&graph, &views, &grouping, layout);
     let order = placer.order()?;
     let plans: Vec<anchors::Plan> = order
@@ -134,6 +135,19 @@ fn io(name: &str, graph: &Graph, root: Value, placement: &Placement) -> Result<I
     let location = placement.locate(root)?;
     let ty = graph.type_of(root);
     Ok(Io { name: name.into(), dtype: ty.dtype, shape: ty.shape, buffer: location.buffer, offset: location.offset })
+}
+
+/// WGSL has no NaN, and a kernel that contains one does not compile.
+fn refuse_nan(graph: &Graph) -> Result<()> {
+    let nodes = graph.nodes();
+    match nodes.iter().find(|node| matches!(&node.op, crate::graph::Op::Const(literal) if literal.value().is_nan())) {
+        None => Ok(()),
+        Some(_) => Err(Error::Compile {
+            what: "a constant".into(),
+            message: "it is NaN (such as 0/0 computed while tracing), which shaders cannot hold; use a finite number"
+                .into(),
+        }),
+    }
 }
 
 /// Workgroups as a two-dimensional grid where one dimension is not enough.

@@ -7,7 +7,11 @@ use super::access::{accesses, is_pointwise};
 use super::grouping::is_anchor;
 use super::groups::Grouper;
 use crate::graph::{MacroOp, Op, ReduceKind, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+/// Operations and buffers of a scalar expression that is repeated rather than stored.
+const INLINE_OPERATIONS: usize = 12;
+const INLINE_BINDINGS: usize = 2;
 
 impl Grouper<'_> {
     /// The pointwise group that a reduction can compute as it reads, if only the reduction needs it.
@@ -78,13 +82,29 @@ impl Grouper<'_> {
     }
 
     /// A scalar computed from scalars: cheaper to repeat in its readers than to store.
-    pub(super) fn is_inline_scalar(&self, index: u32) -> bool {
+    pub(super) fn is_inline_scalar(&mut self, index: u32) -> bool {
         let node = &self.nodes[index as usize];
         let arithmetic = matches!(node.op, Op::Pointwise(_) | Op::Cast(_));
-        arithmetic
-            && self.numel(index) == 1
-            && node.inputs.iter().all(|&input| self.graph.type_of(self.views.get(input).root).shape.numel() == 1)
-            && !self.reads_assigned_state(index)
+        let roots: Vec<Value> = node.inputs.iter().map(|&input| self.views.get(input).root).collect();
+        let scalars = roots.iter().all(|&root| self.graph.type_of(root).shape.numel() == 1);
+        if !arithmetic || self.numel(index) != 1 || !scalars {
+            return false;
+        }
+        // Every reader repeats the whole expression: it must stay small, in operations and in bindings.
+        let size: usize =
+            1 + roots.iter().map(|root| self.inline_size.get(&root.node).copied().unwrap_or(0)).sum::<usize>();
+        if size > INLINE_OPERATIONS || self.reads_assigned_state(index) {
+            return false;
+        }
+        let mut keys = BTreeSet::new();
+        for root in roots {
+            self.grouping.memory_keys(self.graph, self.views, root, usize::MAX, &mut keys);
+        }
+        if keys.len() > INLINE_BINDINGS {
+            return false;
+        }
+        self.inline_size.insert(index, size);
+        true
     }
 
     /// Whether a scalar depends, through scalars alone, on a state that this program overwrites: repeated

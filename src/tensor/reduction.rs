@@ -7,7 +7,7 @@ use crate::shape::Shape;
 impl<'g> Tensor<'g> {
     #[track_caller]
     fn reduce(self, name: &str, kind: ReduceKind, axes: &[isize]) -> Tensor<'g> {
-        let mut axes: Vec<usize> = axes.iter().map(|&axis| self.axis(name, axis)).collect();
+        let mut axes = self.axes(name, axes);
         axes.sort_unstable();
         let shape = self.shape();
         if kind != ReduceKind::Sum && axes.iter().any(|&axis| shape.get(axis) == Some(&0)) {
@@ -17,6 +17,16 @@ impl<'g> Tensor<'g> {
         if axes.is_empty() { self } else { self.apply(Op::Reduce { kind, axes }, &[]) }
     }
 
+    /// A loop rather than a closure, so that an error names the caller's line.
+    #[track_caller]
+    fn axes(self, name: &str, axes: &[isize]) -> Vec<usize> {
+        let mut found = Vec::new();
+        for &axis in axes {
+            found.push(self.axis(name, axis));
+        }
+        found
+    }
+
     fn all_axes(self) -> Vec<isize> {
         (0..self.rank() as isize).collect()
     }
@@ -24,7 +34,7 @@ impl<'g> Tensor<'g> {
     /// The reduced tensor with its lost axes back as axes of size 1.
     #[track_caller]
     pub fn keep_axes(self, like: Tensor<'g>, axes: &[isize]) -> Tensor<'g> {
-        let lost: Vec<usize> = axes.iter().map(|&axis| like.axis("keep_axes", axis)).collect();
+        let lost = like.axes("keep_axes", axes);
         let sizes = like
             .shape()
             .iter()
@@ -50,7 +60,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn mean(self, axes: &[isize]) -> Tensor<'g> {
         let shape = self.shape();
-        let count: usize = axes.iter().map(|&axis| shape.get(self.axis("mean", axis)).copied().unwrap_or(1)).product();
+        let count: usize = self.axes("mean", axes).iter().map(|&axis| shape.get(axis).copied().unwrap_or(1)).product();
         self.sum(axes) * (1.0 / count.max(1) as f64)
     }
 

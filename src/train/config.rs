@@ -237,7 +237,11 @@ impl RawConfig {
             }
             insert(&mut all, key.name, value.clone());
         }
-        let config = Config::deserialize(all).map_err(|e| Error::Config(e.to_string()))?;
+        let mut config = Config::deserialize(all).map_err(|e| Error::Config(e.to_string()))?;
+        if !self.values.contains_key("train.warmup") {
+            // The default is for runs of usual length; a short one warms up for a tenth of it.
+            config.train.warmup = config.train.warmup.min(config.train.steps / 10);
+        }
         config.check_together()?;
         Ok(config)
     }
@@ -447,7 +451,7 @@ mod tests {
         let message = |text: &str| read(text).unwrap_err().to_string();
         assert!(message("[model]\nwidth = 130").contains("width 128 would be"));
         assert!(message("[model]\nwidth = 3").contains("width 4 would be"));
-        assert!(message("[train]\nsteps = 10").contains("warmup = 50 must be below train.steps = 10"));
+        assert!(message("[train]\nsteps = 10\nwarmup = 50").contains("warmup = 50 must be below train.steps = 10"));
         assert!(message("[train]\neval_every = 0\nearly_stopping = 3").contains("needs evaluations"));
     }
 }

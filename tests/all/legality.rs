@@ -117,3 +117,50 @@ fn programs_are_legal_under_the_default_limits_of_webgpu() {
         session.run(&[0]).expect("encodes without a validation error");
     }
 }
+
+#[test]
+fn many_operands_are_split_over_kernels_of_eight_buffers() {
+    use wgrad::dtype::DType;
+    use wgrad::graph::{Graph, TensorType};
+    use wgrad::program::{Category, StateLayout, StateSpec};
+    let profile = Profile::baseline();
+    for shape in [vec![7], vec![1], vec![]] {
+        let graph = Graph::new();
+        let mut specs = Vec::new();
+        let mut sum = graph.input("x", shape.clone(), DType::F32);
+        for i in 0..20 {
+            let name = format!("s{i}");
+            sum = sum + graph.state(&name, shape.clone(), DType::F32).tanh();
+            specs.push(StateSpec {
+                name,
+                ty: TensorType::new(shape.clone(), DType::F32),
+                category: Category::Other,
+                group: "g".into(),
+            });
+        }
+        graph.output("sum", sum);
+        let layout = StateLayout::build(&specs, 1 << 20).expect("fits");
+        let program = lower("sum", &graph, &layout, &profile).unwrap_or_else(|error| panic!("{shape:?}: {error}"));
+        check(&program);
+    }
+}
+
+#[test]
+fn long_scalar_expressions_compile_at_once() {
+    let graph = wgrad::graph::Graph::new();
+    let mut s = graph.input("s", [], wgrad::dtype::DType::F32);
+    for _ in 0..40 {
+        s = s * 0.7 + s * s;
+    }
+    graph.output("s", s);
+    check(&lower("chain", &graph, &Default::default(), &Profile::baseline()).expect("compiles"));
+}
+
+#[test]
+fn nan_constants_are_refused_with_a_reason() {
+    let graph = wgrad::graph::Graph::new();
+    let x = graph.input("x", [4], wgrad::dtype::DType::F32);
+    graph.output("y", x + f64::NAN);
+    let error = lower("nan", &graph, &Default::default(), &Profile::baseline()).expect_err("NaN has no literal");
+    assert!(error.to_string().contains("NaN"), "{error}");
+}

@@ -303,3 +303,19 @@ fn decoding_with_a_cache_agrees_with_the_whole_sequence() {
     assert_eq!((texts[0].len(), &texts[0]), (20, &texts[1]));
     assert!(generator.generate(&[11], 1, Sampling::default(), |_| ()).is_err(), "a token outside the vocabulary");
 }
+
+#[test]
+fn the_gradient_norm_counts_no_padding() {
+    // Gradients that are not zero where everything is zero, in tensors that do not fill whole vectors.
+    for (a, b, wanted) in [(3usize, 5usize, 8.0f32), (4, 8, 12.0), (1, 1, 2.0)] {
+        let mut parameters = Parameters::new();
+        let first = parameters.add("a", [a], wgrad::nn::Init::Zeros);
+        let second = parameters.add("b", [b], wgrad::nn::Init::Zeros);
+        let mut trainer = Trainer::builder(parameters)
+            .clip(1e9)
+            .build(&crate::device(), |g| first.tensor(g).exp().sum_all() + second.tensor(g).exp().sum_all())
+            .expect("compiles");
+        let norm = trainer.step(wgrad::train::SAME_BATCH).expect("trains").grad_norm.expect("clipped");
+        assert!((norm - wanted.sqrt()).abs() < 1e-5, "[{a}] and [{b}]: {norm}, should be {}", wanted.sqrt());
+    }
+}

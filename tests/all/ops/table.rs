@@ -75,6 +75,9 @@ pub fn concat() -> Vec<Sample> {
         two(&[3, 2, 4], &[3, 5, 4], 1),
         sample(&[u(&[4, 4]), u(&[4, 4])], |x| join(x[0].t(), &[x[1], x[0]], 1)),
         sample(&[u(&[33, 7]), u(&[33, 1])], |x| join(x[0].exp(), &[x[1]], 1)),
+        sample(&[u(&[3, 2]), u(&[3, 4])], |x| {
+            join(x[0], &[x[1], x[0], x[1], x[0], x[0], x[1], x[1], x[0], x[1], x[0], x[0]], 1)
+        }),
     ]
 }
 
@@ -392,6 +395,11 @@ pub fn fused_chains() -> Vec<Sample> {
         })
         .sums(40, 40.0),
         sample(&[u(&[3, 1, 4]), u(&[1, 5, 4])], |x| (x[0] + x[1]).tanh().mean(&[0, 1])),
+        sample(&[u(&[8]), u(&[8, 16])], |x| {
+            let gate = x[0].sigmoid();
+            (gate.unsqueeze(-1) * x[1]).sum(&[-1]) + gate
+        })
+        .sums(16, 2.0),
         sample(&[u(&[64, 8]), u(&[8])], |x| (x[0].matmul(x[0].t()).exp() * 0.01).sum(&[1]) * x[1].sum_all())
             .tolerance(1e-4, 0.5)
             .no_gradient(),
