@@ -68,7 +68,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this directory, with its configuration
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "data", "layers", "heads", "width", "context", "seed"])]
     pub resume: Option<PathBuf>,
     /// Optimizer steps, counted from the beginning of the run [default: 2000]
     #[arg(long, value_name = "N")]
