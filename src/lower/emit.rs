@@ -342,7 +342,7 @@ impl GroupEmitter<'_> {
             linear && self.group().shape.numel() > 1 && self.keeps_zeros() && fused.iter().all(|part| part.linear);
         Ok(Launch {
             name: spec.name.clone(),
-            label: self.label(&spec),
+            label: self.label(),
             wgsl: text.finish(&spec, &fused, &modes, self.profile),
             bindings,
             params,
@@ -361,7 +361,7 @@ impl GroupEmitter<'_> {
                 let overlap = a.buffer == b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
                 if overlap && (*write_a || *write_b) {
                     return Err(Error::Compile {
-                        what: format!("kernel `{}` for {}", spec.name, self.label(spec)),
+                        what: format!("kernel `{}` for {}", spec.name, self.label()),
                         message: format!(
                             "it would read and write the same memory through two bindings (please report this): {bindings:?}"
                         ),
@@ -372,12 +372,11 @@ impl GroupEmitter<'_> {
         Ok(())
     }
 
-    fn label(&self, spec: &KernelSpec) -> String {
+    fn label(&self) -> String {
         let group = self.group();
         let node = group.anchor.or(group.members.last().copied()).unwrap_or(0);
         let node = self.context.graph.node(node);
         let scope = if node.scope.is_empty() { String::new() } else { format!("{}/", node.scope) };
-        let _ = spec;
         format!("{scope}{}", node.op.name())
     }
 }

@@ -128,7 +128,6 @@ fn leaf_reads(
 /// The order in which groups run, assignments placed in their states, and every value its place.
 pub struct Placer<'a> {
     graph: &'a Graph,
-    views: &'a Views,
     grouping: &'a Grouping,
     layout: &'a StateLayout,
     reads: Vec<Vec<Read>>,
@@ -165,7 +164,7 @@ impl<'a> Placer<'a> {
                 }
             }
         }
-        Placer { graph, views, grouping, layout, reads, in_state, deferred: Vec::new(), parts }
+        Placer { graph, grouping, layout, reads, in_state, deferred: Vec::new(), parts }
     }
 
     /// The place of a value within the concatenation that it is written into.
@@ -457,7 +456,6 @@ impl<'a> Placer<'a> {
         for &root in self.grouping.results.iter().chain(self.deferred.iter().map(|(root, _)| root)) {
             last.insert(root, usize::MAX);
         }
-        let _ = self.views;
         last
     }
 }
