@@ -70,7 +70,7 @@ pub struct TrainArgs {
     /// Go on with the run in this directory, with its configuration
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "data", "layers", "heads", "width", "context", "seed"])]
     pub resume: Option<PathBuf>,
-    /// Optimizer steps, counted from the beginning of the run [default: 2000]
+    /// Optimizer steps, counted from the beginning of the run [default: 1600]
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
     /// Samples in a step, each of --context tokens [default: 8]

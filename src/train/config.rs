@@ -98,7 +98,7 @@ impl Default for DataConfig {
 impl Default for TrainConfig {
     fn default() -> TrainConfig {
         TrainConfig {
-            steps: 2000,
+            steps: 1600,
             batch: 8,
             lr: 4e-3,
             weight_decay: 0.1,
