@@ -54,11 +54,6 @@ pub fn gpt(batch: usize, t: usize, d: usize, layers: usize, heads: usize, vocab:
         let wte = state(g, s, "wte", &[vocab, d]);
         let wpe = state(g, s, "wpe", &[t, d]);
         let mut h = wte.gather(tokens) + wpe;
-        let norm = |s: &mut Vec<StateSpec>, name: &str, x: Tensor<'_>| {
-            let _ = name;
-            (s.len(), x.rank())
-        };
-        let _ = norm;
         for l in 0..layers {
             let lin = |s: &mut Vec<StateSpec>, n: &str, i: usize, o: usize| {
                 (state(g, s, &format!("{l}.{n}.w"), &[i, o]), state(g, s, &format!("{l}.{n}.b"), &[o]))

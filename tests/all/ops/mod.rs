@@ -8,7 +8,7 @@ use harness::{check, f32s, sample};
 use std::collections::BTreeSet;
 use wgrad::dtype::DType;
 use wgrad::graph::pointwise::{Row, TABLE, TypeRule};
-use wgrad::graph::{Graph, Op, PointwiseOp};
+use wgrad::graph::{Graph, PointwiseOp};
 
 /// Shapes that every pointwise row is tried on; some are permuted or broadcast on the way.
 fn pointwise_samples(row: &'static Row) -> Vec<harness::Sample> {
@@ -27,10 +27,10 @@ fn pointwise_samples(row: &'static Row) -> Vec<harness::Sample> {
         }
         let transposed = index % 2 == 1 && index % 3 != 2 && shape.len() > 1;
         let sample = sample(&inputs, move |x| {
-            let first = if transposed { x[0].t().stop() } else { x[0] };
+            let first = if transposed { x[0].t() } else { x[0] };
             let rest: Vec<_> = x[1..]
                 .iter()
-                .map(|&operand| if transposed && operand.rank() > 1 { operand.t().stop() } else { operand })
+                .map(|&operand| if transposed && operand.rank() > 1 { operand.t() } else { operand })
                 .collect();
             first.pointwise(row.op, &rest)
         });
@@ -41,17 +41,6 @@ fn pointwise_samples(row: &'static Row) -> Vec<harness::Sample> {
         samples.push(sample.tolerance(relative, 1e-5));
     }
     samples
-}
-
-trait Keep {
-    /// The tensor itself; named so that the transposition above reads as one step.
-    fn stop(self) -> Self;
-}
-
-impl Keep for wgrad::graph::Tensor<'_> {
-    fn stop(self) -> Self {
-        self
-    }
 }
 
 fn operand(row: &Row, index: usize) -> DType {
@@ -145,5 +134,4 @@ fn every_operation_has_a_row() {
     covered.extend(["state", "assign", "random_bits", "cross_entropy_with_grad"].map(String::from));
     let missing: Vec<_> = declared_ops().into_iter().filter(|name| !covered.contains(name)).collect();
     assert!(missing.is_empty(), "no test row for {missing:?}");
-    let _: fn(&Op) -> &str = Op::name;
 }

@@ -4,7 +4,7 @@
 use super::harness::{Draw, Sample, f32s, i32s, sample};
 use std::sync::Arc;
 use wgrad::dtype::DType;
-use wgrad::graph::{CustomOp, Graph, Op, Tensor, TensorType};
+use wgrad::graph::{CustomOp, Op, Tensor, TensorType};
 use wgrad::tensor::concat as join;
 
 fn u(shape: &[usize]) -> Draw {
@@ -140,9 +140,13 @@ pub fn stop_gradient() -> Vec<Sample> {
 }
 
 pub fn sum() -> Vec<Sample> {
-    let mut rows: Vec<Sample> = over(MIXED, |x| x.sum(&[1])).into_iter().map(|s| s.sums(300, 2.0)).collect();
-    rows.extend(over(MIXED, |x| x.sum(&[0])).into_iter().map(|s| s.sums(128, 2.0)));
-    rows.extend(over(&[&[1], &[100_000], &[333, 77]], |x| x.sum_all()).into_iter().map(|s| s.sums(100_000, 2.0)));
+    let sized = |shapes: &[&[usize]], build: for<'g> fn(Tensor<'g>) -> Tensor<'g>| -> Vec<Sample> {
+        let one = |shape: &&[usize]| sample(&[u(shape)], move |x| build(x[0])).sums(shape.iter().product(), 2.0);
+        shapes.iter().map(one).collect()
+    };
+    let mut rows = sized(MIXED, |x| x.sum(&[1]));
+    rows.extend(sized(MIXED, |x| x.sum(&[0])));
+    rows.extend(sized(&[&[1], &[100_000], &[333, 77]], |x| x.sum_all()));
     rows.push(sample(&[u(&[3, 4, 5, 6])], |x| x[0].sum(&[0, 2])).sums(15, 2.0));
     rows.push(sample(&[u(&[30, 40])], |x| (x[0].t() * x[0].t()).mean(&[0])).sums(40, 4.0));
     rows.push(sample(&[u(&[12, 16]), u(&[16])], |x| (x[0] - x[1]).square().mean_all()).sums(192, 16.0));
@@ -156,6 +160,7 @@ pub fn max_min() -> Vec<Sample> {
     rows.extend(over(some, |x| x.min(&[0])));
     rows.push(sample(&[u(&[3, 4, 5])], |x| x[0].max(&[0, 2]) * 2.0));
     rows.push(sample(&[u(&[50])], |x| x[0].min(&[0])));
+    rows.push(sample(&[u(&[3, 1, 8])], |x| x[0].min(&[1, 2]) + x[0].max(&[1, 2])));
     rows
 }
 
@@ -170,7 +175,8 @@ pub fn argmax() -> Vec<Sample> {
 pub fn sum_squares() -> Vec<Sample> {
     let norm = |shapes: &[&[usize]]| {
         let inputs: Vec<Draw> = shapes.iter().map(|shape| u(shape)).collect();
-        sample(&inputs, |x| x[0].apply(Op::SumSquares, &x[1..]).sqrt()).sums(100_000, 4.0)
+        let k = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
+        sample(&inputs, |x| x[0].apply(Op::SumSquares, &x[1..]).sqrt()).sums(k, 4.0)
     };
     vec![
         norm(&[&[3]]),
@@ -335,6 +341,10 @@ pub fn attention_sizes() -> Vec<Sample> {
         attend(&[1, 4, 1, 6], 7, false),
         attend(&[1, 3, 1, 1], 3, true),
         attend(&[1, 6, 2, 132], 6, true),
+        attend(&[1, 1, 1, 5], 1, false),
+        attend(&[2, 4, 1, 7], 4, true),
+        attend(&[1, 3, 2, 10], 9, true),
+        attend(&[1, 2, 1, 130], 3, false),
     ]
 }
 
@@ -400,9 +410,10 @@ pub fn fused_chains() -> Vec<Sample> {
             (gate.unsqueeze(-1) * x[1]).sum(&[-1]) + gate
         })
         .sums(16, 2.0),
-        sample(&[u(&[64, 8]), u(&[8])], |x| (x[0].matmul(x[0].t()).exp() * 0.01).sum(&[1]) * x[1].sum_all())
-            .tolerance(1e-4, 0.5)
-            .no_gradient(),
+        sample(&[f32s(&[64, 8], -0.4, 0.4), f32s(&[8], -1.0, 1.0)], |x| {
+            x[0].matmul(x[0].t()).exp().sum(&[1]) * x[1].sum_all()
+        })
+        .sums(64, 40.0),
     ]
 }
 
@@ -418,6 +429,5 @@ pub fn custom() -> Vec<Sample> {
     }
     let mut rows = over(MIXED, |x| x.apply(Op::Custom(cube()), &[]) + 1.0);
     rows.push(sample(&[u(&[6, 5])], |x| x[0].t().apply(Op::Custom(cube()), &[])));
-    let _ = Graph::new();
     rows
 }
