@@ -302,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_exit_code_2() {
-        assert!(refused("wgrad train --resume a --out b").contains("cannot be used with"));
+        for changed in ["--out b", "--seed 5", "--data c", "--width 128"] {
+            assert!(refused(&format!("wgrad train --resume a {changed}")).contains("cannot be used with"), "{changed}");
+        }
         assert!(refused("wgrad train --step 3").contains("--steps"));
         assert!(refused("wgrad train --steps many").contains("invalid value"));
         assert!(refused("wgrad sample").contains("--run"));

@@ -16,6 +16,7 @@ mod indexing;
 mod join;
 mod legalize;
 mod place;
+mod pool;
 mod reads;
 mod special;
 mod views;

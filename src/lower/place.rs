@@ -7,6 +7,7 @@
 use super::access::{accesses, is_pointwise};
 use super::anchors::Plan;
 use super::grouping::{Group, Grouping, stored_output};
+use super::pool::Pool;
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value};
@@ -43,7 +44,7 @@ impl Placement {
         })
     }
 
-    fn declare(&mut self, role: Role, bytes: u64) -> usize {
+    pub(super) fn declare(&mut self, role: Role, bytes: u64) -> usize {
         if role != Role::Transient
             && let Some(index) = self.buffers.iter().position(|buffer| buffer.role == role)
         {
@@ -457,46 +458,5 @@ impl<'a> Placer<'a> {
             last.insert(root, usize::MAX);
         }
         last
-    }
-}
-
-/// Transient buffers that are free to be handed on.
-#[derive(Default)]
-struct Pool {
-    free: Vec<usize>,
-    kept: Vec<usize>,
-}
-
-impl Pool {
-    /// The smallest free buffer that fits; else the largest, grown; else a new one.
-    fn take(&mut self, placement: &mut Placement, bytes: u64) -> usize {
-        let bytes = bytes.max(4).next_multiple_of(16);
-        let size = |buffer: &usize| placement.buffers[*buffer].bytes;
-        let fitting =
-            self.free.iter().copied().filter(|buffer| size(buffer) >= bytes).min_by_key(|buffer| size(buffer));
-        let chosen = fitting.or_else(|| self.free.iter().copied().max_by_key(|buffer| size(buffer)));
-        match chosen {
-            Some(buffer) => {
-                self.free.retain(|&other| other != buffer);
-                placement.buffers[buffer].bytes = placement.buffers[buffer].bytes.max(bytes);
-                buffer
-            }
-            None => placement.declare(Role::Transient, bytes),
-        }
-    }
-
-    /// A buffer that passes from a dying value to a new one in place.
-    fn keep(&mut self, buffer: usize) {
-        self.kept.push(buffer);
-    }
-
-    fn give(&mut self, buffer: usize) {
-        match self.kept.iter().position(|&kept| kept == buffer) {
-            Some(at) => {
-                self.kept.swap_remove(at);
-            }
-            None if !self.free.contains(&buffer) => self.free.push(buffer),
-            None => {}
-        }
     }
 }

@@ -447,6 +447,13 @@ mod tests {
     }
 
     #[test]
+    fn a_short_run_warms_up_for_a_tenth_unless_told_otherwise() {
+        assert_eq!(read("[train]\nsteps = 10").unwrap().train.warmup, 1);
+        assert_eq!(read("[train]\nsteps = 10\nwarmup = 5").unwrap().train.warmup, 5);
+        assert_eq!(read("").unwrap().train.warmup, TrainConfig::default().warmup);
+    }
+
+    #[test]
     fn keys_are_checked_against_each_other() {
         let message = |text: &str| read(text).unwrap_err().to_string();
         assert!(message("[model]\nwidth = 130").contains("width 128 would be"));

@@ -152,3 +152,12 @@ fn the_message_names_the_callers_line() {
     let message = graph.error().unwrap_err().to_string();
     assert!(message.contains("errors.rs"), "{message}");
 }
+
+#[test]
+fn a_state_is_assigned_once() {
+    refused(&["assign", "`a`", "once"], |g| {
+        let a = g.state("a", [2], DType::F32);
+        g.assign("a", a + 1.0);
+        g.assign("a", a + 2.0);
+    });
+}
