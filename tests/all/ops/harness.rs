@@ -201,7 +201,7 @@ pub fn check(name: &str, samples: &[Sample]) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-fn run_on_device(name: &str, graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64>> {
+pub fn run_on_device(name: &str, graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64>> {
     let device = super::super::device();
     let program =
         lower(name, graph, &StateLayout::default(), device.profile()).unwrap_or_else(|error| panic!("{name}: {error}"));
