@@ -13,7 +13,8 @@ use wgrad::optim::{AdamW, Schedule};
 use wgrad::train::{DataSource, Generator, Sampling, TARGETS, TOKENS, TextData, Trainer};
 
 const BATCH: usize = 8;
-const CONFIG: GptConfig = GptConfig { vocabulary: 256, context: 64, layers: 2, heads: 2, width: 64, dropout: 0.1 };
+const CONFIG: GptConfig =
+    GptConfig { vocabulary: 256, context: 64, layers: 2, heads: 2, width: 64, dropout: 0.1, tied: false };
 
 fn main() -> Result<()> {
     let steps = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(200);

@@ -87,6 +87,11 @@ impl LayerNorm {
         })
     }
 
+    /// With another eps, which is added to the variance.
+    pub fn with_eps(self, eps: f32) -> LayerNorm {
+        LayerNorm { eps, ..self }
+    }
+
     /// `[.., features]` to the same shape.
     #[track_caller]
     pub fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
@@ -107,6 +112,11 @@ impl RmsNorm {
     pub fn new(parameters: &mut Parameters, name: &str, features: usize) -> RmsNorm {
         let weight = parameters.scope(name, |p| p.add("weight", [features], Init::Ones));
         RmsNorm { name: name.into(), weight, eps: 1e-6 }
+    }
+
+    /// With another eps, which is added to the mean square.
+    pub fn with_eps(self, eps: f32) -> RmsNorm {
+        RmsNorm { eps, ..self }
     }
 
     /// `[.., features]` to the same shape.

@@ -24,6 +24,7 @@ pub fn gpt_config(config: &Config) -> GptConfig {
         heads: model.heads,
         width: model.width,
         dropout: model.dropout,
+        tied: false,
     }
 }
 

@@ -136,7 +136,8 @@ fn w4(seed: u32) -> Result<Setup> {
     const BATCH: usize = 8;
     const CONTEXT: usize = 128;
     let mut parameters = Parameters::new();
-    let config = GptConfig { vocabulary: 256, context: CONTEXT, layers: 4, heads: 4, width: 128, dropout: 0.0 };
+    let (layers, heads, width) = (4, 4, 128);
+    let config = GptConfig { vocabulary: 256, context: CONTEXT, layers, heads, width, dropout: 0.0, tied: false };
     let model = Gpt::new(&mut parameters, config);
     parameters.init_by(|name, shape| w4_init(seed, name, shape));
     let z: Vec<i32> = integers(seed, 1, BATCH * (CONTEXT + 1)).into_iter().map(|h| (h % 256) as i32).collect();

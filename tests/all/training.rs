@@ -266,7 +266,8 @@ fn parameters_of_one_element_are_updated_like_all_others() {
 
 #[test]
 fn decoding_with_a_cache_agrees_with_the_whole_sequence() {
-    const CONFIG: GptConfig = GptConfig { vocabulary: 11, context: 6, layers: 2, heads: 2, width: 8, dropout: 0.0 };
+    const CONFIG: GptConfig =
+        GptConfig { vocabulary: 11, context: 6, layers: 2, heads: 2, width: 8, dropout: 0.0, tied: false };
     let mut parameters = Parameters::new();
     let gpt = Gpt::new(&mut parameters, CONFIG);
     // Larger than the usual start, so that attention matters.

@@ -1,5 +1,5 @@
 //! GPT: a decoder-only transformer with learned positions, as GPT-2 (pre-norm, GELU in its tanh
-//! form), with an untied output layer.
+//! form; Radford et al. 2019). The output layer may be the token table, as GPT-2's, or one of its own.
 //!
 //! Two ways to run it over the same weights: [`Gpt::forward`] on whole sequences for training, and
 //! [`Gpt::decode`] on one token with a cache of keys and values.
@@ -24,6 +24,16 @@ pub struct GptConfig {
     pub width: usize,
     /// Probability, after the embedding and each branch.
     pub dropout: f64,
+    /// The token table serves as the output layer too.
+    pub tied: bool,
+}
+
+impl GptConfig {
+    /// GPT-2 in its smallest size: 124,439,808 parameters (`GPT2LMHeadModel` of Hugging Face's `gpt2`).
+    pub const fn gpt2() -> GptConfig {
+        let (vocabulary, context, layers, heads, width) = (50_257, 1024, 12, 12, 768);
+        GptConfig { vocabulary, context, layers, heads, width, dropout: 0.1, tied: true }
+    }
 }
 
 /// The model.
@@ -34,7 +44,8 @@ pub struct Gpt {
     wpe: Embedding,
     blocks: Vec<Block>,
     lnf: LayerNorm,
-    head: Linear,
+    /// None where the token table takes its place.
+    head: Option<Linear>,
     dropout: Dropout,
 }
 
@@ -69,7 +80,7 @@ pub struct Step<'g> {
 impl Gpt {
     /// Weights start normal with deviation 0.02, smaller at the end of a branch, and biases at 0, as GPT-2's.
     pub fn new(parameters: &mut Parameters, config: GptConfig) -> Gpt {
-        let GptConfig { vocabulary, context, layers, width, dropout, .. } = config;
+        let GptConfig { vocabulary, context, layers, width, dropout, tied, .. } = config;
         let gpt = Gpt {
             config,
             wte: Embedding::new(parameters, "wte", vocabulary, width),
@@ -78,7 +89,7 @@ impl Gpt {
                 .map(|index| parameters.scope(&format!("block.{index}"), |p| Block::new(p, index, &config)))
                 .collect(),
             lnf: LayerNorm::new(parameters, "lnf", width),
-            head: Linear::without_bias(parameters, "head", width, vocabulary),
+            head: (!tied).then(|| Linear::without_bias(parameters, "head", width, vocabulary)),
             dropout: Dropout::new(dropout),
         };
         let branch_end = 0.02 / (2.0 * layers.max(1) as f32).sqrt();
@@ -109,7 +120,14 @@ impl Gpt {
         let place_td = self.wpe.weight.tensor(graph).slice(0, 0, time);
         let x_btd = self.dropout.forward(self.wte.forward(tokens_bt) + place_td);
         let x_btd = self.blocks.iter().fold(x_btd, |x_btd, block| block.forward(x_btd));
-        self.head.forward(self.lnf.forward(x_btd))
+        self.logits(self.lnf.forward(x_btd))
+    }
+
+    fn logits<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        match &self.head {
+            Some(head) => head.forward(x),
+            None => x.graph().scope("head", || x.matmul(self.wte.weight.tensor(x.graph()).t())),
+        }
     }
 
     /// One token at a position to the logits `[v]` of the next. Keys and values of earlier positions
@@ -120,7 +138,7 @@ impl Gpt {
         let x_1d = self.wte.forward(step.token) + place_1d;
         let context = self.config.context;
         let x_1d = self.blocks.iter().fold(x_1d, |x_1d, block| block.decode(x_1d, step.position, context));
-        self.head.forward(self.lnf.forward(x_1d)).reshape([self.config.vocabulary])
+        self.logits(self.lnf.forward(x_1d)).reshape([self.config.vocabulary])
     }
 
     /// The states (f32) that [`Gpt::decode`] keeps, with their shapes `[context, heads, s]`.
@@ -224,14 +242,23 @@ mod tests {
     use crate::reference::{self, Array};
     use std::collections::HashMap;
 
-    const TINY: GptConfig = GptConfig { vocabulary: 7, context: 5, layers: 2, heads: 2, width: 8, dropout: 0.0 };
+    const TINY: GptConfig =
+        GptConfig { vocabulary: 7, context: 5, layers: 2, heads: 2, width: 8, dropout: 0.0, tied: false };
 
     #[test]
     fn the_standard_workload_has_875264_parameters() {
         let mut parameters = Parameters::new();
-        let config = GptConfig { vocabulary: 256, context: 128, layers: 4, heads: 4, width: 128, dropout: 0.0 };
+        let (vocabulary, context, layers, heads, width) = (256, 128, 4, 4, 128);
+        let config = GptConfig { vocabulary, context, layers, heads, width, dropout: 0.0, tied: false };
         Gpt::new(&mut parameters, config);
         assert_eq!(parameters.count(), 875_264);
+    }
+
+    #[test]
+    fn gpt_2_has_the_published_size() {
+        let mut parameters = Parameters::new();
+        Gpt::new(&mut parameters, GptConfig::gpt2());
+        assert_eq!(parameters.count(), 124_439_808);
     }
 
     #[test]
