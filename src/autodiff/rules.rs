@@ -139,6 +139,11 @@ fn macro_rule<'g>(op: MacroOp, x: &[Tensor<'g>], y: Tensor<'g>, grads: &[Option<
             let dx = x[0].apply(Op::Macro(MacroOp::RmsNormGrad { eps }), &[x[1], g]);
             vec![Some(dx), Some(dx.output(1))]
         }
+        (MacroOp::BatchNorm { eps }, Some(g)) if grads[1].is_none() && grads[2].is_none() => {
+            let operands = [x[1], y.output(1), y.output(2), g];
+            let dx = x[0].apply(Op::Macro(MacroOp::BatchNormGrad { eps }), &operands);
+            vec![Some(dx), Some(dx.output(1)), Some(dx.output(2))]
+        }
         (MacroOp::CrossEntropy, Some(g)) => {
             vec![Some(x[0].apply(Op::Macro(MacroOp::CrossEntropyGrad), &[x[1], g])), None]
         }

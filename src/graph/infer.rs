@@ -226,6 +226,17 @@ fn macro_op(op: MacroOp, x: &[TensorType]) -> Types {
             norm_operands(x, 1)?;
             Ok(vec![x[0].clone(), x[1].clone()])
         }
+        MacroOp::BatchNorm { .. } => {
+            arity(x, 3)?;
+            channel_operands(x, 2)?;
+            Ok(vec![x[0].clone(), x[1].clone(), x[1].clone()])
+        }
+        MacroOp::BatchNormGrad { .. } => {
+            arity(x, 5)?;
+            channel_operands(&x[..4], 3)?;
+            check(x[4] == x[0], || format!("the gradient must be {}, got {}", x[0], x[4]))?;
+            Ok(vec![x[0].clone(), x[1].clone(), x[1].clone()])
+        }
         MacroOp::CrossEntropy | MacroOp::CrossEntropyGrad | MacroOp::CrossEntropyWithGrad => {
             arity(x, if op == MacroOp::CrossEntropy { 2 } else { 3 })?;
             float(0)?;
@@ -262,6 +273,19 @@ fn norm_operands(x: &[TensorType], vectors: usize) -> Result<(), String> {
     let n = x[0].shape.last().copied().ok_or("needs at least one axis")?;
     check(x[1..=vectors].iter().all(|ty| *ty.shape == [n]), || {
         format!("gain and bias must have the size of the last axis, {n}; got {}", list(&x[1..=vectors]))
+    })
+}
+
+/// `x [n, c, s]` and `vectors` operands of shape `[c]` after it.
+fn channel_operands(x: &[TensorType], vectors: usize) -> Result<(), String> {
+    check(x.iter().all(|ty| ty.dtype == DType::F32), || format!("takes f32 tensors, got {}", list(x)))?;
+    check(x[0].shape.rank() == 3, || format!("takes [samples, channels, size], got {}", x[0].shape))?;
+    let channels = x[0].shape[1];
+    check(x[1..=vectors].iter().all(|ty| *ty.shape == [channels]), || {
+        format!(
+            "gain, bias and statistics must have one number for each of the {channels} channels; got {}",
+            list(&x[1..=vectors])
+        )
     })
 }
 

@@ -116,15 +116,39 @@ impl Graph {
     #[track_caller]
     pub fn assign(&self, name: &str, tensor: Tensor<'_>) {
         self.state(name, tensor.shape(), tensor.dtype());
-        let again =
-            self.inner.borrow().nodes.iter().any(|node| matches!(&node.op, Op::Assign(other) if **other == *name));
-        if again {
+        if self.assignment(name).is_some() {
             self.record_error(
                 "assign",
                 format!("the state `{name}` was given a new value already; a program assigns it once"),
             );
         }
         self.push(Op::Assign(name.into()), &[tensor.value()]);
+    }
+
+    /// What the state `name` holds at this point of the trace: the value it was given last, if it was given one,
+    /// else the one it starts with.
+    #[track_caller]
+    pub fn latest(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
+        let state = self.state(name, shape, dtype);
+        let given = self.assignment(name).map(|node| self.inner.borrow().nodes[node].inputs[0]);
+        given.map_or(state, |value| Tensor::new(self, value))
+    }
+
+    /// As [`Graph::assign`], in place of a value that this trace gave the state before. With [`Graph::latest`] a
+    /// layer that is applied several times updates its running state several times.
+    #[track_caller]
+    pub fn reassign(&self, name: &str, tensor: Tensor<'_>) {
+        if let Some(node) = self.assignment(name) {
+            // An identity that nobody reads is dead.
+            self.inner.borrow_mut().nodes[node].op = Op::StopGradient;
+        }
+        self.assign(name, tensor);
+    }
+
+    /// The node that gives a state its new value.
+    fn assignment(&self, name: &str) -> Option<usize> {
+        let inner = self.inner.borrow();
+        inner.nodes.iter().position(|node| matches!(&node.op, Op::Assign(other) if **other == *name))
     }
 
     /// Names a tensor as a result of the program.

@@ -143,6 +143,11 @@ pub enum MacroOp {
     RmsNorm { eps: Eps },
     /// `(x, gain, dy)` to `(dx, dgain)`.
     RmsNormGrad { eps: Eps },
+    /// `(x [n, c, s], gain [c], bias [c])` to `(y, mean [c], variance [c])`: each channel normalised by the biased
+    /// variance of its own `n * s` elements.
+    BatchNorm { eps: Eps },
+    /// `(x, gain, mean, variance, dy)` to `(dx, dgain, dbias)`.
+    BatchNormGrad { eps: Eps },
     /// `(logits [rows, classes], target [rows] i32)` to the loss of each row; a target outside
     /// `0..classes` gives 0 and no gradient.
     CrossEntropy,
@@ -220,6 +225,8 @@ impl MacroOp {
             MacroOp::LayerNormGrad { .. } => "layer_norm_grad",
             MacroOp::RmsNorm { .. } => "rms_norm",
             MacroOp::RmsNormGrad { .. } => "rms_norm_grad",
+            MacroOp::BatchNorm { .. } => "batch_norm",
+            MacroOp::BatchNormGrad { .. } => "batch_norm_grad",
             MacroOp::CrossEntropy => "cross_entropy",
             MacroOp::CrossEntropyGrad => "cross_entropy_grad",
             MacroOp::CrossEntropyWithGrad => "cross_entropy_with_grad",

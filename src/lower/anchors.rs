@@ -247,6 +247,8 @@ fn macro_plan(
             let sums = norm::column_sums(profile, blocks, cols);
             norm_grad(norm::rms_norm_grad(profile, rows, cols, eps.value()), sums, blocks * cols)
         }
+        // Legalized to their expansions.
+        MacroOp::BatchNorm { .. } | MacroOp::BatchNormGrad { .. } => return Err(super::heads::no_kernel(op.name())),
         MacroOp::CrossEntropy => single(
             cross_entropy::cross_entropy(profile, rows, cols),
             ports(count),

@@ -124,6 +124,8 @@ pub fn stored_output(op: &Op) -> Option<u32> {
             | MacroOp::LayerNormGrad { .. }
             | MacroOp::RmsNorm { .. }
             | MacroOp::RmsNormGrad { .. }
+            | MacroOp::BatchNorm { .. }
+            | MacroOp::BatchNormGrad { .. }
             | MacroOp::CrossEntropyGrad,
         ) => Some(0),
         Op::ArgMax { .. }

@@ -30,13 +30,15 @@ pub fn plan(
         | MacroOp::LayerNormGrad { .. }
         | MacroOp::RmsNorm { .. }
         | MacroOp::RmsNormGrad { .. }
+        | MacroOp::BatchNorm { .. }
+        | MacroOp::BatchNormGrad { .. }
         | MacroOp::CrossEntropy
         | MacroOp::CrossEntropyGrad
         | MacroOp::CrossEntropyWithGrad => Err(no_kernel(op.name())),
     }
 }
 
-fn no_kernel(name: &str) -> Error {
+pub(super) fn no_kernel(name: &str) -> Error {
     Error::Compile { what: name.into(), message: "has no kernel for these sizes (please report this)".into() }
 }
 

@@ -80,6 +80,7 @@ fn supported(op: MacroOp, node: &Node) -> bool {
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => {
             node.outputs[0].shape.last().is_some_and(|&size| attention::supports(size))
         }
+        MacroOp::BatchNorm { .. } | MacroOp::BatchNormGrad { .. } => false,
         MacroOp::Softmax
         | MacroOp::LogSoftmax
         | MacroOp::LayerNorm { .. }

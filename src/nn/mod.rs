@@ -6,7 +6,9 @@
 
 mod layers;
 pub mod models;
+mod norm;
 mod param;
 
 pub use layers::{Dropout, Embedding, LayerNorm, Linear, RmsNorm};
-pub use param::{Group, Init, Param, ParameterSpec, Parameters};
+pub use norm::{BatchNorm, BatchNormConfig, RunningStatistics};
+pub use param::{Buffer, Group, Init, Param, ParameterSpec, Parameters};

@@ -35,6 +35,43 @@ impl Param {
     }
 }
 
+/// A named tensor that is not trained but updated by the forward pass itself, such as a running mean; PyTorch's
+/// buffer. It is saved and restored with the parameters; no optimizer, clipping or weight decay touches it.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    name: Arc<str>,
+    shape: Shape,
+}
+
+impl Buffer {
+    /// The full name, such as `bn1.running_mean`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The buffer's shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Its value (f32) at this point of the trace, through which no gradient passes: what the step starts with, or
+    /// what an earlier [`Buffer::update`] in the same graph gave it.
+    #[track_caller]
+    pub fn tensor<'g>(&self, graph: &'g Graph) -> Tensor<'g> {
+        graph.latest(&self.name, &self.shape, DType::F32)
+    }
+
+    /// Gives it a new value when the step ends. Does nothing in a graph for evaluation ([`Graph::is_training`]).
+    #[track_caller]
+    pub fn update(&self, value: Tensor<'_>) {
+        let graph = value.graph();
+        if graph.is_training() {
+            graph.state(&self.name, &self.shape, DType::F32);
+            graph.reassign(&self.name, value.stop_gradient());
+        }
+    }
+}
+
 /// The values that a parameter starts with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Init {
@@ -58,6 +95,8 @@ pub struct ParameterSpec {
     pub group: usize,
     /// A frozen parameter keeps its value: no gradient, no optimizer state.
     pub trainable: bool,
+    /// A [`Buffer`], which is never trainable.
+    pub buffer: bool,
 }
 
 /// Parameters that are updated alike.
@@ -112,14 +151,25 @@ impl Parameters {
     /// Adds a parameter under the current scope. A name that is taken is reported by
     /// [`Parameters::check`], so that building a model needs no `?`.
     pub fn add(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Param {
-        let (name, shape): (Arc<str>, Shape) = (join(&self.scope, name).into(), shape.into());
+        let (name, shape) = self.register(name, shape.into(), init, false);
+        Param { name, shape }
+    }
+
+    /// Adds a [`Buffer`] under the current scope: state of the forward pass that no optimizer touches.
+    pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Buffer {
+        let (name, shape) = self.register(name, shape.into(), init, true);
+        Buffer { name, shape }
+    }
+
+    fn register(&mut self, name: &str, shape: Shape, init: Init, buffer: bool) -> (Arc<str>, Shape) {
+        let name: Arc<str> = join(&self.scope, name).into();
         if self.specs.iter().any(|spec| spec.name == name) {
             let message = format!("two parameters are called `{name}`; give their layers different names or scopes");
             self.error.get_or_insert(Error::Config(message));
         }
-        let spec = ParameterSpec { name: name.clone(), shape: shape.clone(), init, group: 0, trainable: true };
-        self.specs.push(spec);
-        Param { name, shape }
+        let (trainable, spec_shape) = (!buffer, shape.clone());
+        self.specs.push(ParameterSpec { name: name.clone(), shape: spec_shape, init, group: 0, trainable, buffer });
+        (name, shape)
     }
 
     /// Runs `body` with `name` before the names of what it adds: `block.0`, then `block.0.attn`.
@@ -159,16 +209,16 @@ impl Parameters {
         }
     }
 
-    /// Changes the first values of the parameters for which `rule(name, shape)` gives some.
+    /// Changes the first values of the parameters for which `rule(name, shape)` gives some. Buffers keep theirs.
     pub fn init_by(&mut self, rule: impl Fn(&str, &Shape) -> Option<Init>) {
-        for spec in &mut self.specs {
+        for spec in self.specs.iter_mut().filter(|spec| !spec.buffer) {
             if let Some(init) = rule(&spec.name, &spec.shape) {
                 spec.init = init;
             }
         }
     }
 
-    /// All parameters.
+    /// All parameters and buffers.
     pub fn specs(&self) -> &[ParameterSpec] {
         &self.specs
     }
@@ -183,9 +233,9 @@ impl Parameters {
         &self.groups
     }
 
-    /// Number of scalars in all parameters, frozen ones too.
+    /// Number of scalars in all parameters, frozen ones too; buffers are none.
     pub fn count(&self) -> usize {
-        self.specs.iter().map(|spec| spec.shape.numel()).sum()
+        self.specs.iter().filter(|spec| !spec.buffer).map(|spec| spec.shape.numel()).sum()
     }
 
     /// The first thing that went wrong while the model was built.
@@ -247,6 +297,38 @@ mod tests {
         let message = parameters.initial_values(0, 7).unwrap_err().to_string();
         assert!(message.contains("`a` [4] has 4 elements but is given 2"), "{message}");
         Ok(())
+    }
+
+    #[test]
+    fn buffers_are_registered_but_neither_counted_nor_trained() -> Result<()> {
+        let mut parameters = Parameters::new();
+        parameters.add("weight", [2], Init::Ones);
+        let mean = parameters.scope("bn", |p| p.buffer("running_mean", [3], Init::Zeros));
+        parameters.init_by(|_, _| Some(Init::Uniform(1.0)));
+        assert_eq!((mean.name(), mean.shape()), ("bn.running_mean", &Shape::from([3])));
+        assert_eq!((parameters.count(), parameters.trainable().count(), parameters.specs().len()), (2, 1, 2));
+        assert_eq!(parameters.initial_values(1, 0)?, [0.0; 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_buffer_is_updated_in_training_only_and_later_reads_see_the_update() {
+        let mut parameters = Parameters::new();
+        let count = parameters.buffer("count", [], Init::Zeros);
+        let graph = Graph::new();
+        count.update(count.tensor(&graph) + 1.0);
+        assert!(!graph.to_text().contains("assign"));
+        graph.set_training(true);
+        count.update(count.tensor(&graph) + 1.0);
+        count.update(count.tensor(&graph) * 2.0);
+        let text = graph.to_text();
+        assert_eq!(
+            (text.matches("assign").count(), text.matches("add").count(), text.matches("mul").count()),
+            (1, 1, 1)
+        );
+        graph.error().unwrap();
+        count.update(graph.float(1.0).broadcast_to([2]));
+        assert!(graph.error().unwrap_err().to_string().contains("count"));
     }
 
     #[test]

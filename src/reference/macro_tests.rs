@@ -97,6 +97,25 @@ fn rms_norm_gradient_is_the_slope() {
 }
 
 #[test]
+fn batch_norm_gives_the_statistics_of_its_channels_and_its_gradient_is_the_slope() {
+    let eps = Eps::new(1e-5);
+    let (x, gain, bias, dy) = (normal([3, 2, 2], 1), normal([2], 2), normal([2], 3), normal([3, 2, 2], 4));
+    let forward = [x.clone(), gain.clone(), bias];
+    let found = apply(MacroOp::BatchNorm { eps }, &forward);
+    for channel in 0..2 {
+        let of: Vec<f64> = (0..12).filter(|i| i / 2 % 2 == channel).map(|i| x.data[i]).collect();
+        let mean = of.iter().sum::<f64>() / 6.0;
+        let variance = of.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 6.0;
+        assert_close(&[found[1].data[channel], found[2].data[channel]], &[mean, variance]);
+    }
+    let operands = [x, gain, found[1].clone(), found[2].clone(), dy.clone()];
+    assert_gradients(MacroOp::BatchNorm { eps }, &forward, &dy, &apply(MacroOp::BatchNormGrad { eps }, &operands));
+    assert!(
+        apply(MacroOp::BatchNorm { eps }, &[normal([0, 2, 3], 0), normal([2], 0), normal([2], 0)])[0].data.is_empty()
+    );
+}
+
+#[test]
 fn cross_entropy_ignores_targets_outside_and_its_gradient_is_the_slope() {
     let logits = normal([4, 3], 1);
     let target = Array::ints([4], &[2, -1, 0, 3]);

@@ -25,6 +25,8 @@ pub fn expand<'g>(op: MacroOp, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
         MacroOp::LayerNormGrad { eps } => layer_norm_grad(x[0], x[1], x[2], eps.value().into()),
         MacroOp::RmsNorm { eps } => vec![x[0] * inverse_rms(x[0], eps.value().into()) * x[1]],
         MacroOp::RmsNormGrad { eps } => rms_norm_grad(x[0], x[1], x[2], eps.value().into()),
+        MacroOp::BatchNorm { eps } => batch_norm(x[0], x[1], x[2], eps.value().into()),
+        MacroOp::BatchNormGrad { eps } => batch_norm_grad(x, eps.value().into()),
         MacroOp::CrossEntropy => vec![cross_entropy(x[0], x[1])],
         MacroOp::CrossEntropyGrad => vec![cross_entropy_grad(x[0], x[1], x[2])],
         MacroOp::CrossEntropyWithGrad => vec![cross_entropy(x[0], x[1]), cross_entropy_grad(x[0], x[1], x[2])],
@@ -139,6 +141,44 @@ fn rms_norm_grad<'g>(x: Tensor<'g>, gain: Tensor<'g>, dy: Tensor<'g>, eps: f64) 
     let dnormal = dy * gain;
     let dx = (dnormal - normal * mean_last(dnormal * normal)) * inverse;
     vec![dx, sum_rows(dy * normal)]
+}
+
+// ---- batch normalisation of [samples, channels, size]
+
+/// Over all but the channels, which are what remains.
+fn sum_channels(x: Tensor<'_>) -> Tensor<'_> {
+    x.apply(Op::Reduce { kind: ReduceKind::Sum, axes: vec![0, 2] }, &[])
+}
+
+/// `[c]` as `[c, 1]`, which broadcasts against `[n, c, s]`.
+fn per_channel(x: Tensor<'_>) -> Tensor<'_> {
+    unsqueeze(x)
+}
+
+/// Elements of one channel.
+fn channel_size(x: Tensor<'_>) -> f64 {
+    let shape = x.shape();
+    (shape[0] * shape[2]).max(1) as f64
+}
+
+fn batch_norm<'g>(x: Tensor<'g>, gain: Tensor<'g>, bias: Tensor<'g>, eps: f64) -> Vec<Tensor<'g>> {
+    let mean = sum_channels(x) / channel_size(x);
+    let centred = x - per_channel(mean);
+    let variance = sum_channels(centred * centred) / channel_size(x);
+    let scale = (variance + eps).rsqrt() * gain;
+    vec![centred * per_channel(scale) + per_channel(bias), mean, variance]
+}
+
+/// From `(x, gain, mean, variance, dy)`, with `n` the normalised input: `dbias = sum(dy)`, `dgain = sum(dy * n)`,
+/// `dx = gain * inverse * (dy - mean(dy) - n * mean(dy * n))`.
+fn batch_norm_grad<'g>(x: &[Tensor<'g>], eps: f64) -> Vec<Tensor<'g>> {
+    let (x, gain, mean, variance, dy) = (x[0], x[1], x[2], x[3], x[4]);
+    let inverse = (variance + eps).rsqrt();
+    let normal = (x - per_channel(mean)) * per_channel(inverse);
+    let (dgain, dbias) = (sum_channels(dy * normal), sum_channels(dy));
+    let size = channel_size(x);
+    let dx = (dy - per_channel(dbias / size) - normal * per_channel(dgain / size)) * per_channel(gain * inverse);
+    vec![dx, dgain, dbias]
 }
 
 // ---- attention

@@ -6,8 +6,10 @@
 pub mod expand;
 mod functional;
 mod movement;
+mod norm;
 mod reduction;
 
 pub use crate::graph::{Operand, Tensor};
 pub use functional::RNG_KEY;
 pub use movement::concat;
+pub use norm::BatchNormed;

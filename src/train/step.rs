@@ -99,7 +99,8 @@ pub fn state_specs(parameters: &Parameters, optimizer: &dyn Optimizer) -> Vec<St
         declare(spec.name.to_string(), spec, Category::Weights, group(spec));
     }
     for spec in parameters.specs().iter().filter(|spec| !spec.trainable) {
-        declare(spec.name.to_string(), spec, Category::Weights, "frozen".into());
+        let (category, group) = if spec.buffer { (Category::Other, "buffers") } else { (Category::Weights, "frozen") };
+        declare(spec.name.to_string(), spec, category, group.into());
     }
     for spec in &trained {
         declare(gradient_name(&spec.name), spec, Category::Gradients, group(spec));

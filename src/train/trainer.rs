@@ -202,13 +202,13 @@ impl Trainer {
         scalar(&self.session.fetch_async(ticket).await?, LOSS)
     }
 
-    /// The parameters' present values.
+    /// The present values of parameters and buffers.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn weights(&self) -> Result<Weights> {
         pollster::block_on(self.weights_async())
     }
 
-    /// The parameters' present values, on every target.
+    /// The present values of parameters and buffers, on every target.
     pub async fn weights_async(&self) -> Result<Weights> {
         let mut weights = Weights::default();
         for spec in self.parameters.specs() {
@@ -217,7 +217,7 @@ impl Trainer {
         Ok(weights)
     }
 
-    /// Replaces parameters by the tensors of the same names; all parameters must be there, and other
+    /// Replaces parameters and buffers by the tensors of the same names; all must be there, and other
     /// tensors are left aside.
     pub fn load(&mut self, weights: &Weights) -> Result<()> {
         for spec in self.parameters.specs() {

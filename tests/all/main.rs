@@ -7,6 +7,7 @@ mod models;
 mod one_step;
 pub mod ops;
 mod oracle;
+mod running_statistics;
 mod states;
 mod tidy;
 mod training;

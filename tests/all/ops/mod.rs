@@ -2,6 +2,7 @@
 
 mod errors;
 pub mod harness;
+mod norms;
 mod table;
 
 use harness::{check, f32s, sample};
@@ -73,25 +74,26 @@ fn pointwise_activations_and_logic() {
 }
 
 macro_rules! rows {
-    ($($name:ident)*) => {
-        $(#[test]
+    ($($module:ident: $($name:ident)*;)*) => {
+        $($(#[test]
         fn $name() {
-            check(stringify!($name), &table::$name());
-        })*
+            check(stringify!($name), &$module::$name());
+        })*)*
 
         /// The samples of all rows, for the registry test.
         fn all_rows() -> Vec<harness::Sample> {
             let mut all = Vec::new();
-            $(all.extend(table::$name());)*
+            $($(all.extend($module::$name());)*)*
             all
         }
     };
 }
 
 rows! {
-    reshape permute expand slice pad concat dynamic_slice dynamic_update cast stop_gradient
+    table: reshape permute expand slice pad concat dynamic_slice dynamic_update cast stop_gradient
     sum max_min argmax sum_squares matmul gather scatter_add softmax log_softmax
-    layer_norm rms_norm cross_entropy attention attention_sizes iota integers composites fused_chains custom
+    layer_norm rms_norm cross_entropy attention attention_sizes iota integers composites fused_chains custom;
+    norms: batch_norm;
 }
 
 /// The names that `Op::name` and `MacroOp::name` can give, read from their source.

@@ -1,0 +1,124 @@
+//! Normalisation layers over channels: batch norm with its running statistics, group and instance norm.
+//!
+//! Tensors are `[samples, channels, ..]` of any rank from 2 on, so that one layer serves for PyTorch's 1d, 2d
+//! and 3d forms. Names of parameters and buffers are PyTorch's.
+
+use super::param::{Buffer, Init, Param, Parameters};
+use crate::graph::{Graph, Tensor};
+use std::sync::Arc;
+
+/// The options of `torch.nn.BatchNorm1d` and its kin, with their defaults.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchNormConfig {
+    /// Added to the variance; 1e-5.
+    pub eps: f32,
+    /// Share of the new batch in the running statistics, 0.1; `None` averages over all batches equally.
+    pub momentum: Option<f64>,
+    /// Whether there are a gain and a bias.
+    pub affine: bool,
+    /// Whether running statistics are kept. Without them evaluation uses those of its batch.
+    pub track_running_stats: bool,
+}
+
+impl Default for BatchNormConfig {
+    fn default() -> BatchNormConfig {
+        BatchNormConfig { eps: 1e-5, momentum: Some(0.1), affine: true, track_running_stats: true }
+    }
+}
+
+/// What a batch norm remembers of the batches that it was trained on.
+#[derive(Debug, Clone)]
+pub struct RunningStatistics {
+    pub mean: Buffer,
+    /// Of the unbiased variance (divided by one less than the number of elements), as PyTorch keeps it.
+    pub variance: Buffer,
+    /// Batches seen, kept only where `momentum` is `None`.
+    pub batches: Option<Buffer>,
+}
+
+/// Normalisation of each channel over the batch; `torch.nn.BatchNorm1d`, `2d` and `3d`. Training uses the
+/// statistics of the batch and updates the running ones, evaluation uses the running ones.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    name: Arc<str>,
+    pub weight: Option<Param>,
+    pub bias: Option<Param>,
+    pub running: Option<RunningStatistics>,
+    pub config: BatchNormConfig,
+}
+
+impl BatchNorm {
+    /// With PyTorch's defaults.
+    pub fn new(parameters: &mut Parameters, name: &str, channels: usize) -> BatchNorm {
+        BatchNorm::with(parameters, name, channels, BatchNormConfig::default())
+    }
+
+    /// With other options.
+    pub fn with(parameters: &mut Parameters, name: &str, channels: usize, config: BatchNormConfig) -> BatchNorm {
+        parameters.scope(name, |p| BatchNorm {
+            name: name.into(),
+            weight: config.affine.then(|| p.add("weight", [channels], Init::Ones)),
+            bias: config.affine.then(|| p.add("bias", [channels], Init::Zeros)),
+            running: config.track_running_stats.then(|| RunningStatistics {
+                mean: p.buffer("running_mean", [channels], Init::Zeros),
+                variance: p.buffer("running_var", [channels], Init::Ones),
+                batches: config.momentum.is_none().then(|| p.buffer("num_batches_tracked", [], Init::Zeros)),
+            }),
+            config,
+        })
+    }
+
+    /// `[samples, channels, ..]` to the same shape.
+    #[track_caller]
+    pub fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let graph = x.graph();
+        graph.scope(&self.name, || {
+            let gain = self.weight.as_ref().map(|weight| weight.tensor(graph));
+            let bias = self.bias.as_ref().map(|bias| bias.tensor(graph));
+            match &self.running {
+                Some(running) if !graph.is_training() => {
+                    let (mean, variance) = (running.mean.tensor(graph), running.variance.tensor(graph));
+                    x.batch_norm(mean, variance, gain, bias, self.config.eps)
+                }
+                running => {
+                    let normed = x.batch_norm_train(gain, bias, self.config.eps);
+                    let channels = x.shape().get(1).copied().unwrap_or(1).max(1);
+                    if let Some(running) = running {
+                        running.update(
+                            normed.mean,
+                            normed.variance,
+                            x.shape().numel() / channels,
+                            self.config.momentum,
+                        );
+                    }
+                    normed.output
+                }
+            }
+        })
+    }
+}
+
+impl RunningStatistics {
+    /// Mixes in the statistics of a batch with `count` elements a channel.
+    #[track_caller]
+    fn update<'g>(&self, mean: Tensor<'g>, variance: Tensor<'g>, count: usize, momentum: Option<f64>) {
+        let graph = mean.graph();
+        let unbiased = variance * (count as f64 / count.saturating_sub(1).max(1) as f64);
+        for (buffer, new) in [(&self.mean, mean), (&self.variance, unbiased)] {
+            let old = buffer.tensor(graph);
+            buffer.update(match momentum {
+                Some(share) => old * (1.0 - share) + new * share,
+                None => old + (new - old) / (self.seen(graph) + 1.0),
+            });
+        }
+        if let Some(batches) = &self.batches {
+            batches.update(batches.tensor(graph) + 1.0);
+        }
+    }
+
+    /// Batches seen before this one.
+    #[track_caller]
+    fn seen<'g>(&self, graph: &'g Graph) -> Tensor<'g> {
+        self.batches.as_ref().map_or_else(|| graph.float(0.0), |batches| batches.tensor(graph))
+    }
+}
