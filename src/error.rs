@@ -49,6 +49,14 @@ pub enum Error {
     #[error("{path} is not a valid {format} file: {message}")]
     Format { path: String, format: &'static str, message: String },
 
+    /// A checkpoint could not be written. Those before it are untouched.
+    #[error("the checkpoint {path} was not written ({message}); the ones before it are untouched")]
+    NotCommitted { path: String, message: String },
+
+    /// A checkpoint is written and whole, but the system could not promise that it survives a power cut.
+    #[error("the checkpoint {path} is written, but may not survive a power cut: {message}")]
+    DurabilityUncertain { path: String, message: String },
+
     /// An operation that has no gradient was differentiated.
     #[error("no gradient: {0}")]
     NoGradient(String),

@@ -52,6 +52,8 @@ fn exit_code(error: &Error) -> ExitCode {
         | Error::Feed(_)
         | Error::Config(_)
         | Error::File { .. }
+        | Error::NotCommitted { .. }
+        | Error::DurabilityUncertain { .. }
         | Error::Format { .. } => ExitCode::from(2),
     }
 }

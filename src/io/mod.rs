@@ -3,9 +3,12 @@
 //! Every parser of a file that somebody else wrote lives here, and none of them panics on its
 //! content. Nothing here knows what a model or a device is. Read next: `safetensors.rs`.
 
+pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;
+mod manifest;
 pub mod safetensors;
+pub mod storage;
 mod tensor;
 pub mod text;
 

@@ -73,6 +73,33 @@ impl NamedTensor {
     }
 }
 
+/// Writes a safetensors file of tensors that [`Weights::check`] has accepted, without a copy of them.
+pub(super) fn write_file(
+    file: &mut dyn std::io::Write,
+    tensors: &[&NamedTensor],
+    metadata: &BTreeMap<String, String>,
+) -> std::io::Result<()> {
+    let mut sorted = tensors.to_vec();
+    sorted.sort_by(|a, b| alignment(b.dtype).cmp(&alignment(a.dtype)).then_with(|| a.name.cmp(&b.name)));
+    let mut entries = Vec::with_capacity(sorted.len() + 1);
+    if !metadata.is_empty() {
+        entries.push(format!("\"__metadata__\":{}", serde_json::to_string(metadata)?));
+    }
+    let mut offset = 0;
+    for tensor in &sorted {
+        let (name, shape) = (serde_json::to_string(&tensor.name)?, serde_json::to_string(&tensor.shape[..])?);
+        let (dtype, end) = (file_dtype(tensor.dtype), offset + tensor.bytes.len());
+        entries.push(format!("{name}:{{\"dtype\":\"{dtype:?}\",\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}"));
+        offset = end;
+    }
+    let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
+    // The data begins at a multiple of 8, so that a memory-mapped reader can use it in place.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    sorted.iter().try_for_each(|tensor| file.write_all(&tensor.bytes))
+}
+
 impl Weights {
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<&NamedTensor> {
@@ -82,33 +109,10 @@ impl Weights {
     /// The bytes of a safetensors file. Fails if two tensors have one name, or if a tensor's bytes
     /// do not fit its shape.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut sorted: Vec<&NamedTensor> = self.tensors.iter().collect();
-        sorted.sort_by(|a, b| alignment(b.dtype).cmp(&alignment(a.dtype)).then_with(|| a.name.cmp(&b.name)));
         self.check()?;
-
-        let mut entries = Vec::with_capacity(sorted.len() + 1);
-        if !self.metadata.is_empty() {
-            entries.push(format!("\"__metadata__\":{}", json(&self.metadata)?));
-        }
-        let mut offset = 0;
-        for tensor in &sorted {
-            let (name, shape) = (json(&tensor.name)?, json(&tensor.shape[..])?);
-            let (dtype, end) = (file_dtype(tensor.dtype), offset + tensor.bytes.len());
-            entries.push(format!(
-                "{name}:{{\"dtype\":\"{dtype:?}\",\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}"
-            ));
-            offset = end;
-        }
-        let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
-        // The data begins at a multiple of 8, so that a memory-mapped reader can use it in place.
-        header.resize(header.len().next_multiple_of(8), b' ');
-
-        let mut file = Vec::with_capacity(8 + header.len() + offset);
-        file.extend_from_slice(&(header.len() as u64).to_le_bytes());
-        file.extend_from_slice(&header);
-        for tensor in sorted {
-            file.extend_from_slice(&tensor.bytes);
-        }
+        let tensors: Vec<&NamedTensor> = self.tensors.iter().collect();
+        let mut file = Vec::with_capacity(tensors.iter().map(|tensor| tensor.bytes.len() + 128).sum());
+        write_file(&mut file, &tensors, &self.metadata).map_err(|e| Error::file("safetensors", &e))?;
         Ok(file)
     }
 
@@ -150,7 +154,8 @@ impl Weights {
         Weights::from_bytes(&path.display().to_string(), &bytes)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether the tensors can be written: names that differ, bytes that fit the shapes.
+    pub(super) fn check(&self) -> Result<()> {
         let mut names: Vec<&str> = self.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -172,10 +177,6 @@ impl Weights {
         }
         Ok(())
     }
-}
-
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::Feed(format!("the safetensors header: {e}")))
 }
 
 /// The order of data in the file: the reference implementation's enum, widest last.

@@ -1,5 +1,6 @@
 //! All integration tests in one binary: one link, one set of helpers.
 
+mod faults;
 mod golden;
 mod legality;
 mod long;
