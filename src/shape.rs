@@ -170,6 +170,18 @@ impl View {
         View { offset: self.offset + shift, shape: sizes.into(), strides: self.strides.clone() }
     }
 
+    /// Windows of `size` elements, `dilation` apart, a new one every `stride` elements of `axis`, which then counts
+    /// windows; their elements are a new last axis. Elements that lie in several windows are met several times.
+    pub fn window(&self, axis: usize, size: usize, stride: usize, dilation: usize) -> View {
+        let room = self.shape[axis].saturating_sub(dilation * size.saturating_sub(1) + 1);
+        let (mut sizes, mut strides) = (self.shape.to_vec(), self.strides.clone());
+        sizes[axis] = room / stride.max(1) + 1;
+        sizes.push(size);
+        strides.push(strides[axis] * dilation);
+        strides[axis] *= stride;
+        View { offset: self.offset, shape: sizes.into(), strides }
+    }
+
     /// The same elements in the same order under another shape, when strides can express it.
     pub fn reshape(&self, shape: &Shape) -> Option<View> {
         if shape.numel() == 0 {
@@ -252,6 +264,17 @@ mod tests {
         assert_eq!(view.permute(&[1, 0, 2]).reshape(&[6, 4].into()), None);
         let split = view.permute(&[1, 0, 2]).reshape(&[3, 2, 2, 2].into());
         assert_eq!(split.map(|v| v.strides), Some(vec![4, 12, 2, 1]));
+    }
+
+    #[test]
+    fn overlapping_windows_are_views_that_do_not_merge() {
+        let view = View::contiguous(&[2, 7].into()).window(1, 3, 2, 1);
+        assert_eq!((&view.shape[..], &view.strides[..]), (&[2, 3, 3][..], &[7, 2, 1][..]));
+        assert!(!view.is_contiguous() && view.reshape(&[2, 9].into()).is_none());
+        // Windows side by side are the rows of a reshape.
+        assert!(View::contiguous(&[6].into()).window(0, 3, 3, 1).is_contiguous());
+        let gaps = View::contiguous(&[9].into()).window(0, 2, 1, 3);
+        assert_eq!((&gaps.shape[..], &gaps.strides[..]), (&[6, 2][..], &[1, 3][..]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::vjp;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::graph::windows::lengths;
 use crate::graph::{Graph, Literal, MacroOp, Node, Op, ReduceKind, Tensor, Value};
 use crate::shape::Shape;
 use crate::tensor::expand::expand;
@@ -37,6 +38,8 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
         | Op::Permute(_)
         | Op::Expand(_)
         | Op::Slice { .. }
+        | Op::Window { .. }
+        | Op::Fold { .. }
         | Op::Pad { .. }
         | Op::Concat { .. }
         | Op::DynamicSlice { .. }
@@ -80,6 +83,16 @@ fn movement<'g>(op: &Op, x: &[Tensor<'g>], g: Tensor<'g>) -> Grads<'g> {
         Op::Slice { starts, sizes } => {
             let after = (0..shape.rank()).map(|axis| shape[axis] - starts[axis] - sizes[axis]).collect();
             vec![Some(g.apply(Op::Pad { before: starts.clone(), after, value: zero }, &[]))]
+        }
+        Op::Window { axis, stride, dilation, .. } => {
+            let (axis, stride, dilation) = (*axis, *stride, *dilation);
+            vec![Some(g.apply(Op::Fold { axis, length: shape[axis], stride, dilation }, &[]))]
+        }
+        Op::Fold { axis, stride, dilation, .. } => {
+            let (axis, size) = (*axis, shape[shape.rank() - 1]);
+            let all = g.apply(Op::Window { axis, size, stride: *stride, dilation: *dilation }, &[]);
+            // Elements behind the last window that was folded may make room for more.
+            vec![Some(all.slice(axis as isize, 0, shape[axis]))]
         }
         Op::Pad { before, .. } => {
             vec![Some(g.apply(Op::Slice { starts: before.clone(), sizes: shape.to_vec() }, &[]))]
@@ -151,6 +164,29 @@ fn macro_rule<'g>(op: MacroOp, x: &[Tensor<'g>], y: Tensor<'g>, grads: &[Option<
             let operands = [x[1], x[2], y, y.output(1), g];
             let dq = x[0].apply(Op::Macro(MacroOp::AttentionGrad { causal, scale }), &operands);
             vec![Some(dq), Some(dq.output(1)), Some(dq.output(2))]
+        }
+        // Each of the three is linear in both operands, and their gradients are the other two.
+        (MacroOp::Conv { windows, groups }, Some(g)) => {
+            let size = lengths(&x[0].shape()[2..]).unwrap_or_default();
+            vec![
+                Some(g.apply(Op::Macro(MacroOp::ConvDataGrad { windows, groups, size }), &[x[1]])),
+                Some(x[0].apply(Op::Macro(MacroOp::ConvWeightGrad { windows, groups }), &[g])),
+            ]
+        }
+        (MacroOp::ConvDataGrad { windows, groups, .. }, Some(g)) => vec![
+            Some(g.apply(Op::Macro(MacroOp::Conv { windows, groups }), &[x[1]])),
+            Some(g.apply(Op::Macro(MacroOp::ConvWeightGrad { windows, groups }), &[x[0]])),
+        ],
+        (MacroOp::ConvWeightGrad { windows, groups }, Some(g)) => {
+            let size = lengths(&x[0].shape()[2..]).unwrap_or_default();
+            vec![
+                Some(x[1].apply(Op::Macro(MacroOp::ConvDataGrad { windows, groups, size }), &[g])),
+                Some(x[0].apply(Op::Macro(MacroOp::Conv { windows, groups }), &[g])),
+            ]
+        }
+        (MacroOp::MaxPool { windows }, Some(g)) => {
+            let size = lengths(&x[0].shape()[2..]).unwrap_or_default();
+            vec![Some(y.output(1).apply(Op::Macro(MacroOp::MaxPoolGrad { windows, size }), &[g]))]
         }
         // Everything else is differentiated through its definition.
         _ => {

@@ -1,17 +1,18 @@
 //! Types of results from types of operands, or why the operands do not fit.
 
 use super::TensorType;
+use super::infer_windows;
 use super::op::{MacroOp, Op};
 use crate::dtype::DType;
 use crate::shape::Shape;
 
-type Types = std::result::Result<Vec<TensorType>, String>;
+pub(super) type Types = std::result::Result<Vec<TensorType>, String>;
 
 fn one(shape: impl Into<Shape>, dtype: DType) -> Types {
     Ok(vec![TensorType::new(shape, dtype)])
 }
 
-fn check(holds: bool, message: impl FnOnce() -> String) -> Result<(), String> {
+pub(super) fn check(holds: bool, message: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(message()) }
 }
 
@@ -21,7 +22,7 @@ fn check_axis(axis: usize, shape: &Shape) -> Result<(), String> {
     })
 }
 
-fn arity(inputs: &[TensorType], wanted: usize) -> Result<(), String> {
+pub(super) fn arity(inputs: &[TensorType], wanted: usize) -> Result<(), String> {
     check(inputs.len() == wanted, || format!("takes {wanted} operands, got {}", inputs.len()))
 }
 
@@ -59,6 +60,8 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
         | Op::Permute(_)
         | Op::Expand(_)
         | Op::Slice { .. }
+        | Op::Window { .. }
+        | Op::Fold { .. }
         | Op::Pad { .. }
         | Op::Concat { .. }
         | Op::DynamicSlice { .. }
@@ -105,7 +108,7 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
     }
 }
 
-fn list(types: &[TensorType]) -> String {
+pub(super) fn list(types: &[TensorType]) -> String {
     types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -138,6 +141,22 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
                 && (0..shape.rank()).all(|axis| starts[axis] + sizes[axis] <= shape[axis]);
             check(fits, || format!("the box at {starts:?} of size {sizes:?} does not lie within {shape}"))?;
             one(sizes.clone(), *dtype)
+        }
+        Op::Window { axis, size, stride, dilation } => {
+            check_axis(*axis, shape)?;
+            let count = windows(shape[*axis], *size, *stride, *dilation)?;
+            one(shape.with(*axis, count).iter().copied().chain([*size]).collect::<Shape>(), *dtype)
+        }
+        Op::Fold { axis, length, stride, dilation } => {
+            check(shape.rank() >= 2 && axis + 1 < shape.rank(), || {
+                format!("needs windows along axis {axis} and their elements along the last axis, got {shape}")
+            })?;
+            check(dtype.is_float() || dtype.is_int(), || format!("cannot add up {dtype}; cast it first"))?;
+            let most = windows(*length, shape[shape.rank() - 1], *stride, *dilation)?;
+            check(shape[*axis] <= most, || {
+                format!("{} windows do not fit into {length} elements, only {most}", shape[*axis])
+            })?;
+            one(shape.without(shape.rank() - 1).with(*axis, *length), *dtype)
         }
         Op::Pad { before, after, value } => {
             check(before.len() == shape.rank() && after.len() == shape.rank(), || {
@@ -178,6 +197,18 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
         }
         _ => Err("is not a movement operation".into()),
     }
+}
+
+/// How many windows lie along an axis of this length.
+fn windows(length: usize, size: usize, stride: usize, dilation: usize) -> Result<usize, String> {
+    check(size > 0 && stride > 0 && dilation > 0, || {
+        format!("size, stride and dilation must be at least 1, got {size}, {stride} and {dilation}")
+    })?;
+    let extent = dilation.saturating_mul(size - 1).saturating_add(1);
+    check(extent <= length, || {
+        format!("a window of {size} elements, {dilation} apart, spans {extent} and does not fit into {length}")
+    })?;
+    Ok((length - extent) / stride + 1)
 }
 
 fn matmul(x: &[TensorType]) -> Types {
@@ -264,6 +295,11 @@ fn macro_op(op: MacroOp, x: &[TensorType]) -> Types {
             attention(x)?;
             Ok(vec![x[0].clone(), x[1].clone(), x[2].clone()])
         }
+        MacroOp::Conv { .. }
+        | MacroOp::ConvDataGrad { .. }
+        | MacroOp::ConvWeightGrad { .. }
+        | MacroOp::MaxPool { .. }
+        | MacroOp::MaxPoolGrad { .. } => infer_windows::macro_op(op, x),
     }
 }
 

@@ -8,15 +8,18 @@
 pub mod custom;
 mod handle;
 mod infer;
+mod infer_windows;
 pub mod op;
 pub mod pointwise;
 mod text;
 mod verify;
+pub mod windows;
 
 pub use custom::CustomOp;
 pub use handle::{Operand, Tensor};
 pub use op::{Eps, Literal, MacroOp, Op, ReduceKind};
 pub use pointwise::PointwiseOp;
+pub use windows::Windows;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@
 
 use super::custom::CustomOp;
 use super::pointwise::PointwiseOp;
+use super::windows::{SPATIAL, Windows};
 use crate::dtype::DType;
 use crate::shape::Shape;
 use std::sync::Arc;
@@ -75,6 +76,22 @@ pub enum Op {
     Slice {
         starts: Vec<usize>,
         sizes: Vec<usize>,
+    },
+    /// Windows of `size` elements, `dilation` apart, a new one every `stride` elements of `axis`, which then counts
+    /// windows; their elements are a new last axis. `torch.Tensor.unfold` with dilation.
+    Window {
+        axis: usize,
+        size: usize,
+        stride: usize,
+        dilation: usize,
+    },
+    /// The transpose of `Window`: the windows along the last axis added up where they overlap, `axis` being of
+    /// `length` again.
+    Fold {
+        axis: usize,
+        length: usize,
+        stride: usize,
+        dilation: usize,
     },
     Pad {
         before: Vec<usize>,
@@ -159,6 +176,17 @@ pub enum MacroOp {
     Attention { causal: bool, scale: Eps },
     /// `(q, k, v, o, lse, do)` to `(dq, dk, dv)`.
     AttentionGrad { causal: bool, scale: Eps },
+    /// Cross-correlation `(x [n, c, ..], weight [o, c / groups, ..kernel])` to `[n, o, ..windows]`.
+    Conv { windows: Windows, groups: u32 },
+    /// `(dy [n, o, ..windows], weight)` to `dx [n, c, ..size]`: also the transposed convolution.
+    ConvDataGrad { windows: Windows, groups: u32, size: [u32; SPATIAL] },
+    /// `(x, dy)` to `dweight`.
+    ConvWeightGrad { windows: Windows, groups: u32 },
+    /// `(x [n, c, ..])` to the largest element of each window `[n, c, ..windows]`, and the index (i32, within its
+    /// plane of `x`) of the first that is as large. Padding is below everything.
+    MaxPool { windows: Windows },
+    /// `(index, dy)`, both `[n, c, ..windows]`, to `dx [n, c, ..size]`.
+    MaxPoolGrad { windows: Windows, size: [u32; SPATIAL] },
 }
 
 /// A small positive float attribute that can be compared and hashed.
@@ -192,6 +220,8 @@ impl Op {
             Op::Permute(_) => "permute",
             Op::Expand(_) => "expand",
             Op::Slice { .. } => "slice",
+            Op::Window { .. } => "window",
+            Op::Fold { .. } => "fold",
             Op::Pad { .. } => "pad",
             Op::Concat { .. } => "concat",
             Op::DynamicSlice { .. } => "dynamic_slice",
@@ -232,6 +262,11 @@ impl MacroOp {
             MacroOp::CrossEntropyWithGrad => "cross_entropy_with_grad",
             MacroOp::Attention { .. } => "attention",
             MacroOp::AttentionGrad { .. } => "attention_grad",
+            MacroOp::Conv { .. } => "conv",
+            MacroOp::ConvDataGrad { .. } => "conv_data_grad",
+            MacroOp::ConvWeightGrad { .. } => "conv_weight_grad",
+            MacroOp::MaxPool { .. } => "max_pool",
+            MacroOp::MaxPoolGrad { .. } => "max_pool_grad",
         }
     }
 }

@@ -17,6 +17,10 @@ fn describe(op: &Op) -> String {
         Op::Concat { axis } | Op::ArgMax { axis } | Op::DynamicUpdate { axis } | Op::DynamicSlice { axis, .. } => {
             format!("{} axis={axis}", op.name())
         }
+        Op::Window { axis, size, stride, dilation } => {
+            format!("window axis={axis} size={size} stride={stride} dilation={dilation}")
+        }
+        Op::Fold { axis, stride, dilation, .. } => format!("fold axis={axis} stride={stride} dilation={dilation}"),
         Op::Reduce { axes, .. } => format!("{} over {axes:?}", op.name()),
         Op::Pointwise(_)
         | Op::StopGradient

@@ -23,6 +23,7 @@ pub fn is_pointwise(op: &Op) -> bool {
     match op {
         Op::Pointwise(_)
         | Op::Cast(_)
+        | Op::Fold { .. }
         | Op::Pad { .. }
         | Op::Concat { .. }
         | Op::DynamicSlice { .. }
@@ -38,6 +39,7 @@ pub fn is_pointwise(op: &Op) -> bool {
         | Op::Permute(_)
         | Op::Expand(_)
         | Op::Slice { .. }
+        | Op::Window { .. }
         | Op::Reduce { .. }
         | Op::ArgMax { .. }
         | Op::SumSquares
@@ -78,6 +80,12 @@ pub fn accesses(graph: &Graph, views: &Views, index: u32) -> Vec<Access> {
             read(1, over(shape, &source(1).view, &[])),
             read(0, source(0).view.clone()),
         ],
+        // The windows that an element lies in follow from its coordinate, at run time.
+        Op::Fold { axis, .. } => {
+            let view = &source(0).view;
+            let strides = (0..shape.rank()).map(|i| if i == *axis { 0 } else { view.strides[i] }).collect();
+            vec![coordinate(shape, *axis), read(0, View { offset: view.offset, shape: shape.clone(), strides })]
+        }
         Op::Pad { before, .. } => {
             let padded = pad_axes(&node.op, shape, &source(0).view.shape);
             let mut list: Vec<Access> = padded.iter().map(|&axis| coordinate(shape, axis)).collect();

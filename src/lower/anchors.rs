@@ -264,6 +264,16 @@ fn macro_plan(
             single(spec, ports(count), vec![PortSource::Output(0)], Hook::Store)
         }
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => super::heads::plan(profile, op, node, view, part)?,
+        MacroOp::Conv { .. }
+        | MacroOp::ConvDataGrad { .. }
+        | MacroOp::ConvWeightGrad { .. }
+        | MacroOp::MaxPool { .. }
+        | MacroOp::MaxPoolGrad { .. } => {
+            return Err(Error::Compile {
+                what: op.name().into(),
+                message: "has no kernel (please report this)".into(),
+            });
+        }
     })
 }
 

@@ -8,6 +8,7 @@ use super::access::{Access, accesses, is_pointwise, pad_axes};
 use super::bindings::{FusedBinding, alias, cast, constant};
 use super::grouping::Grouping;
 use super::place::Placement;
+use super::reads::FoldSteps;
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value};
@@ -140,6 +141,10 @@ impl<'a> Emitter<'a> {
             Op::Gather => self.gather(&reads, node.inputs[0], dtype)?,
             Op::DynamicSlice { axis, size } => self.dynamic_slice(&reads, node.inputs[0], *axis, *size)?,
             Op::DynamicUpdate { axis } => self.dynamic_update(&reads, &node.inputs, *axis)?,
+            Op::Fold { axis, stride, dilation, .. } => {
+                let steps = FoldSteps { axis: *axis, stride: *stride, dilation: *dilation };
+                self.fold(&reads, node.inputs[0], steps, dtype)?
+            }
             Op::Pad { before, value: fill, .. } => {
                 let inner = self.context.views.get(node.inputs[0]).view.shape.clone();
                 let axes = pad_axes(&node.op, &node.outputs[0].shape, &inner);

@@ -126,7 +126,12 @@ pub fn stored_output(op: &Op) -> Option<u32> {
             | MacroOp::RmsNormGrad { .. }
             | MacroOp::BatchNorm { .. }
             | MacroOp::BatchNormGrad { .. }
-            | MacroOp::CrossEntropyGrad,
+            | MacroOp::CrossEntropyGrad
+            | MacroOp::Conv { .. }
+            | MacroOp::ConvDataGrad { .. }
+            | MacroOp::ConvWeightGrad { .. }
+            | MacroOp::MaxPool { .. }
+            | MacroOp::MaxPoolGrad { .. },
         ) => Some(0),
         Op::ArgMax { .. }
         | Op::Input(_)
@@ -141,6 +146,8 @@ pub fn stored_output(op: &Op) -> Option<u32> {
         | Op::Permute(_)
         | Op::Expand(_)
         | Op::Slice { .. }
+        | Op::Window { .. }
+        | Op::Fold { .. }
         | Op::Pad { .. }
         | Op::Concat { .. }
         | Op::DynamicSlice { .. }

@@ -34,7 +34,12 @@ pub fn plan(
         | MacroOp::BatchNormGrad { .. }
         | MacroOp::CrossEntropy
         | MacroOp::CrossEntropyGrad
-        | MacroOp::CrossEntropyWithGrad => Err(no_kernel(op.name())),
+        | MacroOp::CrossEntropyWithGrad
+        | MacroOp::Conv { .. }
+        | MacroOp::ConvDataGrad { .. }
+        | MacroOp::ConvWeightGrad { .. }
+        | MacroOp::MaxPool { .. }
+        | MacroOp::MaxPoolGrad { .. } => Err(no_kernel(op.name())),
     }
 }
 

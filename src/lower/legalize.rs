@@ -6,13 +6,61 @@
 use super::views::{Source, Views};
 use crate::graph::{Graph, MacroOp, Node, Op, Tensor, Value};
 use crate::kernels::attention;
-use crate::passes::Rewriter;
+use crate::passes::{Rewriter, simplify};
 use crate::shape::{View, collapse};
 use crate::tensor::expand::expand;
 use std::collections::HashSet;
 
 /// The graph with every operand readable by its user's kernel, and every result a stored tensor.
 pub fn legalize(graph: &Graph) -> Graph {
+    match defined(graph) {
+        Some(expanded) => readable_operands(&simplify(&expanded)),
+        None => readable_operands(graph),
+    }
+}
+
+/// The graph with every macro-op that has no kernel replaced by its definition; `None` if all have one. A
+/// definition may use macro-ops in turn.
+fn defined(graph: &Graph) -> Option<Graph> {
+    let missing = |graph: &Graph| {
+        let live = graph.live();
+        graph.nodes().iter().zip(live).any(|(node, live)| match &node.op {
+            Op::Macro(op) => live && !supported(*op, node),
+            _ => false,
+        })
+    };
+    let mut expanded: Option<Graph> = None;
+    while missing(expanded.as_ref().unwrap_or(graph)) {
+        expanded = Some(define(expanded.as_ref().unwrap_or(graph)));
+    }
+    expanded
+}
+
+fn define(graph: &Graph) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    let live = graph.live();
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| live[*index]) {
+        let (index, inputs) = (index as u32, rewriter.inputs(node));
+        let to = &rewriter.to;
+        match &node.op {
+            Op::Macro(op) if !supported(*op, node) => {
+                let operands: Vec<Tensor<'_>> = inputs.iter().map(|&input| Tensor::new(to, input)).collect();
+                let outputs = to.in_scope(&node.scope, || expand(*op, &operands));
+                let values: Vec<Value> = outputs.into_iter().map(Tensor::value).collect();
+                for (output, value) in values.into_iter().enumerate() {
+                    rewriter.set(Value { node: index, output: output as u32 }, value);
+                }
+            }
+            op => {
+                let new = to.in_scope(&node.scope, || to.push(op.clone(), &inputs));
+                rewriter.record(index, node, new);
+            }
+        }
+    }
+    rewriter.finish()
+}
+
+fn readable_operands(graph: &Graph) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     let mut views = Views::default();
     let live = graph.live();
@@ -22,18 +70,6 @@ pub fn legalize(graph: &Graph) -> Graph {
             continue;
         }
         let (index, inputs) = (index as u32, rewriter.inputs(node));
-        if let Op::Macro(op) = &node.op
-            && !supported(*op, node)
-        {
-            let to = &rewriter.to;
-            let operands: Vec<Tensor<'_>> = inputs.iter().map(|&input| Tensor::new(to, input)).collect();
-            let outputs = to.in_scope(&node.scope, || expand(*op, &operands));
-            let values: Vec<Value> = outputs.into_iter().map(Tensor::value).collect();
-            for (output, value) in values.into_iter().enumerate() {
-                rewriter.set(Value { node: index, output: output as u32 }, value);
-            }
-            continue;
-        }
         let to = &rewriter.to;
         if let Op::ArgMax { axis } = node.op
             && axis + 1 != to.type_of(inputs[0]).shape.rank()
@@ -90,6 +126,11 @@ fn supported(op: MacroOp, node: &Node) -> bool {
         | MacroOp::CrossEntropy
         | MacroOp::CrossEntropyGrad
         | MacroOp::CrossEntropyWithGrad => true,
+        MacroOp::Conv { .. }
+        | MacroOp::ConvDataGrad { .. }
+        | MacroOp::ConvWeightGrad { .. }
+        | MacroOp::MaxPool { .. }
+        | MacroOp::MaxPoolGrad { .. } => false,
     }
 }
 
@@ -181,9 +222,12 @@ fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
         // Evaluated element by element in fused code: any strides do.
         Op::Pointwise(_) | Op::Cast(_) | Op::Reduce { .. } => true,
         // As are these, at computed indices: what they read must lie somewhere, or be a constant.
-        Op::Pad { .. } | Op::Concat { .. } | Op::DynamicSlice { .. } | Op::DynamicUpdate { .. } | Op::Gather => {
-            stored(graph, source) || matches!(graph.node(source.root.node).op, Op::Const(_))
-        }
+        Op::Fold { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. }
+        | Op::Gather => stored(graph, source) || matches!(graph.node(source.root.node).op, Op::Const(_)),
         Op::Input(_)
         | Op::State(_)
         | Op::Const(_)
@@ -192,6 +236,7 @@ fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
         | Op::Permute(_)
         | Op::Expand(_)
         | Op::Slice { .. }
+        | Op::Window { .. }
         | Op::Assign(_) => true,
     }
 }

@@ -11,6 +11,14 @@ use crate::graph::{Op, Value};
 use crate::program::Role;
 use crate::shape::{Shape, View};
 
+/// The attributes of a fold.
+#[derive(Clone, Copy)]
+pub(super) struct FoldSteps {
+    pub axis: usize,
+    pub stride: usize,
+    pub dilation: usize,
+}
+
 impl Emitter<'_> {
     /// A value read from memory.
     pub(super) fn load(&mut self, root: Value, view: &View) -> Result<String> {
@@ -108,16 +116,13 @@ impl Emitter<'_> {
         let dtype = self.context.graph.type_of(root).dtype;
         let (strides, offset) = self.strides(&access.view)?;
         let stride = self.lane_stride(&strides);
-        let aligned = offset.is_multiple_of(4)
-            && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1)
-            && self
-                .context
-                .views
-                .get(operand)
-                .view
-                .strides
-                .iter()
-                .all(|stride| stride.is_multiple_of(4) || *stride == 1);
+        // Of two axes with stride 1, as overlapping windows have, one starts vectors at any element.
+        let in_fours = |strides: &[usize], sizes: &[usize]| {
+            let units = strides.iter().zip(sizes).filter(|(stride, size)| **stride == 1 && **size != 1).count();
+            units <= 1 && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1)
+        };
+        let own = &self.context.views.get(operand).view;
+        let aligned = offset.is_multiple_of(4) && in_fours(&strides, &self.shape) && in_fours(&own.strides, &own.shape);
         Ok(match (self.width, stride) {
             (1, _) | (_, 0) => {
                 let binding = self.bind(location, dtype, true, false, false);
@@ -224,6 +229,33 @@ impl Emitter<'_> {
             start += size;
         }
         Ok(text)
+    }
+
+    /// The sum of what all windows that meet the element's coordinate hold there, first element of a window first.
+    pub(super) fn fold(&mut self, reads: &[Access], operand: Value, steps: FoldSteps, dtype: DType) -> Result<String> {
+        let FoldSteps { axis, stride, dilation } = steps;
+        let at = self.index(&reads[0].view)?;
+        let base = self.index(&reads[1].view)?;
+        let view = &self.context.views.get(operand).view;
+        let last = view.shape.rank() - 1;
+        let (count, size) = (view.shape[axis], view.shape[last]);
+        let sum = self.unique();
+        let window_step = self.param(&format!("{sum}_window"), view.strides[axis]);
+        let element_step = self.param(&format!("{sum}_element"), view.strides[last]);
+        self.lines.push(format!("var {sum} = {};", constant(dtype, 0.0)));
+        // Neighbours in a window that are one element apart: only every `stride`-th meets the coordinate.
+        let (first, step) = if dilation == 1 { (format!("{at} % {stride}u"), stride) } else { ("0u".into(), 1) };
+        self.lines.push(format!("for (var s = {first}; s < {size}u; s += {step}u) {{"));
+        self.lines.push(format!("    let back = s * {dilation}u;"));
+        self.lines.push(format!("    let window = ({at} - back) / {stride}u;"));
+        let met = if dilation == 1 { String::new() } else { format!(" && ({at} - back) % {stride}u == 0u") };
+        self.lines.push(format!("    if ({at} >= back && window < {count}u{met}) {{"));
+        let loaded =
+            self.load_at(operand, &reads[1], &format!("{base} + window * {window_step} + s * {element_step}"))?;
+        self.lines.push(format!("        {sum} += {loaded};"));
+        self.lines.push("    }".into());
+        self.lines.push("}".into());
+        Ok(sum)
     }
 
     /// A masked load of a pad's or concatenation's operand, which may be a constant.

@@ -60,6 +60,7 @@ fn movement(op: &Op, operand: Option<&Source>) -> Option<Source> {
         Op::Permute(axes) => view.permute(axes),
         Op::Expand(to) => view.expand(to),
         Op::Slice { starts, sizes } => view.slice(starts, sizes),
+        Op::Window { axis, size, stride, dilation } => view.window(*axis, *size, *stride, *dilation),
         Op::StopGradient | Op::Assign(_) => view.clone(),
         Op::Input(_)
         | Op::State(_)
@@ -68,6 +69,7 @@ fn movement(op: &Op, operand: Option<&Source>) -> Option<Source> {
         | Op::RandomBits { .. }
         | Op::Pointwise(_)
         | Op::Cast(_)
+        | Op::Fold { .. }
         | Op::Pad { .. }
         | Op::Concat { .. }
         | Op::DynamicSlice { .. }

@@ -8,6 +8,7 @@ mod rewrite;
 mod simplify;
 
 pub use rewrite::{Rewriter, rewrite};
+pub use simplify::simplify;
 
 use crate::error::Result;
 use crate::graph::Graph;

@@ -17,7 +17,7 @@ pub fn splat(graph: &Graph, value: Value) -> Option<f64> {
     let node = graph.node(value.node);
     match &node.op {
         Op::Const(literal) => Some(literal.value()),
-        Op::Reshape(_) | Op::Expand(_) | Op::Permute(_) | Op::Slice { .. } | Op::StopGradient => {
+        Op::Reshape(_) | Op::Expand(_) | Op::Permute(_) | Op::Slice { .. } | Op::Window { .. } | Op::StopGradient => {
             splat(graph, node.inputs[0])
         }
         _ => None,

@@ -133,6 +133,8 @@ impl<'a> Reference<'a> {
             Op::Permute(axes) => movement::permute(x[0], axes),
             Op::Expand(to) => movement::expand(x[0], to),
             Op::Slice { starts, sizes } => movement::slice(x[0], starts, sizes),
+            Op::Window { axis, size, stride, dilation } => movement::window(x[0], *axis, *size, *stride, *dilation),
+            Op::Fold { axis, stride, dilation, .. } => movement::fold(x[0], *axis, *stride, *dilation, shape),
             Op::Pad { before, value, .. } => movement::pad(x[0], before, *value, shape),
             Op::Concat { axis } => movement::concat(x, *axis, shape),
             Op::DynamicSlice { axis, size } => movement::dynamic_slice(x[0], x[1], *axis, *size),

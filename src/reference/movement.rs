@@ -29,6 +29,21 @@ pub(super) fn slice(x: &Array, starts: &[usize], sizes: &[usize]) -> Vec<f64> {
     read(x, &View::contiguous(&x.ty.shape).slice(starts, sizes))
 }
 
+pub(super) fn window(x: &Array, axis: usize, size: usize, stride: usize, dilation: usize) -> Vec<f64> {
+    read(x, &View::contiguous(&x.ty.shape).window(axis, size, stride, dilation))
+}
+
+/// Every element added to where the window view of the result would read it. `out` is the result's shape.
+pub(super) fn fold(x: &Array, axis: usize, stride: usize, dilation: usize, out: &Shape) -> Vec<f64> {
+    let mut data = vec![0.0; out.numel()];
+    let size = x.ty.shape[x.ty.shape.rank() - 1];
+    let windows = View { shape: x.ty.shape.clone(), ..View::contiguous(out).window(axis, size, stride, dilation) };
+    for (offset, &value) in offsets(&windows).into_iter().zip(&x.data) {
+        data[offset] += value;
+    }
+    data
+}
+
 /// `out` is the padded shape.
 pub(super) fn pad(x: &Array, before: &[usize], value: Literal, out: &Shape) -> Vec<f64> {
     let mut data = vec![value.value(); out.numel()];

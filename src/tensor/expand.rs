@@ -4,6 +4,7 @@
 //! that tests hold equal to it. It knows nothing about kernels, and masks with large finite
 //! numbers only, because WGSL lets a compiler assume that infinities do not occur.
 
+use super::expand_windows;
 use crate::graph::{MacroOp, Op, ReduceKind, Tensor};
 use crate::shape::Shape;
 
@@ -32,6 +33,15 @@ pub fn expand<'g>(op: MacroOp, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
         MacroOp::CrossEntropyWithGrad => vec![cross_entropy(x[0], x[1]), cross_entropy_grad(x[0], x[1], x[2])],
         MacroOp::Attention { causal, scale } => attention(x[0], x[1], x[2], causal, scale.value().into()),
         MacroOp::AttentionGrad { causal, scale } => attention_grad(x, causal, scale.value().into()),
+        MacroOp::Conv { windows, groups } => vec![expand_windows::conv(&windows, groups as usize, x[0], x[1])],
+        MacroOp::ConvDataGrad { windows, groups, size } => {
+            vec![expand_windows::conv_data_grad(&windows, groups as usize, &size, x[0], x[1])]
+        }
+        MacroOp::ConvWeightGrad { windows, groups } => {
+            vec![expand_windows::conv_weight_grad(&windows, groups as usize, x[0], x[1])]
+        }
+        MacroOp::MaxPool { windows } => expand_windows::max_pool(&windows, x[0]),
+        MacroOp::MaxPoolGrad { windows, size } => vec![expand_windows::max_pool_grad(&windows, &size, x[0], x[1])],
     }
 }
 

@@ -3,13 +3,18 @@
 //! Nothing here computes, and nothing here knows about kernels. Axes may be given as negative
 //! numbers, counted from the end. Read next: `expand.rs`, what each macro-op means.
 
+mod conv;
 pub mod expand;
+mod expand_windows;
 mod functional;
 mod movement;
 mod norm;
+mod pool;
 mod reduction;
 
 pub use crate::graph::{Operand, Tensor};
+pub use conv::ConvOptions;
 pub use functional::RNG_KEY;
 pub use movement::concat;
 pub use norm::BatchNormed;
+pub use pool::{AvgOptions, PoolOptions};

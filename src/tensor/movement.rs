@@ -114,6 +114,14 @@ impl<'g> Tensor<'g> {
         self.apply(Op::DynamicUpdate { axis }, &[update, start])
     }
 
+    /// Windows of `size` elements along an axis, a new one every `step` elements: the axis counts windows, their
+    /// elements are a new last axis. As `torch.Tensor.unfold`.
+    #[track_caller]
+    pub fn unfold(self, axis: isize, size: usize, step: usize) -> Tensor<'g> {
+        let axis = self.axis("unfold", axis);
+        self.apply(Op::Window { axis, size, stride: step, dilation: 1 }, &[])
+    }
+
     /// `before` and `after` entries of `value` put around one axis.
     #[track_caller]
     pub fn pad(self, axis: isize, before: usize, after: usize, value: f64) -> Tensor<'g> {

@@ -4,6 +4,7 @@ mod errors;
 pub mod harness;
 mod norms;
 mod table;
+mod windows;
 
 use harness::{check, f32s, sample};
 use std::collections::BTreeSet;
@@ -94,6 +95,7 @@ rows! {
     sum max_min argmax sum_squares matmul gather scatter_add softmax log_softmax
     layer_norm rms_norm cross_entropy attention attention_sizes iota integers composites fused_chains custom;
     norms: batch_norm;
+    windows: window fold conv conv_transpose max_pool avg_pool;
 }
 
 /// The names that `Op::name` and `MacroOp::name` can give, read from their source.
