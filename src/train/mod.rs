@@ -17,6 +17,8 @@ pub mod metrics;
 pub mod plot;
 #[cfg(feature = "cli")]
 pub mod tensorboard;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod saver;
 #[cfg(feature = "cli")]
 pub mod run;
 #[cfg(not(target_arch = "wasm32"))]

@@ -2,7 +2,7 @@
 //!
 //! Knows a model's size and weights, and how to choose among tokens; nothing about training.
 
-use super::trainer::load_state;
+use super::trainer::load_states;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Session, Ticket};
@@ -76,9 +76,7 @@ impl Generator {
         let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
         let program = lower("decode", &trace_decode(&gpt)?, &layout, profile)?;
         let mut session = Session::new(device, layout, vec![program])?;
-        for spec in parameters.specs() {
-            load_state(&mut session, weights, &spec.name)?;
-        }
+        load_states(&mut session, weights, parameters.specs().iter().map(|spec| &*spec.name))?;
         Ok(Generator { session, config, seen: Vec::new() })
     }
 

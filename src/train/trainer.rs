@@ -220,10 +220,7 @@ impl Trainer {
     /// Replaces parameters and buffers by the tensors of the same names; all must be there, and other
     /// tensors are left aside.
     pub fn load(&mut self, weights: &Weights) -> Result<()> {
-        for spec in self.parameters.specs() {
-            load_state(&mut self.session, weights, &spec.name)?;
-        }
-        Ok(())
+        load_states(&mut self.session, weights, self.parameters.specs().iter().map(|spec| &*spec.name))
     }
 
     /// Everything that [`Trainer::resume`] needs to go on: parameters, optimizer state, and counters
@@ -253,10 +250,9 @@ impl Trainer {
             })
         };
         let (step, samples, seed) = (counter("step")?, counter("samples")?, counter("seed")?);
-        self.load(checkpoint)?;
-        for name in self.slot_names() {
-            load_state(&mut self.session, checkpoint, &name)?;
-        }
+        let slots = self.slot_names();
+        let names = self.parameters.specs().iter().map(|spec| &*spec.name).chain(slots.iter().map(String::as_str));
+        load_states(&mut self.session, checkpoint, names)?;
         (self.step, self.samples, self.seed) = (step, samples, seed);
         Ok(())
     }
@@ -399,8 +395,27 @@ fn state_entry<'a>(session: &'a Session, name: &str) -> Result<&'a crate::progra
     entry.ok_or_else(|| Error::Feed(format!("the session has no state `{name}`")))
 }
 
-/// Writes a state from the tensor of the same name.
-pub(super) fn load_state(session: &mut Session, weights: &Weights, name: &str) -> Result<()> {
+/// Writes states from the tensors of the same names: all of them, or none if one does not fit.
+pub(super) fn load_states<'n>(
+    session: &mut Session,
+    weights: &Weights,
+    names: impl Iterator<Item = &'n str> + Clone,
+) -> Result<()> {
+    for name in names.clone() {
+        fitting(session, weights, name)?;
+    }
+    for name in names {
+        let tensor = fitting(session, weights, name)?;
+        match tensor.to_f32().filter(|_| tensor.dtype != DType::F32) {
+            Some(widened) => session.write_state(name, bytemuck::cast_slice(&widened))?,
+            None => session.write_state(name, &tensor.bytes)?,
+        }
+    }
+    Ok(())
+}
+
+/// The tensor that a state can take its value from.
+fn fitting<'a>(session: &Session, weights: &'a Weights, name: &str) -> Result<&'a NamedTensor> {
     let Some(tensor) = weights.get(name) else {
         return Err(Error::Feed(format!("the weights have no tensor `{name}`; are they of another model?")));
     };
@@ -411,17 +426,14 @@ pub(super) fn load_state(session: &mut Session, weights: &Weights, name: &str) -
             tensor.shape, entry.shape
         )));
     }
-    let bytes = match (entry.dtype, tensor.to_f32()) {
-        (DType::F32, Some(values)) => bytemuck::cast_slice(&values).to_vec(),
-        (own, _) if own == tensor.dtype => tensor.bytes.clone(),
-        (own, _) => {
-            return Err(Error::Feed(format!(
-                "the tensor `{name}` of the weights is {}, but the model's is {own}",
-                tensor.dtype
-            )));
-        }
-    };
-    session.write_state(name, &bytes)
+    let widens = entry.dtype == DType::F32 && matches!(tensor.dtype, DType::F16 | DType::BF16);
+    if !widens && entry.dtype != tensor.dtype {
+        return Err(Error::Feed(format!(
+            "the tensor `{name}` of the weights is {}, but the model's is {}",
+            tensor.dtype, entry.dtype
+        )));
+    }
+    Ok(tensor)
 }
 
 /// A scalar result.

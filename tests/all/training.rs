@@ -218,6 +218,21 @@ fn a_checkpoint_goes_on_with_the_same_bits() {
 }
 
 #[test]
+fn a_checkpoint_that_does_not_fit_changes_nothing() {
+    let mut parameters = Parameters::new();
+    let model = Mlp::new(&mut parameters, &[5, 7, 3]);
+    let mut trainer = Trainer::builder(parameters).build(&crate::device(), move |g| loss(&model, g)).expect("compiles");
+    let mut checkpoint = trainer.checkpoint().expect("reads back");
+    trainer.step(&batch()).expect("trains");
+    let before = weights(&mut trainer);
+    let last = checkpoint.tensors.last_mut().expect("has tensors");
+    (last.shape, last.bytes) = ([1].into(), vec![0; 4]);
+    let message = trainer.resume(&checkpoint).expect_err("does not fit").to_string();
+    assert!(message.contains("shape [1]"), "{message}");
+    assert_eq!((weights(&mut trainer), trainer.steps_done()), (before, 1));
+}
+
+#[test]
 fn feeding_something_else_is_refused_by_name() {
     let mut parameters = Parameters::new();
     let model = Mlp::new(&mut parameters, &[5, 7, 3]);
