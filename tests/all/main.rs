@@ -6,6 +6,7 @@ mod legality;
 mod long;
 mod models;
 mod one_step;
+mod oracle_models;
 pub mod ops;
 mod oracle;
 mod running_statistics;
