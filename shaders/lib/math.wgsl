@@ -16,6 +16,40 @@ fn wg_log1p(x: F) -> F {
     return select(log(F(1.0) + x), F(2.0) * (s + s * z * p), x == small);
 }
 
+// tanh(x/2) (exp(x) + 1), in which nothing cancels.
+fn wg_expm1(x: F) -> F {
+    return wg_tanh(F(0.5) * x) * (exp(x) + F(1.0));
+}
+
+fn wg_softplus(x: F) -> F {
+    return max(x, F(0.0)) + wg_log1p(exp(-min(abs(x), F(80.0))));
+}
+
+// a^b; the sign of a negative base survives odd exponents.
+fn wg_pow(a: F, b: F) -> F {
+    let zero = a == F(0.0);
+    let size = pow(select(abs(a), F(1.0), zero), b);
+    let odd = b - F(2.0) * floor(F(0.5) * b) == F(1.0);
+    let signed = select(size, -size, (a < F(0.0)) & odd);
+    let of_zero = select(F(0.0), F(1.0), b == F(0.0));
+    return select(signed, select(of_zero, F(1.0) / abs(a), b < F(0.0)), zero);
+}
+
+// The quotient may be rounded to the next whole number: the rest is then put right by one divisor.
+fn wg_fmod(x: F, y: F) -> F {
+    let size = abs(y);
+    let rest = abs(x) - floor(abs(x) / size) * size;
+    let up = select(rest, rest + size, rest < F(0.0));
+    let down = select(up, up - size, up >= size);
+    return select(down, -down, x < F(0.0));
+}
+
+fn wg_hypot(x: F, y: F) -> F {
+    let long = max(abs(x), abs(y));
+    let ratio = min(abs(x), abs(y)) / max(long, F(1e-37));
+    return long * sqrt(F(1.0) + ratio * ratio);
+}
+
 // sin(r) (-1)^n, where the angle is r + n pi and r lies within half a period around 0.
 fn sin_reduced(angle: F, n: F) -> F {
     let r = clamp(angle, F(-1.5708), F(1.5708));
@@ -39,6 +73,72 @@ fn wg_sin(x: F) -> F {
 fn wg_cos(x: F) -> F {
     let n = round(x * F(0.31830988618) + F(0.5));
     return sin_reduced(minus_pi_times(x, n - F(0.5)), n);
+}
+
+// The angle of a slope t from 0 to 1.
+fn atan_reduced(t: F) -> F {
+    let z = t * t;
+    let p = F(-0.3333307207) + z * (F(0.1999261975) + z * (F(-0.142036438) + z * (F(0.1064093336)
+        + z * (F(-0.07504292578) + z * (F(0.04269149899) + z * (F(-0.01606861502) + z * F(0.002849886427)))))));
+    return t + t * z * p;
+}
+
+fn wg_atan2(y: F, x: F) -> F {
+    let a = abs(x);
+    let b = abs(y);
+    let first = atan_reduced(min(a, b) / max(max(a, b), F(1e-37)));
+    let quarter = select(first, F(1.57079632679) - first, b > a);
+    let half = select(quarter, F(3.14159265359) - quarter, x < F(0.0));
+    return select(half, -half, y < F(0.0));
+}
+
+fn wg_atan(x: F) -> F {
+    let a = abs(x);
+    let first = atan_reduced(min(a, F(1.0)) / max(a, F(1.0)));
+    return sign(x) * select(first, F(1.57079632679) - first, a > F(1.0));
+}
+
+// tan(asin(x) / 2) = x / (1 + sqrt(1 - x^2)), which never exceeds 1.
+fn wg_asin(x: F) -> F {
+    let a = abs(x);
+    return sign(x) * F(2.0) * atan_reduced(a / (F(1.0) + sqrt((F(1.0) - a) * (F(1.0) + a))));
+}
+
+// tan(acos(x) / 2)^2 = (1 - x) / (1 + x).
+fn wg_acos(x: F) -> F {
+    let small = F(2.0) * atan_reduced(sqrt((F(1.0) - abs(x)) / (F(1.0) + abs(x))));
+    return select(small, F(3.14159265359) - small, x < F(0.0));
+}
+
+// By expm1, in which small angles do not cancel; beyond 20 the other exponential has vanished.
+fn wg_sinh(x: F) -> F {
+    let a = abs(x);
+    let e = wg_expm1(min(a, F(20.0)));
+    return sign(x) * select(F(0.5) * (e + e / (e + F(1.0))), exp(a - F(0.69314718056)), a > F(20.0));
+}
+
+fn wg_cosh(x: F) -> F {
+    let a = abs(x);
+    let e = exp(min(a, F(20.0)));
+    return select(F(0.5) * (e + F(1.0) / e), exp(a - F(0.69314718056)), a > F(20.0));
+}
+
+// From 1e4 on, the root is x itself.
+fn wg_asinh(x: F) -> F {
+    let a = abs(x);
+    let c = min(a, F(1e4));
+    let near = wg_log1p(c + c * c / (F(1.0) + sqrt(F(1.0) + c * c)));
+    return sign(x) * select(near, log(a) + F(0.69314718056), a > F(1e4));
+}
+
+fn wg_acosh(x: F) -> F {
+    let t = min(x, F(1e4)) - F(1.0);
+    return select(wg_log1p(t + sqrt(t * (t + F(2.0)))), log(x) + F(0.69314718056), x > F(1e4));
+}
+
+fn wg_atanh(x: F) -> F {
+    let a = abs(x);
+    return sign(x) * F(0.5) * wg_log1p(F(2.0) * a / (F(1.0) - a));
 }
 
 fn wg_tanh(x: F) -> F {

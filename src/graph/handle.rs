@@ -139,7 +139,8 @@ impl<'g> Tensor<'g> {
         self.scalar_like(0.0).broadcast_to(self.shape())
     }
 
-    fn operand(self, other: Operand<'g>) -> Tensor<'g> {
+    /// A number as a scalar of this tensor's dtype.
+    pub(crate) fn operand(self, other: Operand<'g>) -> Tensor<'g> {
         match other {
             Operand::Tensor(tensor) => tensor,
             Operand::Number(number) => self.scalar_like(number),
@@ -177,8 +178,12 @@ binary_methods! {
     maximum Max;
     /// The smaller of two, element by element.
     minimum Min;
-    /// To a power, for positive bases; see [`Tensor::powf`] for constant exponents.
+    /// To a power: bases from 0 on, or any base where the exponent is whole; [`Tensor::powf`] for constant exponents.
     pow Pow;
+    /// The angle of the point `(other, self)`, in `-pi..=pi`.
+    atan2 Atan2;
+    /// `sqrt(self^2 + other^2)`.
+    hypot Hypot;
     eq Eq;
     ne Ne;
     lt Lt;

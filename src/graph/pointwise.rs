@@ -8,6 +8,7 @@
 
 use super::handle::Tensor;
 use crate::dtype::DType;
+use std::f64::consts::LN_2;
 
 /// What operand types a row takes and gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub enum TypeRule {
     Compare,
     /// Bools to bool.
     Logic,
+    /// Integers of one type to the same type.
+    Integer,
+    /// A float to bool.
+    Test,
     /// `(bool, t, t)` to `t`.
     Select,
 }
@@ -63,6 +68,8 @@ impl PointwiseOp {
             TypeRule::Signed => same(0) && (first.is_float() || first == DType::I32),
             TypeRule::Compare => same(0) && first != DType::U8,
             TypeRule::Logic => same(0) && first == DType::Bool,
+            TypeRule::Integer => same(0) && first.is_int(),
+            TypeRule::Test => first.is_float(),
             TypeRule::Select => first == DType::Bool && same(1) && operands[1] != DType::U8,
         };
         if !fits {
@@ -73,13 +80,15 @@ impl PointwiseOp {
                 TypeRule::Signed => "floats or i32 of one dtype",
                 TypeRule::Compare => "two operands of one dtype",
                 TypeRule::Logic => "bool operands",
+                TypeRule::Integer => "integers of one dtype",
+                TypeRule::Test => "a floating-point operand",
                 TypeRule::Select => "a bool condition and two values of one dtype",
             };
             return Err(format!("takes {wanted}, got ({}); cast one with `.cast(..)`", given.join(", ")));
         }
         Ok(match row.rule {
-            TypeRule::Float | TypeRule::Number | TypeRule::Signed => first,
-            TypeRule::Compare | TypeRule::Logic => DType::Bool,
+            TypeRule::Float | TypeRule::Number | TypeRule::Signed | TypeRule::Integer => first,
+            TypeRule::Compare | TypeRule::Logic | TypeRule::Test => DType::Bool,
             TypeRule::Select => operands[1],
         })
     }
@@ -138,6 +147,11 @@ pub fn erf(x: f64) -> f64 {
     positive.copysign(x)
 }
 
+/// How far a shift goes: the amount's bits as u32, at most 31.
+fn shift(amount: f64) -> u32 {
+    (amount as i64 as u32).min(31)
+}
+
 fn truth(condition: bool) -> f64 {
     f64::from(u8::from(condition))
 }
@@ -151,9 +165,16 @@ pointwise! {
     // d(a/b) = da/b - (a/b) db/b
     Div "div" 2 Number "({0} / {1})" |x| x[0] / x[1],
         Some(|g, x, y| { let r = g / x[1]; vec![Some(r), Some(-(r * y))] }), (0.5, 3.0);
-    /// `a` to the power `b`, for `a` > 0.
-    Pow "pow" 2 Float "pow({0}, {1})" |x| x[0].powf(x[1]),
-        Some(|g, x, y| vec![Some(g * y * x[1] / x[0]), Some(g * y * x[0].log())]), (0.3, 2.0);
+    /// `a` to the power `b`, for `a` >= 0, or for any `a` where `b` is whole.
+    Pow "pow" 2 Float "wg_pow({0}, {1})" |x| x[0].powf(x[1]),
+        Some(|g, x, y| vec![Some(power_slope(g, x[0], x[1])), Some(g * y * x[0].eq(0.0).select(1.0, x[0]).log())]),
+        (0.3, 2.0);
+    /// The remainder of a division truncated towards zero: it has the sign of `a`; C's `fmod`.
+    Fmod "fmod" 2 Float "wg_fmod({0}, {1})" |x| x[0] % x[1],
+        Some(|g, x, y| vec![Some(g), Some(-(g * ((x[0] - y) / x[1]).round()))]), (0.5, 3.0);
+    /// `sqrt(a^2 + b^2)`, whose squares neither overflow nor vanish.
+    Hypot "hypot" 2 Float "wg_hypot({0}, {1})" |x| x[0].hypot(x[1]),
+        Some(|g, x, y| { let r = g / positive(y); vec![Some(r * x[0]), Some(r * x[1])] }), (-3.0, 3.0);
     // Equal operands share the gradient, as in PyTorch.
     Max "maximum" 2 Number "max({0}, {1})" |x| x[0].max(x[1]),
         Some(|g, x, _| { let a = share(g, x[0], x[1]); vec![Some(a), Some(g - a)] }), (-3.0, 3.0);
@@ -167,6 +188,8 @@ pointwise! {
     Ceil "ceil" 1 Float "ceil({0})" |x| x[0].ceil(), Some(|_, _, _| vec![None]), (-3.0, 3.0);
     /// To the nearest integer, halves to even.
     Round "round" 1 Float "round({0})" |x| x[0].round_ties_even(), Some(|_, _, _| vec![None]), (-3.0, 3.0);
+    /// To the nearest integer towards zero.
+    Trunc "trunc" 1 Float "trunc({0})" |x| x[0].trunc(), Some(|_, _, _| vec![None]), (-3.0, 3.0);
 
     // ---- roots, exponentials, trigonometry
     Sqrt "sqrt" 1 Float "sqrt({0})" |x| x[0].sqrt(), Some(|g, _, y| vec![Some(g * 0.5 / y)]), (0.1, 4.0);
@@ -175,12 +198,35 @@ pointwise! {
     Reciprocal "reciprocal" 1 Float "(F(1.0) / {0})" |x| 1.0 / x[0],
         Some(|g, _, y| vec![Some(-(g * y * y))]), (0.3, 3.0);
     Exp "exp" 1 Float "exp({0})" |x| x[0].exp(), Some(|g, _, y| vec![Some(g * y)]), (-3.0, 3.0);
+    Exp2 "exp2" 1 Float "exp2({0})" |x| x[0].exp2(), Some(|g, _, y| vec![Some(g * y * LN_2)]), (-3.0, 3.0);
+    /// `exp(x) - 1` without losing small `x`.
+    Expm1 "expm1" 1 Float "wg_expm1({0})" |x| x[0].exp_m1(), Some(|g, _, y| vec![Some(g * (y + 1.0))]), (-3.0, 3.0);
     Log "log" 1 Float "log({0})" |x| x[0].ln(), Some(|g, x, _| vec![Some(g / x[0])]), (0.1, 4.0);
+    Log2 "log2" 1 Float "log2({0})" |x| x[0].log2(),
+        Some(|g, x, _| vec![Some(g * (1.0 / LN_2) / x[0])]), (0.1, 4.0);
     /// `log(1 + x)` without losing small `x`.
     Log1p "log1p" 1 Float "wg_log1p({0})" |x| x[0].ln_1p(),
         Some(|g, x, _| vec![Some(g / (x[0] + 1.0))]), (-0.6, 3.0);
     Sin "sin" 1 Float "wg_sin({0})" |x| x[0].sin(), Some(|g, x, _| vec![Some(g * x[0].cos())]), (-9.0, 9.0);
     Cos "cos" 1 Float "wg_cos({0})" |x| x[0].cos(), Some(|g, x, _| vec![Some(-(g * x[0].sin()))]), (-9.0, 9.0);
+    Asin "asin" 1 Float "wg_asin({0})" |x| x[0].asin(),
+        Some(|g, x, _| vec![Some(g * ((1.0 - x[0]) * (x[0] + 1.0)).rsqrt())]), (-0.95, 0.95);
+    Acos "acos" 1 Float "wg_acos({0})" |x| x[0].acos(),
+        Some(|g, x, _| vec![Some(-(g * ((1.0 - x[0]) * (x[0] + 1.0)).rsqrt()))]), (-0.95, 0.95);
+    Atan "atan" 1 Float "wg_atan({0})" |x| x[0].atan(),
+        Some(|g, x, _| vec![Some(g / (x[0] * x[0] + 1.0))]), (-4.0, 4.0);
+    /// `(y, x)`: the angle of the point `(x, y)`, in `-pi..=pi`.
+    Atan2 "atan2" 2 Float "wg_atan2({0}, {1})" |x| x[0].atan2(x[1]),
+        Some(|g, x, _| { let r = g / positive(x[0] * x[0] + x[1] * x[1]); vec![Some(r * x[1]), Some(-(r * x[0]))] }),
+        (-3.0, 3.0);
+    Sinh "sinh" 1 Float "wg_sinh({0})" |x| x[0].sinh(), Some(|g, x, _| vec![Some(g * x[0].cosh())]), (-3.0, 3.0);
+    Cosh "cosh" 1 Float "wg_cosh({0})" |x| x[0].cosh(), Some(|g, x, _| vec![Some(g * x[0].sinh())]), (-3.0, 3.0);
+    Asinh "asinh" 1 Float "wg_asinh({0})" |x| x[0].asinh(),
+        Some(|g, x, _| vec![Some(g * (x[0] * x[0] + 1.0).rsqrt())]), (-4.0, 4.0);
+    Acosh "acosh" 1 Float "wg_acosh({0})" |x| x[0].acosh(),
+        Some(|g, x, _| vec![Some(g * ((x[0] - 1.0) * (x[0] + 1.0)).rsqrt())]), (1.2, 6.0);
+    Atanh "atanh" 1 Float "wg_atanh({0})" |x| x[0].atanh(),
+        Some(|g, x, _| vec![Some(g / ((1.0 - x[0]) * (x[0] + 1.0)))]), (-0.9, 0.9);
     Tanh "tanh" 1 Float "wg_tanh({0})" |x| x[0].tanh(),
         Some(|g, _, y| vec![Some(g * (1.0 - y * y))]), (-4.0, 4.0);
     /// The error function.
@@ -192,6 +238,9 @@ pointwise! {
         Some(|g, _, y| vec![Some(y.gt(0.0).select(g, 0.0))]), (-3.0, 3.0);
     Sigmoid "sigmoid" 1 Float "wg_sigmoid({0})" |x| sigmoid(x[0]),
         Some(|g, _, y| vec![Some(g * y * (1.0 - y))]), (-6.0, 6.0);
+    /// `log(1 + exp(x))`.
+    Softplus "softplus" 1 Float "wg_softplus({0})" |x| x[0].max(0.0) + (-x[0].abs()).exp().ln_1p(),
+        Some(|g, x, _| vec![Some(g * x[0].sigmoid())]), (-6.0, 6.0);
     /// `x * sigmoid(x)`, also called swish.
     Silu "silu" 1 Float "({0} * wg_sigmoid({0}))" |x| x[0] * sigmoid(x[0]),
         Some(|g, x, _| vec![Some(g * x[0].silu_grad())]), (-6.0, 6.0);
@@ -218,9 +267,39 @@ pointwise! {
     And "logical_and" 2 Logic "({0} & {1})" |x| truth(x[0] != 0.0 && x[1] != 0.0), None, (0.0, 1.0);
     Or "logical_or" 2 Logic "({0} | {1})" |x| truth(x[0] != 0.0 || x[1] != 0.0), None, (0.0, 1.0);
     Not "logical_not" 1 Logic "(!{0})" |x| truth(x[0] == 0.0), None, (0.0, 1.0);
+    // On the bits, because WGSL lets a compiler assume that neither occurs.
+    IsNan "isnan" 1 Test "((bitcast<U>({0}) & U(0x7fffffffu)) > U(0x7f800000u))" |x| truth(x[0].is_nan()),
+        None, (-3.0, 3.0);
+    IsInf "isinf" 1 Test "((bitcast<U>({0}) & U(0x7fffffffu)) == U(0x7f800000u))" |x| truth(x[0].is_infinite()),
+        None, (-3.0, 3.0);
+
+    // ---- whole numbers; the host column sees them sign-extended
+    /// Truncated towards zero; by zero it gives 0.
+    IntRem "int_remainder" 2 Integer "({0} % {1})" |x| if x[1] == 0.0 { 0.0 } else { x[0] % x[1] }, None, (1.0, 90.0);
+    BitAnd "bitwise_and" 2 Integer "({0} & {1})" |x| (x[0] as i64 & x[1] as i64) as f64, None, (-99.0, 99.0);
+    BitOr "bitwise_or" 2 Integer "({0} | {1})" |x| (x[0] as i64 | x[1] as i64) as f64, None, (-99.0, 99.0);
+    BitXor "bitwise_xor" 2 Integer "({0} ^ {1})" |x| (x[0] as i64 ^ x[1] as i64) as f64, None, (-99.0, 99.0);
+    BitNot "bitwise_not" 1 Integer "(~{0})" |x| !(x[0] as i64) as f64, None, (-99.0, 99.0);
+    /// By 31 at most.
+    ShiftLeft "shift_left" 2 Integer "({0} << min(U({1}), U(31u)))" |x| ((x[0] as i64) << shift(x[1])) as f64,
+        None, (0.0, 40.0);
+    /// By 31 at most; the sign of an i32 is kept.
+    ShiftRight "shift_right" 2 Integer "({0} >> min(U({1}), U(31u)))" |x| (x[0] as i64 >> shift(x[1])) as f64,
+        None, (0.0, 40.0);
+
     /// `(condition, a, b)`: `a` where the condition holds, else `b`.
     Select "select" 3 Select "select({2}, {1}, {0})" |x| if x[0] != 0.0 { x[1] } else { x[2] },
         Some(|g, x, _| vec![None, Some(x[0].select(g, 0.0)), Some(x[0].select(g.zeros_like(), g))]), (-3.0, 3.0);
+}
+
+/// `g` times the slope of `a^b` in `a`: finite at 0 where the power is, and 0 for `b` = 0.
+fn power_slope<'g>(g: Tensor<'g>, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+    g * b.eq(0.0).select(0.0, b * a.pow(b - 1.0))
+}
+
+/// A divisor that is not negative, 1 where it is 0: there the dividend is 0 as well.
+fn positive(divisor: Tensor<'_>) -> Tensor<'_> {
+    divisor.gt(0.0).select(divisor, 1.0)
 }
 
 /// The part of `g` that goes to the larger operand `a`; half of it where both are equal.
@@ -246,23 +325,41 @@ unary_methods! {
     ceil Ceil;
     /// To the nearest integer, halves to even.
     round Round;
+    /// To the nearest integer towards zero.
+    trunc Trunc;
     sqrt Sqrt;
     /// `1 / sqrt(x)`.
     rsqrt Rsqrt;
     reciprocal Reciprocal;
     exp Exp;
+    /// `2^x`.
+    exp2 Exp2;
+    /// `exp(x) - 1`, exact for small `x`.
+    expm1 Expm1;
     /// Natural logarithm.
     log Log;
+    /// Logarithm to the base 2.
+    log2 Log2;
     /// `log(1 + x)`, exact for small `x`.
     log1p Log1p;
     sin Sin;
     cos Cos;
+    asin Asin;
+    acos Acos;
+    atan Atan;
+    sinh Sinh;
+    cosh Cosh;
+    asinh Asinh;
+    acosh Acosh;
+    atanh Atanh;
     tanh Tanh;
     /// The error function.
     erf Erf;
     /// `max(x, 0)`.
     relu Relu;
     sigmoid Sigmoid;
+    /// `log(1 + exp(x))`, stable on both sides; [`Tensor::softplus_with`] has the two parameters.
+    softplus Softplus;
     /// `x * sigmoid(x)`.
     silu Silu;
     /// The derivative of [`Tensor::silu`].
@@ -276,4 +373,9 @@ unary_methods! {
     /// The derivative of [`Tensor::gelu_tanh`].
     gelu_tanh_grad GeluTanhGrad;
     logical_not Not;
+    /// Whether each float is not a number, told by its bits. Computed values may have lost it: WGSL lets a
+    /// compiler assume that NaN does not occur, so test what was read or stored.
+    isnan IsNan;
+    /// Whether each float is infinite, told by its bits; see [`Tensor::isnan`].
+    isinf IsInf;
 }

@@ -115,6 +115,9 @@ impl Emitter<'_> {
         let location = self.context.placement.locate(root)?;
         let dtype = self.context.graph.type_of(root).dtype;
         let (strides, offset) = self.strides(&access.view)?;
+        // The buffer of scalars is bound whole.
+        let scalars = matches!(self.context.placement.buffers[location.buffer].role, Role::Scalars);
+        let index = if scalars { format!("{index} + {}u", location.offset / 4) } else { index.to_string() };
         let stride = self.lane_stride(&strides);
         // Of two axes with stride 1, as overlapping windows have, one starts vectors at any element.
         let in_fours = |strides: &[usize], sizes: &[usize]| {

@@ -4,52 +4,6 @@ use crate::dtype::DType;
 use crate::graph::{Eps, Literal, MacroOp, Op, Tensor};
 
 impl<'g> Tensor<'g> {
-    /// To a constant power; small whole and half exponents avoid `pow`, others need a positive base.
-    #[track_caller]
-    pub fn powf(self, exponent: f64) -> Tensor<'g> {
-        match exponent {
-            0.0 => self.zeros_like() + 1.0,
-            1.0 => self,
-            2.0 => self * self,
-            3.0 => self * self * self,
-            0.5 => self.sqrt(),
-            -0.5 => self.rsqrt(),
-            -1.0 => self.reciprocal(),
-            e => self.pow(e),
-        }
-    }
-
-    /// The square of each element.
-    #[track_caller]
-    pub fn square(self) -> Tensor<'g> {
-        self * self
-    }
-
-    /// Limited to `low..=high`. The gradient is 0 outside.
-    #[track_caller]
-    pub fn clamp(self, low: f64, high: f64) -> Tensor<'g> {
-        let inside = self.ge(low).logical_and(self.le(high));
-        inside.select(self, self.stop_gradient().maximum(low).minimum(high))
-    }
-
-    /// `log(1 + exp(x))`, stable on both sides.
-    #[track_caller]
-    pub fn softplus(self) -> Tensor<'g> {
-        self.relu() + (-self.abs()).exp().log1p()
-    }
-
-    /// `x` where positive, else `slope * x`.
-    #[track_caller]
-    pub fn leaky_relu(self, slope: f64) -> Tensor<'g> {
-        self.gt(0.0).select(self, self * slope)
-    }
-
-    /// `x` where positive, else `alpha * (exp(x) - 1)`.
-    #[track_caller]
-    pub fn elu(self, alpha: f64) -> Tensor<'g> {
-        self.gt(0.0).select(self, (self.minimum(0.0).exp() - 1.0) * alpha)
-    }
-
     /// Normalised over the last axis, scaled by `gain [n]` and shifted by `bias [n]`; `torch.nn.LayerNorm`.
     #[track_caller]
     pub fn layer_norm(self, gain: Tensor<'g>, bias: Tensor<'g>, eps: f32) -> Tensor<'g> {
@@ -113,11 +67,24 @@ impl<'g> Tensor<'g> {
         if p == 0.0 || !self.graph().is_training() {
             return self;
         }
-        let key = self.graph().input(RNG_KEY, [2], DType::U32);
-        let bits = self.graph().random_bits(key, self.shape());
+        let bits = self.random_bits_like();
         let threshold = (p * 4_294_967_296.0).round();
         let keep = bits.ge(self.graph().constant(Literal::new(DType::U32, threshold)));
         keep.select(self * (1.0 / (1.0 - p)), 0.0)
+    }
+
+    /// Random bits (u32) of this shape, from the run's key.
+    #[track_caller]
+    fn random_bits_like(self) -> Tensor<'g> {
+        let key = self.graph().input(RNG_KEY, [2], DType::U32);
+        self.graph().random_bits(key, self.shape())
+    }
+
+    /// Uniform numbers of this shape, strictly between 0 and 1 (multiples of 2^-24). Axis 0 counts samples.
+    #[track_caller]
+    pub(super) fn uniform_like(self) -> Tensor<'g> {
+        let bits = self.random_bits_like();
+        (bits.bitwise_right_shift(9).cast(DType::F32) + 0.5) * 2f64.powi(-23)
     }
 }
 

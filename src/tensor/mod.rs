@@ -3,18 +3,25 @@
 //! Nothing here computes, and nothing here knows about kernels. Axes may be given as negative
 //! numbers, counted from the end. Read next: `expand.rs`, what each macro-op means.
 
+mod activation;
+mod arithmetic;
+mod construct;
 mod conv;
 pub mod expand;
 mod expand_windows;
 mod functional;
+mod layout;
+mod matrix;
 mod movement;
 mod norm;
 mod pool;
 mod reduction;
+mod statistics;
 
 pub use crate::graph::{Operand, Tensor};
 pub use conv::ConvOptions;
 pub use functional::RNG_KEY;
+pub use layout::{meshgrid, stack};
 pub use movement::concat;
 pub use norm::BatchNormed;
 pub use pool::{AvgOptions, PoolOptions};

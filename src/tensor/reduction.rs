@@ -19,7 +19,7 @@ impl<'g> Tensor<'g> {
 
     /// A loop rather than a closure, so that an error names the caller's line.
     #[track_caller]
-    fn axes(self, name: &str, axes: &[isize]) -> Vec<usize> {
+    pub(super) fn axes(self, name: &str, axes: &[isize]) -> Vec<usize> {
         let mut found = Vec::new();
         for &axis in axes {
             found.push(self.axis(name, axis));
@@ -27,7 +27,7 @@ impl<'g> Tensor<'g> {
         found
     }
 
-    fn all_axes(self) -> Vec<isize> {
+    pub(super) fn all_axes(self) -> Vec<isize> {
         (0..self.rank() as isize).collect()
     }
 

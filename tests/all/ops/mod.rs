@@ -1,8 +1,11 @@
 //! Every operation against its reference, in values and gradients, over rows of samples.
 
+mod arrangements;
 mod errors;
+mod functions;
 pub mod harness;
 mod norms;
+mod statistics;
 mod table;
 mod windows;
 
@@ -36,8 +39,7 @@ fn pointwise_samples(row: &'static Row) -> Vec<harness::Sample> {
                 .collect();
             first.pointwise(row.op, &rest)
         });
-        let gradient = row.gradient.is_some() && row.rule != TypeRule::Compare && row.rule != TypeRule::Logic;
-        let sample = if gradient { sample } else { sample.no_gradient() };
+        let sample = if row.gradient.is_some() { sample } else { sample.no_gradient() };
         // WGSL computes powers through exp2 and log2, whose errors add up.
         let relative = if row.op == PointwiseOp::Pow { 4e-6 } else { 1.3e-6 };
         samples.push(sample.tolerance(relative, 1e-5));
@@ -49,6 +51,7 @@ fn operand(row: &Row, index: usize) -> DType {
     match row.rule {
         TypeRule::Logic => DType::Bool,
         TypeRule::Select if index == 0 => DType::Bool,
+        TypeRule::Integer => DType::I32,
         _ => DType::F32,
     }
 }
@@ -65,13 +68,28 @@ fn pointwise_arithmetic() {
 }
 
 #[test]
-fn pointwise_functions() {
+fn pointwise_roots_and_exponentials() {
     check_pointwise(12, 24);
 }
 
 #[test]
-fn pointwise_activations_and_logic() {
-    check_pointwise(24, TABLE.len());
+fn pointwise_trigonometry() {
+    check_pointwise(24, 36);
+}
+
+#[test]
+fn pointwise_activations_and_comparisons() {
+    check_pointwise(36, 48);
+}
+
+#[test]
+fn pointwise_logic_and_integers() {
+    check_pointwise(48, 60);
+}
+
+#[test]
+fn pointwise_rest() {
+    check_pointwise(60, TABLE.len());
 }
 
 macro_rules! rows {
@@ -96,6 +114,9 @@ rows! {
     layer_norm rms_norm cross_entropy attention attention_sizes iota integers composites fused_chains custom;
     norms: batch_norm;
     windows: window fold conv conv_transpose max_pool avg_pool;
+    functions: activations gates powers remainders bits limits choices blends special_values;
+    arrangements: splits repeats reversals diagonals triangles vectors constructed;
+    statistics: variances products truths norms distances;
 }
 
 /// The names that `Op::name` and `MacroOp::name` can give, read from their source.

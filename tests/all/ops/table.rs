@@ -7,16 +7,16 @@ use wgrad::dtype::DType;
 use wgrad::graph::{CustomOp, Op, Tensor, TensorType};
 use wgrad::tensor::concat as join;
 
-fn u(shape: &[usize]) -> Draw {
+pub fn u(shape: &[usize]) -> Draw {
     f32s(shape, -2.0, 2.0)
 }
 
 /// One input, one expression, many shapes.
-fn over(shapes: &[&[usize]], build: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g> + Copy + 'static) -> Vec<Sample> {
+pub fn over(shapes: &[&[usize]], build: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g> + Copy + 'static) -> Vec<Sample> {
     shapes.iter().map(|shape| sample(&[u(shape)], move |x| build(x[0]))).collect()
 }
 
-const MIXED: &[&[usize]] = &[&[1, 1], &[0, 4], &[5, 3], &[4, 8], &[2, 3], &[17, 12], &[64, 33], &[128, 300]];
+pub const MIXED: &[&[usize]] = &[&[1, 1], &[0, 4], &[5, 3], &[4, 8], &[2, 3], &[17, 12], &[64, 33], &[128, 300]];
 
 pub fn reshape() -> Vec<Sample> {
     let mut rows = over(MIXED, |x| x.flatten(0, -1) * 2.0);
@@ -61,6 +61,8 @@ pub fn pad() -> Vec<Sample> {
     let mut rows = over(&[&[4, 8], &[5, 9], &[1, 1], &[0, 3], &[16, 16], &[3, 64]], |x| x.pad(1, 2, 3, 0.5));
     rows.push(sample(&[u(&[4, 8])], |x| x[0].pad(0, 1, 0, -1.0).pad(1, 0, 4, 2.0)));
     rows.push(sample(&[u(&[6, 5])], |x| x[0].t().pad(0, 1, 1, 0.0).exp()));
+    // Scalars share a buffer.
+    rows.push(sample(&[u(&[]), u(&[])], |x| x[1].broadcast_to([3]).pad(0, 1, 2, 0.5) * x[0]));
     rows
 }
 
