@@ -6,6 +6,7 @@
 
 mod combine;
 mod rules;
+mod scan;
 
 use crate::error::{Error, Result};
 use crate::graph::{Tensor, Value};
@@ -31,9 +32,13 @@ pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>>
 
 /// Vector-Jacobian product: the gradients of `sum(output . seed)` with respect to each of `wrt`.
 pub fn vjp<'g>(seeds: &[(Tensor<'g>, Tensor<'g>)], wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
-    let Some(&(first, _)) = seeds.first() else {
-        return Ok(wrt.iter().map(|tensor| tensor.zeros_like()).collect());
-    };
+    let found = vjp_reached(seeds, wrt)?;
+    Ok(found.into_iter().zip(wrt).map(|(gradient, tensor)| gradient.unwrap_or_else(|| tensor.zeros_like())).collect())
+}
+
+/// As [`vjp`], with `None` for what the outputs do not depend on.
+fn vjp_reached<'g>(seeds: &[(Tensor<'g>, Tensor<'g>)], wrt: &[Tensor<'g>]) -> Result<Vec<Option<Tensor<'g>>>> {
+    let Some(&(first, _)) = seeds.first() else { return Ok(vec![None; wrt.len()]) };
     let graph = first.graph();
     let last = seeds.iter().map(|(output, _)| output.value().node).max().unwrap_or(0);
     let wanted = depends_on(first, last, wrt);
@@ -70,7 +75,7 @@ pub fn vjp<'g>(seeds: &[(Tensor<'g>, Tensor<'g>)], wrt: &[Tensor<'g>]) -> Result
             }
         }
     }
-    Ok(wrt.iter().map(|tensor| found.get(&tensor.value()).copied().unwrap_or_else(|| tensor.zeros_like())).collect())
+    Ok(wrt.iter().map(|tensor| found.get(&tensor.value()).copied()).collect())
 }
 
 /// Which nodes up to `last` lead from one of `wrt`.

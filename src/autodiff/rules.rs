@@ -18,6 +18,9 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
     if let Op::Macro(op) = &node.op {
         return macro_rule(*op, &x, y, grads);
     }
+    if let Op::Scan { .. } = &node.op {
+        return super::scan::rule(graph, index, node, grads);
+    }
     let Some(g) = grads[0] else { return Ok(vec![None; x.len()]) };
     Ok(match &node.op {
         Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. } => vec![],
@@ -55,7 +58,7 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
             Some(gradient) => gradient(g, &x, y),
             None => return Err(no_gradient(&op.name, "the custom op was declared without one")),
         },
-        Op::Macro(_) => vec![],
+        Op::Macro(_) | Op::Scan { .. } => vec![],
     })
 }
 

@@ -86,6 +86,11 @@ impl<'g> Tensor<'g> {
     /// Pushes an operation on this tensor and others; the first output.
     #[track_caller]
     pub fn apply(self, op: Op, others: &[Tensor<'g>]) -> Tensor<'g> {
+        if others.iter().any(|other| !std::ptr::eq(other.graph, self.graph)) {
+            let message = "an operand belongs to another graph; a scan's body is given outer tensors as constants";
+            self.graph.record_error(op.name(), message.into());
+            return self;
+        }
         let inputs: Vec<Value> = std::iter::once(self).chain(others.iter().copied()).map(Tensor::value).collect();
         Tensor::new(self.graph, self.graph.push(op, &inputs))
     }

@@ -3,6 +3,7 @@
 use super::TensorType;
 use super::infer_windows;
 use super::op::{MacroOp, Op};
+use super::scan::ScanBody;
 use crate::dtype::DType;
 use crate::shape::Shape;
 
@@ -103,6 +104,7 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
             })?;
             one(std::iter::once(*rows).chain(x[1].shape[lead..].iter().copied()).collect::<Shape>(), DType::F32)
         }
+        Op::Scan { body, length, .. } => scan(body, *length, x),
         Op::Custom(op) => (op.infer)(x).map(|ty| vec![ty]),
         Op::Macro(op) => macro_op(*op, x),
     }
@@ -224,6 +226,37 @@ fn matmul(x: &[TensorType]) -> Types {
     })?;
     check(a[..rank - 2] == b[..rank - 2], || format!("leading axes differ: {a} x {b}"))?;
     one(a.with(rank - 1, b[rank - 1]), x[0].dtype)
+}
+
+fn scan(body: &ScanBody, length: usize, x: &[TensorType]) -> Types {
+    body.refused()?;
+    arity(x, body.operands())?;
+    check(length > 0, || "needs at least one step".into())?;
+    let (carries, slices) = (body.carries(), body.slices());
+    for (index, ty) in x.iter().enumerate() {
+        let wanted = body.operand_type(index);
+        if (carries..carries + slices).contains(&index) {
+            let stack = ty.shape.first() == Some(&length) && ty.shape[1..] == wanted.shape[..];
+            check(stack && ty.dtype == wanted.dtype, || {
+                format!("stacked operand {} must be {length} times {wanted}, got {ty}", index - carries)
+            })?;
+        } else {
+            check(ty == wanted, || format!("operand {index} must be {wanted}, got {ty}"))?;
+        }
+    }
+    for index in 0..carries {
+        let (enters, leaves) = (body.operand_type(index), body.result_type(index));
+        check(enters == leaves, || {
+            format!("carry {index} enters a step as {enters} and leaves it as {leaves}; it must keep shape and dtype")
+        })?;
+    }
+    let stacked = |ty: &TensorType| {
+        let sizes = std::iter::once(length).chain(ty.shape.iter().copied());
+        TensorType::new(sizes.collect::<Shape>(), ty.dtype)
+    };
+    let result =
+        |index| if index < carries { body.result_type(index).clone() } else { stacked(body.result_type(index)) };
+    Ok((0..body.results()).map(result).collect())
 }
 
 fn macro_op(op: MacroOp, x: &[TensorType]) -> Types {

@@ -11,6 +11,7 @@ mod infer;
 mod infer_windows;
 pub mod op;
 pub mod pointwise;
+mod scan;
 mod text;
 mod verify;
 pub mod windows;
@@ -19,6 +20,7 @@ pub use custom::CustomOp;
 pub use handle::{Operand, Tensor};
 pub use op::{Eps, Literal, MacroOp, Op, ReduceKind};
 pub use pointwise::PointwiseOp;
+pub use scan::ScanBody;
 pub use windows::Windows;
 
 use crate::dtype::DType;
@@ -219,6 +221,14 @@ impl Graph {
         self.inner.borrow().scope.last().cloned().unwrap_or_else(|| "".into())
     }
 
+    /// An empty graph for the body of a loop: the same scope, training or evaluation as here.
+    pub fn nested(&self) -> Graph {
+        let graph = Graph::new();
+        graph.set_training(self.is_training());
+        graph.inner.borrow_mut().scope.push(self.current_scope());
+        graph
+    }
+
     /// Appends a node (or finds its equal) and gives its first output.
     #[track_caller]
     pub fn push(&self, op: Op, inputs: &[Value]) -> Value {
@@ -233,7 +243,8 @@ impl Graph {
             Ok(outputs) => outputs,
             Err(message) => {
                 self.record_error(key.0.name(), message);
-                vec![types.first().cloned().unwrap_or(TensorType::new([], DType::F32)); 3]
+                let results = if let Op::Scan { body, .. } = &key.0 { body.results() } else { 0 };
+                vec![types.first().cloned().unwrap_or(TensorType::new([], DType::F32)); results.max(3)]
             }
         };
         let scope = self.current_scope();

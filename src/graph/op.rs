@@ -7,6 +7,7 @@
 
 use super::custom::CustomOp;
 use super::pointwise::PointwiseOp;
+use super::scan::ScanBody;
 use super::windows::{SPATIAL, Windows};
 use crate::dtype::DType;
 use crate::shape::Shape;
@@ -135,6 +136,15 @@ pub enum Op {
         rows: usize,
     },
 
+    // ---- loops
+    /// `(carries.., stacked [length, ..].., constants..)` to `(carries.., results [length, ..]..)`: the body
+    /// once for each index along axis 0 of the stacked operands, from the last one down if `reverse`.
+    Scan {
+        body: Arc<ScanBody>,
+        length: usize,
+        reverse: bool,
+    },
+
     // ---- effects and escapes
     /// Gives a state a new value when the program ends. The output is that value.
     Assign(Arc<str>),
@@ -234,6 +244,7 @@ impl Op {
             Op::MatMul => "matmul",
             Op::Gather => "gather",
             Op::ScatterAdd { .. } => "scatter_add",
+            Op::Scan { .. } => "scan",
             Op::Assign(_) => "assign",
             Op::Custom(op) => &op.name,
             Op::Macro(op) => op.name(),

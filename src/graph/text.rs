@@ -1,6 +1,6 @@
 //! A graph as text: one line a live node, in order. The debugger and the golden tests read it.
 
-use super::{Graph, Node, Op};
+use super::{Graph, Node, Op, ScanBody};
 use std::fmt::Write;
 
 /// The operation with its attributes.
@@ -22,6 +22,7 @@ fn describe(op: &Op) -> String {
         }
         Op::Fold { axis, stride, dilation, .. } => format!("fold axis={axis} stride={stride} dilation={dilation}"),
         Op::Reduce { axes, .. } => format!("{} over {axes:?}", op.name()),
+        Op::Scan { length, reverse, .. } => format!("scan {length} steps{}", if *reverse { " reversed" } else { "" }),
         Op::Pointwise(_)
         | Op::StopGradient
         | Op::Reshape(_)
@@ -49,6 +50,19 @@ fn line(index: usize, node: &Node) -> String {
     format!("%{index} = {}{space}{} -> {}{scope}", describe(&node.op), inputs.join(", "), types.join(", "))
 }
 
+impl ScanBody {
+    /// The operations of one step as text, and which values are its results.
+    pub fn to_text(&self) -> String {
+        let graph = Graph::new();
+        let results = self.write(&graph, &self.declare(&graph));
+        for (index, result) in results.into_iter().enumerate() {
+            let name = if index < self.carries() { "carry" } else { "stacked" };
+            graph.output(name, result);
+        }
+        graph.to_text()
+    }
+}
+
 impl Graph {
     /// The live part of the graph as text.
     pub fn to_text(&self) -> String {
@@ -56,6 +70,11 @@ impl Graph {
         let mut text = String::new();
         for (index, node) in self.nodes().iter().enumerate().filter(|(index, _)| live[*index]) {
             let _ = writeln!(text, "{}", line(index, node));
+            if let Op::Scan { body, .. } = &node.op {
+                for line in body.to_text().lines() {
+                    let _ = writeln!(text, "    {line}");
+                }
+            }
         }
         for (name, value) in self.outputs() {
             let _ = writeln!(text, "output {name:?} = %{}.{}", value.node, value.output);

@@ -45,6 +45,7 @@ pub fn is_pointwise(op: &Op) -> bool {
         | Op::SumSquares
         | Op::MatMul
         | Op::ScatterAdd { .. }
+        | Op::Scan { .. }
         | Op::Assign(_)
         | Op::Custom(_)
         | Op::Macro(_) => false,

@@ -153,13 +153,14 @@ pub fn stored_output(op: &Op) -> Option<u32> {
         | Op::DynamicSlice { .. }
         | Op::DynamicUpdate { .. }
         | Op::Gather
+        | Op::Scan { .. }
         | Op::Assign(_) => None,
     }
 }
 
 /// Operations with a kernel of their own.
 pub fn is_anchor(op: &Op) -> bool {
-    matches!(op, Op::ArgMax { .. } | Op::Macro(_)) || stored_output(op).is_some()
+    matches!(op, Op::ArgMax { .. } | Op::Scan { .. } | Op::Macro(_)) || stored_output(op).is_some()
 }
 
 /// The `[batch, rows, cols]` grid of what an anchor stores.

@@ -228,6 +228,7 @@ fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
         | Op::DynamicSlice { .. }
         | Op::DynamicUpdate { .. }
         | Op::Gather => stored(graph, source) || matches!(graph.node(source.root.node).op, Op::Const(_)),
+        Op::Scan { .. } => stored(graph, source) && whole(view),
         Op::Input(_)
         | Op::State(_)
         | Op::Const(_)

@@ -80,6 +80,7 @@ fn movement(op: &Op, operand: Option<&Source>) -> Option<Source> {
         | Op::MatMul
         | Op::Gather
         | Op::ScatterAdd { .. }
+        | Op::Scan { .. }
         | Op::Custom(_)
         | Op::Macro(_) => return None,
     };

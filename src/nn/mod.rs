@@ -8,7 +8,10 @@ mod layers;
 pub mod models;
 mod norm;
 mod param;
+mod rnn;
 
+pub use crate::tensor::{CellKind, RecurrentOptions};
 pub use layers::{Dropout, Embedding, LayerNorm, Linear, RmsNorm};
 pub use norm::{BatchNorm, BatchNormConfig, RunningStatistics};
 pub use param::{Buffer, Group, Init, Param, ParameterSpec, Parameters};
+pub use rnn::{Gru, Lstm, Recurrence, Recurrent, RecurrentCell, RecurrentConfig, Rnn};

@@ -6,6 +6,7 @@
 mod merge_cross_entropy;
 mod rewrite;
 mod simplify;
+mod unroll;
 
 pub use rewrite::{Rewriter, rewrite};
 pub use simplify::simplify;
@@ -22,6 +23,8 @@ pub const PASSES: &[Pass] = &[
     ("simplify", simplify::simplify),
     // After constants are folded: only then is the row gradient of a mean seen to be a constant.
     ("merge_cross_entropy", merge_cross_entropy::merge_cross_entropy),
+    // Last, because it copies what the others have made small.
+    ("unroll", unroll::unroll),
 ];
 
 /// Runs all passes; in debug builds each result is verified.

@@ -13,6 +13,7 @@ mod compute;
 mod macro_tests;
 mod movement;
 mod pointwise;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -150,6 +151,7 @@ impl<'a> Reference<'a> {
                 let data: Vec<&[f64]> = x.iter().map(|array| array.data.as_slice()).collect();
                 sized(&op.name, (op.meaning)(&types, &data), shape.numel())?
             }
+            Op::Scan { body, length, reverse } => return scan::scan(body, *length, *reverse, x, self.precision),
             Op::Macro(op) => return self.macro_op(*op, x),
         }])
     }

@@ -4,6 +4,7 @@ mod arrangements;
 mod errors;
 mod functions;
 pub mod harness;
+mod loops;
 mod norms;
 mod statistics;
 mod table;
@@ -117,6 +118,7 @@ rows! {
     functions: activations gates powers remainders bits limits choices blends special_values;
     arrangements: splits repeats reversals diagonals triangles vectors constructed;
     statistics: variances products truths norms distances;
+    loops: scan recurrent_layers ctc;
 }
 
 /// The names that `Op::name` and `MacroOp::name` can give, read from their source.

@@ -5,6 +5,7 @@
 //! refused here.
 
 mod basics;
+mod scan;
 
 use super::ops::harness::{compare, run_on_device};
 use serde_json::Value as Json;
