@@ -181,6 +181,9 @@ pub enum ExplainModel {
     /// Workload W2: perceptron 784-512-512-10
     #[value(name = "W2")]
     W2,
+    /// Workload W3: convolutional network for pictures of 28 x 28
+    #[value(name = "W3")]
+    W3,
     /// Workload W4: GPT with 4 layers of width 128
     #[value(name = "W4")]
     W4,
@@ -202,13 +205,13 @@ pub enum Stage {
 /// Flags of `wgrad bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// W1-N (product of two N x N matrices), W2 (perceptron), W4 (GPT)
+    /// W1-N (product of two N x N matrices), W2 (perceptron), W3 (convolutional network), W4 (GPT)
     #[arg(required = true, value_name = "WORKLOAD", value_parser = Workload::parse)]
     pub workloads: Vec<Workload>,
-    /// Untimed steps first; W1: samples [default: W1 3, W2 5, W4 3]
+    /// Untimed steps first; W1: samples [default: W1 3, W2 and W3 5, W4 3]
     #[arg(long, value_name = "N")]
     pub warmup: Option<usize>,
-    /// Timed steps; W1: samples of eight products [default: W1 10, W2 20, W4 10]
+    /// Timed steps; W1: samples of eight products [default: W1 10, W2 and W3 20, W4 10]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub steps: Option<usize>,
     /// Seed of data and weights; 0 is the standard

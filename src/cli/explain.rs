@@ -78,6 +78,7 @@ fn model(model: ExplainModel) -> Result<(TrainerBuilder, Loss)> {
             Ok((Trainer::builder(parameters).optimizer(Sgd::new().momentum(0.9)).lr(0.1), loss))
         }
         ExplainModel::W2 => setup(Workload::W2, 0).map(|setup| (setup.trainer, setup.loss)),
+        ExplainModel::W3 => setup(Workload::W3, 0).map(|setup| (setup.trainer, setup.loss)),
         ExplainModel::W4 => setup(Workload::W4, 0).map(|setup| (setup.trainer, setup.loss)),
     }
 }

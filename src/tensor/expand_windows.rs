@@ -227,12 +227,12 @@ pub fn max_pool_grad<'g>(windows: &Windows, size: &[u32; SPATIAL], index: Tensor
     let int = |value: usize| graph.constant(Literal::new(DType::I32, value as f64));
     // Where the window's element lies in the plane, and whether that is not in the padding.
     let (mut position, mut inside) = (int(0).broadcast_to(&all), None::<Tensor<'g>>);
-    for axis in 0..rank {
+    for (axis, &length) in size.iter().enumerate() {
         let window = graph.iota(&all, 2 + axis) * int(windows.stride_at(axis));
         let element = graph.iota(&all, 2 + rank + axis) * int(windows.dilation_at(axis));
         let at = window + element - int(windows.before_at(axis));
-        position = position * int(size[axis]) + at;
-        let legal = at.ge(int(0)).logical_and(at.lt(int(size[axis])));
+        position = position * int(length) + at;
+        let legal = at.ge(int(0)).logical_and(at.lt(int(length)));
         inside = Some(inside.map_or(legal, |inside| inside.logical_and(legal)));
     }
     let spread = |t: Tensor<'g>| reshape(t, &[&lead, &vec![1; rank]]).broadcast_to(&all);

@@ -61,7 +61,7 @@ struct Timed {
 pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<Measurement> {
     let timed = match workload {
         Workload::W1(size) => products(size, samples, device)?,
-        Workload::W2 | Workload::W4 => training(workload, samples, device)?,
+        Workload::W2 | Workload::W3 | Workload::W4 => training(workload, samples, device)?,
     };
     let mut sorted = timed.seconds.clone();
     sorted.sort_by(f64::total_cmp);
@@ -70,7 +70,7 @@ pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<
     };
     let (gflops, tokens_s) = match workload {
         Workload::W1(size) => (Some(round(2.0 * (size as f64).powi(3) / median / 1e9, 2)), None),
-        Workload::W2 => (None, None),
+        Workload::W2 | Workload::W3 => (None, None),
         Workload::W4 => (None, Some(round(1024.0 / median, 1))),
     };
     let loss = |loss: Option<&f32>| loss.map(|&loss| round(f64::from(loss), 6));

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
-use crate::nn::models::{Gpt, GptConfig, Mlp};
+use crate::nn::models::{Cnn, CnnConfig, Gpt, GptConfig, Mlp};
 use crate::nn::{Init, Parameters};
-use crate::optim::AdamW;
+use crate::optim::{AdamW, Sgd};
 use crate::shape::Shape;
 
 /// A standard workload.
@@ -22,6 +22,8 @@ pub enum Workload {
     W1(usize),
     /// A perceptron with three layers.
     W2,
+    /// A convolutional network.
+    W3,
     /// A small GPT.
     W4,
 }
@@ -32,10 +34,11 @@ impl Workload {
         let upper = name.to_ascii_uppercase();
         match (upper.as_str(), upper.strip_prefix("W1-").map(str::parse::<usize>)) {
             ("W2", _) => Ok(Workload::W2),
+            ("W3", _) => Ok(Workload::W3),
             ("W4", _) => Ok(Workload::W4),
             (_, Some(Ok(size @ 1..=16_384))) => Ok(Workload::W1(size)),
             (_, Some(_)) | ("W1", _) => Err("W1 needs a matrix size from 1 to 16384, such as W1-512".into()),
-            _ => Err("the workloads are W1-N (such as W1-512), W2 and W4".into()),
+            _ => Err("the workloads are W1-N (such as W1-512), W2, W3 and W4".into()),
         }
     }
 
@@ -43,7 +46,7 @@ impl Workload {
     pub fn standard_steps(self) -> (usize, usize) {
         match self {
             Workload::W1(_) => (3, 10),
-            Workload::W2 => (5, 20),
+            Workload::W2 | Workload::W3 => (5, 20),
             Workload::W4 => (3, 10),
         }
     }
@@ -54,6 +57,7 @@ impl std::fmt::Display for Workload {
         match self {
             Workload::W1(size) => write!(f, "W1-{size}"),
             Workload::W2 => f.write_str("W2"),
+            Workload::W3 => f.write_str("W3"),
             Workload::W4 => f.write_str("W4"),
         }
     }
@@ -99,6 +103,7 @@ pub struct Setup {
 pub fn setup(workload: Workload, seed: u32) -> Result<Setup> {
     match workload {
         Workload::W2 => w2(seed),
+        Workload::W3 => w3(seed),
         Workload::W4 => w4(seed),
         Workload::W1(_) => Err(Error::Config(format!("{workload} multiplies matrices and trains nothing"))),
     }
@@ -129,6 +134,37 @@ fn w2(seed: u32) -> Result<Setup> {
         batch: vec![("x", HostTensor::f32([BATCH, 784], &x)?), ("y", HostTensor::i32([BATCH], &labels)?)],
         tokens: None,
         about: "batch 128",
+    })
+}
+
+fn w3(seed: u32) -> Result<Setup> {
+    const BATCH: usize = 64;
+    const PICTURE: [usize; 4] = [BATCH, 1, 28, 28];
+    let mut parameters = Parameters::new();
+    let config = CnnConfig { picture: [1, 28, 28], channels: vec![16, 32], hidden: 128, classes: 10 };
+    let model = Cnn::new(&mut parameters, &config);
+    parameters.init_by(|name, shape| {
+        let (stream, bound) = match name {
+            "conv.0.weight" => (10, 6.0 / 9.0),
+            "conv.1.weight" => (11, 6.0 / 144.0),
+            "fc.weight" => (12, 6.0 / 1568.0),
+            "head.weight" => (13, 1.0 / 128.0),
+            _ => return Some(Init::Zeros),
+        };
+        Some(Init::Values(uniform(seed, stream, shape.numel(), f64::sqrt(bound)).into()))
+    });
+    let labels: Vec<i32> = integers(seed, 2, BATCH).into_iter().map(|h| (h % 10) as i32).collect();
+    let x = uniform(seed, 1, PICTURE.iter().product(), f64::sqrt(3.0));
+    Ok(Setup {
+        parameters: parameters.count(),
+        trainer: Trainer::builder(parameters).optimizer(Sgd::new().momentum(0.9)).lr(0.01),
+        loss: Box::new(move |graph| {
+            let (x, y) = (graph.input("x", PICTURE, DType::F32), graph.input("y", [BATCH], DType::I32));
+            model.forward(x).cross_entropy(y)
+        }),
+        batch: vec![("x", HostTensor::f32(PICTURE, &x)?), ("y", HostTensor::i32([BATCH], &labels)?)],
+        tokens: None,
+        about: "batch 64",
     })
 }
 
@@ -204,6 +240,7 @@ mod tests {
     #[test]
     fn the_models_have_the_standard_sizes() -> Result<()> {
         assert_eq!(setup(Workload::W2, 0)?.parameters, 669_706);
+        assert_eq!(setup(Workload::W3, 0)?.parameters, 206_922);
         assert_eq!(setup(Workload::W4, 0)?.parameters, 875_264);
         assert!(setup(Workload::W1(8), 0).is_err());
         Ok(())

@@ -36,6 +36,11 @@ fn w2_agrees_with_pytorch() {
 }
 
 #[test]
+fn w3_agrees_with_pytorch() {
+    agrees(Workload::W3, 20);
+}
+
+#[test]
 fn w4_agrees_with_pytorch() {
     agrees(Workload::W4, 20);
 }
@@ -43,7 +48,7 @@ fn w4_agrees_with_pytorch() {
 #[test]
 fn the_same_run_twice_gives_the_same_bits() {
     let device = crate::device();
-    for workload in [Workload::W2, Workload::W4] {
+    for workload in [Workload::W2, Workload::W3, Workload::W4] {
         let run = || {
             let setup = setup(workload, 0).expect("a workload");
             let mut trainer = setup.trainer.clip(1.0).build(&device, setup.loss).expect("compiles");
@@ -61,7 +66,7 @@ fn the_same_run_twice_gives_the_same_bits() {
 #[test]
 fn dispatches_and_memory_are_what_was_planned() {
     let device = crate::device();
-    for (workload, most) in [(Workload::W2, 14), (Workload::W4, 110)] {
+    for (workload, most) in [(Workload::W2, 14), (Workload::W3, 45), (Workload::W4, 110)] {
         let setup = setup(workload, 0).expect("a workload");
         let planned = setup.trainer.plan(device.profile(), &setup.loss).expect("compiles").memory;
         let trainer = setup.trainer.build(&device, setup.loss).expect("compiles");

@@ -102,6 +102,55 @@ fn shapes_that_do_not_fit_are_refused_with_both_shapes() {
 }
 
 #[test]
+fn windows_that_do_not_fit_are_refused() {
+    use wgrad::tensor::{AvgOptions, ConvOptions, PoolOptions};
+    let plain = ConvOptions::<2>::new();
+    refused(&["conv", "4 channels", "3 channels"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).conv2d(f(g, "w", &[2, 4, 3, 3]), plain);
+    });
+    refused(&["conv", "kernel of [7, 3]", "padded size [5, 5]"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).conv2d(f(g, "w", &[2, 3, 7, 3]), plain);
+    });
+    refused(&["conv2d", "groups", "0"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).conv2d(f(g, "w", &[2, 3, 3, 3]), plain.groups(0));
+    });
+    refused(&["conv2d", "stride [0, 0]", "at least 1"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).conv2d(f(g, "w", &[2, 3, 3, 3]), plain.stride(0));
+    });
+    refused(&["conv1d", "[batch, channels, ..]"], |g| {
+        f(g, "x", &[5]).conv1d(f(g, "w", &[2, 3, 3]), ConvOptions::new());
+    });
+    refused(&["conv", "f32", "i32"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).conv2d(i(g, "w", &[2, 3, 3, 3]), plain);
+    });
+    refused(&["conv_transpose2d", "output padding [1, 1]", "stride [1, 1]"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).conv_transpose2d(f(g, "w", &[3, 2, 3, 3]), plain, [1, 1]);
+    });
+    refused(&["conv_transpose2d", "leaves nothing"], |g| {
+        f(g, "x", &[1, 3, 1, 1]).conv_transpose2d(f(g, "w", &[3, 2, 3, 3]), plain.padding(2), [0, 0]);
+    });
+    refused(&["max_pool2d", "at most half"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).max_pool2d(PoolOptions::new([2, 2]).padding([2, 0]));
+    });
+    refused(&["max_pool2d", "does not fit"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).max_pool2d(PoolOptions::new([6, 2]));
+    });
+    refused(&["avg_pool2d", "divisor"], |g| {
+        let options = AvgOptions { divisor_override: Some(0), ..AvgOptions::default() };
+        f(g, "x", &[1, 3, 5, 5]).avg_pool2d(PoolOptions::new([2, 2]), options);
+    });
+    refused(&["adaptive_avg_pool2d", "at least 1"], |g| {
+        f(g, "x", &[1, 3, 5, 5]).adaptive_avg_pool2d([0, 2]);
+    });
+    refused(&["window", "does not fit into 4"], |g| {
+        f(g, "x", &[4]).unfold(0, 5, 1);
+    });
+    refused(&["fold", "3 windows do not fit into 4 elements"], |g| {
+        f(g, "x", &[3, 3]).apply(Op::Fold { axis: 0, length: 4, stride: 1, dilation: 1 }, &[]);
+    });
+}
+
+#[test]
 fn dtypes_that_do_not_fit_are_refused_by_name() {
     refused(&["add", "f32", "i32", "cast"], |g| {
         let _ = f(g, "a", &[2]) + i(g, "b", &[2]);
@@ -149,6 +198,12 @@ fn dtypes_that_do_not_fit_are_refused_by_name() {
 fn the_message_names_the_callers_line() {
     let graph = Graph::new();
     let _ = f(&graph, "a", &[2]) + f(&graph, "b", &[3]);
+    let message = graph.error().unwrap_err().to_string();
+    assert!(message.contains("errors.rs"), "{message}");
+    let graph = Graph::new();
+    f(&graph, "x", &[1, 3, 5, 5])
+        .conv2d(f(&graph, "w", &[2, 4, 3, 3]), Default::default())
+        .max_pool2d(wgrad::tensor::PoolOptions::new([2, 2]));
     let message = graph.error().unwrap_err().to_string();
     assert!(message.contains("errors.rs"), "{message}");
 }

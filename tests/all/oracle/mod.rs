@@ -6,6 +6,7 @@
 
 mod basics;
 mod scan;
+mod conv;
 
 use super::ops::harness::{compare, run_on_device};
 use serde_json::Value as Json;
