@@ -46,7 +46,7 @@ impl RowPlan {
 
     /// The same plan with about `blocks` blocks of rows at most.
     pub fn with_blocks(self, blocks: u32) -> RowPlan {
-        RowPlan { block: self.rows.div_ceil(blocks).max(1), ..self }
+        RowPlan { block: self.rows.div_ceil(blocks.max(1)).max(1), ..self }
     }
 
     /// The number of blocks of rows, which is that of the workgroups.

@@ -68,7 +68,7 @@ impl Embedding {
     }
 }
 
-/// Normalisation over the last axis with gain and bias; `torch.nn.LayerNorm`, eps 1e-5.
+/// Normalisation over the last axis, or several, with gain and bias; `torch.nn.LayerNorm`, eps 1e-5.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
     name: Arc<str>,

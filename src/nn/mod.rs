@@ -5,15 +5,21 @@
 //! then a model.
 
 mod conv;
+mod drop;
+pub mod init;
 mod layers;
 pub mod models;
 mod norm;
 mod param;
+mod resample;
 mod rnn;
 
 pub use crate::tensor::{CellKind, RecurrentOptions};
 pub use conv::{Conv, Conv1d, Conv2d, ConvTranspose, ConvTranspose1d, ConvTranspose2d};
+pub use drop::{AlphaDropout, ChannelDropout, DropPath};
+pub use init::{Fan, Init, Nonlinearity};
 pub use layers::{Dropout, Embedding, LayerNorm, Linear, RmsNorm};
-pub use norm::{BatchNorm, BatchNormConfig, RunningStatistics};
-pub use param::{Buffer, Group, Init, Param, ParameterSpec, Parameters};
+pub use norm::{BatchNorm, BatchNormConfig, GroupNorm, InstanceNorm, RunningStatistics};
+pub use param::{Buffer, Group, Param, ParameterSpec, Parameters};
+pub use resample::Upsample;
 pub use rnn::{Gru, Lstm, Recurrence, Recurrent, RecurrentCell, RecurrentConfig, Rnn};

@@ -1,4 +1,4 @@
-//! Normalisation layers over channels: batch norm with its running statistics, group and instance norm.
+//! Normalisation layers over channels: batch norm with its running statistics, group norm and instance norm.
 //!
 //! Tensors are `[samples, channels, ..]` of any rank from 2 on, so that one layer serves for PyTorch's 1d, 2d
 //! and 3d forms. Names of parameters and buffers are PyTorch's.
@@ -120,5 +120,95 @@ impl RunningStatistics {
     #[track_caller]
     fn seen<'g>(&self, graph: &'g Graph) -> Tensor<'g> {
         self.batches.as_ref().map_or_else(|| graph.float(0.0), |batches| batches.tensor(graph))
+    }
+}
+
+/// Normalisation of groups of channels of each sample; `torch.nn.GroupNorm`, eps 1e-5.
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    name: Arc<str>,
+    pub groups: usize,
+    pub weight: Option<Param>,
+    pub bias: Option<Param>,
+    pub eps: f32,
+}
+
+impl GroupNorm {
+    /// With a gain and a bias.
+    pub fn new(parameters: &mut Parameters, name: &str, groups: usize, channels: usize) -> GroupNorm {
+        let vector = |p: &mut Parameters, name: &str, init| Some(p.add(name, [channels], init));
+        parameters.scope(name, |p| GroupNorm {
+            weight: vector(p, "weight", Init::Ones),
+            bias: vector(p, "bias", Init::Zeros),
+            ..GroupNorm::without_affine(name, groups)
+        })
+    }
+
+    /// Without them.
+    pub fn without_affine(name: &str, groups: usize) -> GroupNorm {
+        GroupNorm { name: name.into(), groups, weight: None, bias: None, eps: 1e-5 }
+    }
+
+    /// `[samples, channels, ..]` to the same shape.
+    #[track_caller]
+    pub fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let graph = x.graph();
+        let vector = |param: &Option<Param>| param.as_ref().map(|param| param.tensor(graph));
+        graph.scope(&self.name, || x.group_norm(self.groups, vector(&self.weight), vector(&self.bias), self.eps))
+    }
+}
+
+/// Normalisation of each channel of each sample; `torch.nn.InstanceNorm1d`, `2d` and `3d`. Without gain and bias,
+/// and without running statistics, unless they are asked for.
+#[derive(Debug, Clone)]
+pub struct InstanceNorm {
+    name: Arc<str>,
+    pub weight: Option<Param>,
+    pub bias: Option<Param>,
+    pub running: Option<RunningStatistics>,
+    pub config: BatchNormConfig,
+}
+
+impl InstanceNorm {
+    /// With PyTorch's defaults: nothing to train and nothing to remember.
+    pub fn new(parameters: &mut Parameters, name: &str, channels: usize) -> InstanceNorm {
+        let config = BatchNormConfig { affine: false, track_running_stats: false, ..BatchNormConfig::default() };
+        InstanceNorm::with(parameters, name, channels, config)
+    }
+
+    /// With other options.
+    pub fn with(parameters: &mut Parameters, name: &str, channels: usize, config: BatchNormConfig) -> InstanceNorm {
+        let BatchNorm { name, weight, bias, running, config } = BatchNorm::with(parameters, name, channels, config);
+        InstanceNorm { name, weight, bias, running, config }
+    }
+
+    /// `[samples, channels, ..]` to the same shape.
+    #[track_caller]
+    pub fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let graph = x.graph();
+        graph.scope(&self.name, || {
+            let gain = self.weight.as_ref().map(|weight| weight.tensor(graph));
+            let bias = self.bias.as_ref().map(|bias| bias.tensor(graph));
+            match &self.running {
+                Some(running) if !graph.is_training() => x.batch_norm(
+                    running.mean.tensor(graph),
+                    running.variance.tensor(graph),
+                    gain,
+                    bias,
+                    self.config.eps,
+                ),
+                running => {
+                    if let Some(running) = running.as_ref().filter(|_| x.rank() > 2) {
+                        let spatial: Vec<isize> = (2..x.rank() as isize).collect();
+                        let mean = x.mean(&spatial);
+                        let variance = (x - mean.keep_axes(x, &spatial)).square().mean(&spatial);
+                        let count = x.shape()[2..].iter().product();
+                        // The mean over the samples, as PyTorch averages what it keeps for each.
+                        running.update(mean.mean(&[0]), variance.mean(&[0]), count, self.config.momentum);
+                    }
+                    x.instance_norm(gain, bias, self.config.eps)
+                }
+            }
+        })
     }
 }

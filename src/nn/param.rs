@@ -3,6 +3,7 @@
 //! It is filled while layers are built and knows nothing about graphs beyond [`Param::tensor`], and
 //! nothing about optimizers beyond the numbers that a group carries for them.
 
+pub use super::init::Init;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
@@ -70,19 +71,6 @@ impl Buffer {
             graph.reassign(&self.name, value.stop_gradient());
         }
     }
-}
-
-/// The values that a parameter starts with.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Init {
-    Zeros,
-    Ones,
-    /// Uniform between `-bound` and `bound`.
-    Uniform(f32),
-    /// Normal with mean 0 and this standard deviation.
-    Normal(f32),
-    /// These, row-major.
-    Values(Arc<[f32]>),
 }
 
 /// What is known about one parameter.
@@ -248,20 +236,9 @@ impl Parameters {
         let spec = self.specs.get(ordinal).ok_or_else(|| {
             Error::Config(format!("there is no parameter number {ordinal}; the model has {}", self.specs.len()))
         })?;
-        let (n, stream) = (spec.shape.numel(), Stream::new(seed, ordinal as u32));
-        match &spec.init {
-            Init::Zeros => Ok(vec![0.0; n]),
-            Init::Ones => Ok(vec![1.0; n]),
-            Init::Uniform(bound) => Ok(stream.uniform(n, -bound, *bound)),
-            Init::Normal(std) => Ok(stream.normal(n, 0.0, *std)),
-            Init::Values(values) if values.len() == n => Ok(values.to_vec()),
-            Init::Values(values) => Err(Error::Config(format!(
-                "the parameter `{}` {} has {n} elements but is given {} initial values",
-                spec.name,
-                spec.shape,
-                values.len()
-            ))),
-        }
+        let values = spec.init.values(&spec.shape, &Stream::new(seed, ordinal as u32));
+        values
+            .map_err(|message| Error::Config(format!("the first values of `{}` {}: {message}", spec.name, spec.shape)))
     }
 }
 
@@ -295,7 +272,7 @@ mod tests {
         assert!(a.iter().all(|x| x.abs() <= 0.5));
         parameters.init_by(|name, _| (name == "a").then(|| Init::Values([1.0, 2.0].into())));
         let message = parameters.initial_values(0, 7).unwrap_err().to_string();
-        assert!(message.contains("`a` [4] has 4 elements but is given 2"), "{message}");
+        assert!(message.contains("`a` [4]: it has 4 elements but is given 2"), "{message}");
         Ok(())
     }
 

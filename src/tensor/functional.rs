@@ -1,7 +1,7 @@
 //! Composites and macro-ops under the names of `torch.nn.functional`.
 
 use crate::dtype::DType;
-use crate::graph::{Eps, Literal, MacroOp, Op, Tensor};
+use crate::graph::{Eps, MacroOp, Op, Tensor};
 
 impl<'g> Tensor<'g> {
     /// Normalised over the last axis, scaled by `gain [n]` and shifted by `bias [n]`; `torch.nn.LayerNorm`.
@@ -60,30 +60,13 @@ impl<'g> Tensor<'g> {
     /// Axis 0 must count samples: the mask depends on the sample's global index, not on the batch.
     #[track_caller]
     pub fn dropout(self, p: f64) -> Tensor<'g> {
-        if !(0.0..1.0).contains(&p) {
-            self.graph().record_error("dropout", format!("the probability must lie in 0..1, got {p}"));
-            return self;
-        }
-        if p == 0.0 || !self.graph().is_training() {
-            return self;
-        }
-        let bits = self.random_bits_like();
-        let threshold = (p * 4_294_967_296.0).round();
-        let keep = bits.ge(self.graph().constant(Literal::new(DType::U32, threshold)));
-        keep.select(self * (1.0 / (1.0 - p)), 0.0)
-    }
-
-    /// Random bits (u32) of this shape, from the run's key.
-    #[track_caller]
-    fn random_bits_like(self) -> Tensor<'g> {
-        let key = self.graph().input(RNG_KEY, [2], DType::U32);
-        self.graph().random_bits(key, self.shape())
+        if self.drops("dropout", p) { self.drop_by(self.shape(), p) } else { self }
     }
 
     /// Uniform numbers of this shape, strictly between 0 and 1 (multiples of 2^-24). Axis 0 counts samples.
     #[track_caller]
     pub(super) fn uniform_like(self) -> Tensor<'g> {
-        let bits = self.random_bits_like();
+        let bits = super::drop::run_bits(self.graph(), self.shape());
         (bits.bitwise_right_shift(9).cast(DType::F32) + 0.5) * 2f64.powi(-23)
     }
 }

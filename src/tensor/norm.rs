@@ -60,6 +60,107 @@ impl<'g> Tensor<'g> {
         bias.map_or(scaled, |bias| scaled + self.per_channel(bias))
     }
 
+    /// Each sample's channels normalised in `groups` groups, then scaled by `gain [channels]` and shifted by
+    /// `bias [channels]`; `torch.nn.functional.group_norm`.
+    #[track_caller]
+    pub fn group_norm(self, groups: usize, gain: Option<Tensor<'g>>, bias: Option<Tensor<'g>>, eps: f32) -> Tensor<'g> {
+        let Some([samples, channels, size]) = self.channel_view("group_norm", &[gain, bias]) else { return self };
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            let message = format!("the {channels} channels of {} cannot be split into {groups} groups", self.shape());
+            self.graph().record_error("group_norm", message);
+            return self;
+        }
+        if samples * (channels / groups) * size == 1 {
+            let message = format!("needs more than one element in a group, got {} in {groups} groups", self.shape());
+            self.graph().record_error("group_norm", message);
+            return self;
+        }
+        let normal = self.reshape([samples * groups, channels / groups * size]).standardised(eps);
+        self.scaled(normal.reshape(self.shape()), gain, bias)
+    }
+
+    /// Each channel of each sample normalised by itself, then scaled by `gain [channels]` and shifted by
+    /// `bias [channels]`; `torch.nn.functional.instance_norm` without running statistics.
+    #[track_caller]
+    pub fn instance_norm(self, gain: Option<Tensor<'g>>, bias: Option<Tensor<'g>>, eps: f32) -> Tensor<'g> {
+        let Some([samples, channels, size]) = self.channel_view("instance_norm", &[gain, bias]) else { return self };
+        if size <= 1 {
+            let message = format!("needs more than one element in a channel of a sample, got {}", self.shape());
+            self.graph().record_error("instance_norm", message);
+            return self;
+        }
+        let normal = self.reshape([samples * channels, size]).standardised(eps);
+        self.scaled(normal.reshape(self.shape()), gain, bias)
+    }
+
+    /// Normalised over the last axes, whose sizes are `normalized_shape`, as are those of gain and bias;
+    /// `torch.nn.functional.layer_norm`.
+    #[track_caller]
+    pub fn layer_norm_over(
+        self,
+        normalized_shape: &[usize],
+        gain: Option<Tensor<'g>>,
+        bias: Option<Tensor<'g>>,
+        eps: f32,
+    ) -> Tensor<'g> {
+        let shape = self.shape();
+        if normalized_shape.is_empty() || !shape.ends_with(normalized_shape) {
+            let message = format!("the last axes must be {normalized_shape:?}, at least one of them; got {shape}");
+            self.graph().record_error("layer_norm", message);
+            return self;
+        }
+        for vector in [gain, bias].into_iter().flatten() {
+            if vector.shape()[..] != *normalized_shape {
+                let message = format!("gain and bias must have shape {normalized_shape:?}, got {}", vector.shape());
+                self.graph().record_error("layer_norm", message);
+                return self;
+            }
+        }
+        let size: usize = normalized_shape.iter().product();
+        let rows: usize = shape[..shape.rank() - normalized_shape.len()].iter().product();
+        let flat = |vector: Option<Tensor<'g>>, value: f64| match vector {
+            Some(vector) => vector.reshape([size]),
+            None => self.scalar_like(value).broadcast_to([size]),
+        };
+        self.reshape([rows, size]).layer_norm(flat(gain, 1.0), flat(bias, 0.0), eps).reshape(shape)
+    }
+
+    /// Divided by `(k + alpha * mean)^beta`, where the mean is that of the squares of `size` neighbouring channels,
+    /// `size / 2` of them before; beyond the ends they count as 0. `torch.nn.functional.local_response_norm`, where
+    /// `alpha` is 1e-4, `beta` 0.75 and `k` 1 without further word.
+    #[track_caller]
+    pub fn local_response_norm(self, size: usize, alpha: f64, beta: f64, k: f64) -> Tensor<'g> {
+        let shape = self.shape();
+        if shape.rank() < 3 || size == 0 {
+            let message = format!(
+                "takes [samples, channels, ..] of at least three axes and a size above 0, got {shape} and {size}"
+            );
+            self.graph().record_error("local_response_norm", message);
+            return self;
+        }
+        let channels = shape[1];
+        // Channels further away than there are any contribute nothing.
+        let (before, after) = ((size / 2).min(channels), ((size - 1) / 2).min(channels));
+        let squares = self.square().pad(1, before, after, 0.0);
+        let window = (0..=before + after).map(|start| squares.slice(1, start, start + channels));
+        let sum = window.reduce(|sum, next| sum + next).unwrap_or(squares);
+        self / (sum * (alpha / size as f64) + k).powf(beta)
+    }
+
+    /// This matrix with mean 0 and (biased) variance 1 in each row.
+    #[track_caller]
+    fn standardised(self, eps: f32) -> Tensor<'g> {
+        let columns = self.shape()[1];
+        let fill = |value: f64| self.scalar_like(value).broadcast_to([columns]);
+        self.layer_norm(fill(1.0), fill(0.0), eps)
+    }
+
+    #[track_caller]
+    fn scaled(self, normal: Tensor<'g>, gain: Option<Tensor<'g>>, bias: Option<Tensor<'g>>) -> Tensor<'g> {
+        let scaled = gain.map_or(normal, |gain| normal * self.per_channel(gain));
+        bias.map_or(scaled, |bias| scaled + self.per_channel(bias))
+    }
+
     /// A vector `[channels]` as `[channels, 1, ..]`, which broadcasts along axis 1 of this tensor.
     #[track_caller]
     pub(super) fn per_channel(self, vector: Tensor<'g>) -> Tensor<'g> {

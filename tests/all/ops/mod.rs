@@ -113,7 +113,8 @@ rows! {
     table: reshape permute expand slice pad concat dynamic_slice dynamic_update cast stop_gradient
     sum max_min argmax sum_squares matmul gather scatter_add softmax log_softmax
     layer_norm rms_norm cross_entropy attention attention_sizes iota integers composites fused_chains custom;
-    norms: batch_norm;
+    norms: batch_norm group_norm instance_norm layer_norm_over local_response_norm
+        resize_nearest resize_linear resize_cubic pixel_shuffle pad_axes;
     windows: window fold conv conv_transpose max_pool avg_pool;
     functions: activations gates powers remainders bits limits choices blends special_values;
     arrangements: splits repeats reversals diagonals triangles vectors constructed;
