@@ -48,7 +48,11 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
         | Op::DynamicSlice { .. }
         | Op::DynamicUpdate { .. } => movement(&node.op, &x, g),
         Op::Reduce { kind, axes } => vec![Some(reduce(*kind, axes, x[0], y, g))],
-        Op::ArgMax { .. } => vec![None],
+        Op::ArgMax { .. } | Op::ArgSort { .. } => vec![None],
+        // Element j adds to the sums i >= j, so its gradient is the sum of theirs.
+        &Op::CumSum { axis, reverse, exclusive } => {
+            vec![Some(g.apply(Op::CumSum { axis, reverse: !reverse, exclusive }, &[]))]
+        }
         Op::SumSquares => x.iter().map(|&part| Some(part * 2.0 * g)).collect(),
         // y = a b: da = g b^T, db = a^T g
         Op::MatMul => vec![Some(g.matmul(x[1].t())), Some(x[0].t().matmul(g))],

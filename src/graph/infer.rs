@@ -80,8 +80,24 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
         Op::ArgMax { axis } => {
             arity(x, 1)?;
             check_axis(*axis, &x[0].shape)?;
+            check(x[0].dtype == DType::F32, || format!("takes f32, got {}; cast it first", x[0].dtype))?;
             check(x[0].shape[*axis] > 0, || format!("no largest element along an empty axis of {}", x[0].shape))?;
             one(x[0].shape.without(*axis), DType::I32)
+        }
+        Op::CumSum { axis, .. } => {
+            arity(x, 1)?;
+            check_axis(*axis, &x[0].shape)?;
+            check(x[0].dtype == DType::F32 || x[0].dtype.is_int(), || {
+                format!("takes f32, i32 or u32, got {}; cast it first", x[0].dtype)
+            })?;
+            Ok(vec![x[0].clone()])
+        }
+        Op::ArgSort { axis, .. } => {
+            arity(x, 1)?;
+            check_axis(*axis, &x[0].shape)?;
+            let sortable = x[0].dtype == DType::F32 || x[0].dtype.is_int() || x[0].dtype == DType::Bool;
+            check(sortable, || format!("takes f32, i32, u32 or bool, got {}; cast it first", x[0].dtype))?;
+            one(&x[0].shape, DType::I32)
         }
         Op::SumSquares => {
             check(x.iter().all(|ty| ty.dtype == DType::F32), || format!("takes f32 tensors, got {}", list(x)))?;

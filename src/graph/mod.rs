@@ -217,6 +217,11 @@ impl Graph {
         result
     }
 
+    /// The scope that new nodes carry, such as `block.0.attn`; empty at the top.
+    pub fn scope_name(&self) -> Arc<str> {
+        self.current_scope()
+    }
+
     fn current_scope(&self) -> Arc<str> {
         self.inner.borrow().scope.last().cloned().unwrap_or_else(|| "".into())
     }

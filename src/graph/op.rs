@@ -122,6 +122,19 @@ pub enum Op {
     ArgMax {
         axis: usize,
     },
+    /// Running sums along an axis: element `i` is the sum of the elements up to `i`, or (exclusive) before
+    /// it; in reverse, of those from `i` on, or behind it.
+    CumSum {
+        axis: usize,
+        reverse: bool,
+        exclusive: bool,
+    },
+    /// Indices (i32) that sort along an axis; equal elements keep their order, both ways. Zeros of both signs are
+    /// equal, and NaN is larger than everything.
+    ArgSort {
+        axis: usize,
+        descending: bool,
+    },
     /// Sum of squares of all elements of all inputs: the square of the global norm. Scalar f32.
     SumSquares,
 
@@ -240,6 +253,8 @@ impl Op {
             Op::Reduce { kind: ReduceKind::Max, .. } => "max",
             Op::Reduce { kind: ReduceKind::Min, .. } => "min",
             Op::ArgMax { .. } => "argmax",
+            Op::CumSum { .. } => "cumsum",
+            Op::ArgSort { .. } => "argsort",
             Op::SumSquares => "sum_squares",
             Op::MatMul => "matmul",
             Op::Gather => "gather",

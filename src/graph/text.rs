@@ -21,6 +21,13 @@ fn describe(op: &Op) -> String {
             format!("window axis={axis} size={size} stride={stride} dilation={dilation}")
         }
         Op::Fold { axis, stride, dilation, .. } => format!("fold axis={axis} stride={stride} dilation={dilation}"),
+        Op::CumSum { axis, reverse, exclusive } => {
+            let way = if *reverse { " reverse" } else { "" };
+            format!("cumsum axis={axis}{way}{}", if *exclusive { " exclusive" } else { "" })
+        }
+        Op::ArgSort { axis, descending } => {
+            format!("argsort axis={axis}{}", if *descending { " descending" } else { "" })
+        }
         Op::Reduce { axes, .. } => format!("{} over {axes:?}", op.name()),
         Op::Scan { length, reverse, .. } => format!("scan {length} steps{}", if *reverse { " reversed" } else { "" }),
         Op::Pointwise(_)

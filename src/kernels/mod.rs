@@ -6,6 +6,7 @@
 pub mod argmax;
 pub mod attention;
 pub mod cross_entropy;
+pub mod cumsum;
 pub mod elementwise;
 pub mod matmul;
 pub mod norm;
@@ -14,6 +15,7 @@ pub mod reduce;
 pub mod row;
 pub mod scatter;
 pub mod softmax;
+pub mod sort;
 pub mod spec;
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub fn is_pointwise(op: &Op) -> bool {
         | Op::Window { .. }
         | Op::Reduce { .. }
         | Op::ArgMax { .. }
+        | Op::CumSum { .. }
+        | Op::ArgSort { .. }
         | Op::SumSquares
         | Op::MatMul
         | Op::ScatterAdd { .. }

@@ -1,9 +1,11 @@
 //! From an anchor node to the kernels that compute it: one stage, or a fixed sequence over work buffers.
 
 use super::grouping::{Group, stored_output};
+use super::sorted;
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MacroOp, Node, Op, Value};
+use crate::kernels::cumsum::CumSum;
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::reduce::{self, ReduceStage};
 use crate::kernels::{Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, norm, scatter, softmax};
@@ -70,6 +72,15 @@ pub fn plan(
         Op::ArgMax { .. } => {
             let (rows, cols) = matrix(&operand(0).shape);
             Ok(single(argmax::argmax(profile, rows, cols), ports(1), vec![PortSource::Output(0)], Hook::None))
+        }
+        &Op::CumSum { reverse, exclusive, .. } => {
+            let (rows, cols) = matrix(&operand(0).shape);
+            let element = super::bindings::stored_type(node.outputs[0].dtype);
+            Ok(sorted::cumsum(profile, &CumSum { rows, cols, reverse, exclusive, element }))
+        }
+        Op::ArgSort { descending, .. } => {
+            let dtype = graph.type_of(node.inputs[0]).dtype;
+            Ok(sorted::argsort(profile, matrix(&operand(0).shape), dtype, *descending))
         }
         Op::SumSquares => Ok(squares(graph, profile, &node)),
         Op::ScatterAdd { rows } => Ok(scatter_add(profile, *rows, operand(0).shape.numel(), &node)),

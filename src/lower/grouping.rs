@@ -114,7 +114,9 @@ impl Grouping {
 #[deny(clippy::wildcard_enum_match_arm)]
 pub fn stored_output(op: &Op) -> Option<u32> {
     match op {
-        Op::MatMul | Op::Reduce { .. } | Op::SumSquares | Op::ScatterAdd { .. } | Op::Custom(_) => Some(0),
+        Op::MatMul | Op::Reduce { .. } | Op::CumSum { .. } | Op::SumSquares | Op::ScatterAdd { .. } | Op::Custom(_) => {
+            Some(0)
+        }
         Op::Macro(MacroOp::CrossEntropyWithGrad) => Some(1),
         Op::Macro(MacroOp::CrossEntropy | MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. }) => None,
         Op::Macro(
@@ -134,6 +136,7 @@ pub fn stored_output(op: &Op) -> Option<u32> {
             | MacroOp::MaxPoolGrad { .. },
         ) => Some(0),
         Op::ArgMax { .. }
+        | Op::ArgSort { .. }
         | Op::Input(_)
         | Op::State(_)
         | Op::Const(_)
@@ -160,7 +163,8 @@ pub fn stored_output(op: &Op) -> Option<u32> {
 
 /// Operations with a kernel of their own.
 pub fn is_anchor(op: &Op) -> bool {
-    matches!(op, Op::ArgMax { .. } | Op::Scan { .. } | Op::Macro(_)) || stored_output(op).is_some()
+    let ported = matches!(op, Op::ArgMax { .. } | Op::ArgSort { .. } | Op::Scan { .. } | Op::Macro(_));
+    ported || stored_output(op).is_some()
 }
 
 /// The `[batch, rows, cols]` grid of what an anchor stores.
@@ -171,7 +175,7 @@ pub fn anchor_grid(node: &Node) -> Shape {
     let split = |rows: usize| if rows == 0 { [1, 0, 1] } else { [1, rows, size / rows] };
     match &node.op {
         Op::MatMul => Shape::from([shape[..rank - 2].iter().product(), shape[rank - 2], shape[rank - 1]]),
-        Op::Macro(_) => Shape::from(split(shape[..rank - 1].iter().product())),
+        Op::Macro(_) | Op::CumSum { .. } => Shape::from(split(shape[..rank - 1].iter().product())),
         Op::ScatterAdd { rows } => Shape::from(split(*rows)),
         _ => Shape::from([1, 1, size]),
     }

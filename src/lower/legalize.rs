@@ -71,14 +71,7 @@ fn readable_operands(graph: &Graph) -> Graph {
         }
         let (index, inputs) = (index as u32, rewriter.inputs(node));
         let to = &rewriter.to;
-        if let Op::ArgMax { axis } = node.op
-            && axis + 1 != to.type_of(inputs[0]).shape.rank()
-        {
-            // The kernel takes rows: the axis goes last, and disappears from there.
-            let x = Tensor::new(to, inputs[0]);
-            let axes: Vec<usize> = (0..x.rank()).filter(|&other| other != axis).chain([axis]).collect();
-            let last = copy(to, x.permute(&axes).value());
-            let new = to.push(Op::ArgMax { axis: axes.len() - 1 }, &[last]);
+        if let Some(new) = to.in_scope(&node.scope, || along_last(to, &node.op, inputs[..].first().copied())) {
             rewriter.record(index, node, new);
             continue;
         }
@@ -107,6 +100,28 @@ fn readable_operands(graph: &Graph) -> Graph {
         rewriter.record(index, node, new);
     }
     stored_results(rewriter, views)
+}
+
+/// An operation along one axis whose kernel takes rows: the axis goes last, and back from there.
+fn along_last(to: &Graph, op: &Op, input: Option<Value>) -> Option<Value> {
+    let x = Tensor::new(to, input?);
+    let last = x.rank().saturating_sub(1);
+    let (axis, by_rows) = match *op {
+        Op::ArgMax { axis } => (axis, Op::ArgMax { axis: last }),
+        Op::CumSum { axis, reverse, exclusive } => (axis, Op::CumSum { axis: last, reverse, exclusive }),
+        Op::ArgSort { axis, descending } => (axis, Op::ArgSort { axis: last, descending }),
+        _ => return None,
+    };
+    if axis == last {
+        return None;
+    }
+    let axes: Vec<usize> = (0..=last).filter(|&other| other != axis).chain([axis]).collect();
+    let moved = Tensor::new(to, copy(to, x.permute(&axes).value()));
+    let y = moved.apply(by_rows, &[]);
+    // The largest element's axis has disappeared.
+    let mut back: Vec<usize> = (0..last).collect();
+    back.insert(axis, last);
+    Some(if y.rank() > last { y.permute(&back).value() } else { y.value() })
 }
 
 /// Whether a kernel exists for the node's sizes.
@@ -203,21 +218,23 @@ fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, index: usize,
 fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
     let view = &source.view;
     match &node.op {
-        Op::MatMul => stored(graph, source) && matrix(view),
-        Op::Macro(MacroOp::Attention { .. }) => stored(graph, source) && heads(view),
+        Op::MatMul => bindable(graph, source) && matrix(view),
+        Op::Macro(MacroOp::Attention { .. }) => bindable(graph, source) && heads(view),
         // q, k, v, o, lse, do: the log-sum-exp is read as it was written.
         Op::Macro(MacroOp::AttentionGrad { .. }) => {
-            stored(graph, source) && if index == 4 { whole(view) } else { heads(view) }
+            bindable(graph, source) && if index == 4 { whole(view) } else { heads(view) }
         }
         Op::Macro(MacroOp::CrossEntropyGrad | MacroOp::CrossEntropyWithGrad) if index == 2 => {
             let constant = matches!(graph.node(source.root.node).op, Op::Const(_));
-            (view.strides.iter().all(|&stride| stride == 0) && (constant || stored(graph, source)))
-                || (whole(view) && stored(graph, source))
+            (view.strides.iter().all(|&stride| stride == 0) && (constant || bindable(graph, source)))
+                || (whole(view) && bindable(graph, source))
         }
         Op::Macro(_) | Op::ScatterAdd { .. } | Op::Custom(_) | Op::SumSquares | Op::RandomBits { .. } => {
-            stored(graph, source) && whole(view)
+            bindable(graph, source) && whole(view)
         }
-        Op::ArgMax { axis } => stored(graph, source) && whole(view) && axis + 1 == view.shape.rank(),
+        Op::ArgMax { axis } | Op::CumSum { axis, .. } | Op::ArgSort { axis, .. } => {
+            bindable(graph, source) && whole(view) && axis + 1 == view.shape.rank()
+        }
         Op::Reshape(to) => view.reshape(to).is_some(),
         // Evaluated element by element in fused code: any strides do.
         Op::Pointwise(_) | Op::Cast(_) | Op::Reduce { .. } => true,
@@ -249,6 +266,13 @@ fn whole(view: &View) -> bool {
 /// Constants and indices are made in fused code and lie nowhere.
 fn stored(graph: &Graph, source: &Source) -> bool {
     !matches!(graph.node(source.root.node).op, Op::Iota { .. } | Op::RandomBits { .. } | Op::Const(_))
+}
+
+/// Whether a kernel of its own can bind it: scalars that are fed share one buffer, which fused code knows.
+fn bindable(graph: &Graph, source: &Source) -> bool {
+    let node = graph.node(source.root.node);
+    let scalar = matches!(node.op, Op::Input(_)) && node.outputs[0].shape.rank() == 0;
+    stored(graph, source) && !scalar
 }
 
 /// Two last axes, one of them with stride 1, and at most two leading axes (or more that are one).

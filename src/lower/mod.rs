@@ -18,6 +18,7 @@ mod legalize;
 mod place;
 mod pool;
 mod reads;
+mod sorted;
 mod special;
 mod views;
 

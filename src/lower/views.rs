@@ -76,6 +76,8 @@ fn movement(op: &Op, operand: Option<&Source>) -> Option<Source> {
         | Op::DynamicUpdate { .. }
         | Op::Reduce { .. }
         | Op::ArgMax { .. }
+        | Op::CumSum { .. }
+        | Op::ArgSort { .. }
         | Op::SumSquares
         | Op::MatMul
         | Op::Gather

@@ -7,6 +7,7 @@
 mod conv;
 mod drop;
 pub mod init;
+mod attention;
 mod layers;
 pub mod models;
 mod norm;
@@ -15,6 +16,7 @@ mod resample;
 mod rnn;
 
 pub use crate::tensor::{CellKind, RecurrentOptions};
+pub use attention::{AttentionConfig, MultiHeadAttention};
 pub use conv::{Conv, Conv1d, Conv2d, ConvTranspose, ConvTranspose1d, ConvTranspose2d};
 pub use drop::{AlphaDropout, ChannelDropout, DropPath};
 pub use init::{Fan, Init, Nonlinearity};

@@ -70,6 +70,48 @@ pub(super) fn argmax(x: &Array, axis: usize) -> Vec<f64> {
     (0..shape.without(axis).numel()).map(|out| largest(out / inner * size * inner + out % inner)).collect()
 }
 
+/// Where the lines along an axis start, their length, and the step within one.
+fn lines(shape: &Shape, axis: usize) -> (Vec<usize>, usize, usize) {
+    let (size, step) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+    let count = shape.without(axis).numel();
+    ((0..count).map(|line| line / step * size * step + line % step).collect(), size, step)
+}
+
+/// Floats are added in f64; integers wrap at each step.
+pub(super) fn cumsum(x: &Array, axis: usize, reverse: bool, exclusive: bool) -> Vec<f64> {
+    let (starts, size, step) = lines(&x.ty.shape, axis);
+    let mut data = vec![0.0; x.data.len()];
+    for start in starts {
+        let mut sum = 0.0;
+        for i in 0..size {
+            let at = start + step * if reverse { size - 1 - i } else { i };
+            let next = settle(sum + x.data[at], x.ty.dtype, Precision::F64);
+            data[at] = if exclusive { sum } else { next };
+            sum = next;
+        }
+    }
+    data
+}
+
+/// Stable; NaN is the largest, and zeros of both signs are equal.
+pub(super) fn argsort(x: &Array, axis: usize, descending: bool) -> Vec<f64> {
+    let (starts, size, step) = lines(&x.ty.shape, axis);
+    let mut data = vec![0.0; x.data.len()];
+    for start in starts {
+        let key = |i: &usize| Some(x.data[start + i * step]).filter(|value| !value.is_nan()).unwrap_or(f64::INFINITY);
+        let nan = |i: &usize| x.data[start + i * step].is_nan();
+        let mut order: Vec<usize> = (0..size).collect();
+        order.sort_by(|a, b| {
+            let way = (key(a) + 0.0).total_cmp(&(key(b) + 0.0)).then(nan(a).cmp(&nan(b)));
+            if descending { way.reverse() } else { way }
+        });
+        for (place, index) in order.into_iter().enumerate() {
+            data[start + place * step] = index as f64;
+        }
+    }
+    data
+}
+
 pub(super) fn sum_squares(x: &[&Array]) -> f64 {
     x.iter().flat_map(|array| &array.data).map(|value| value * value).sum()
 }

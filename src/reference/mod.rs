@@ -142,6 +142,8 @@ impl<'a> Reference<'a> {
             Op::DynamicUpdate { axis } => movement::dynamic_update(x[0], x[1], x[2], *axis),
             Op::Reduce { kind, axes } => compute::reduce(x[0], *kind, axes, shape),
             Op::ArgMax { axis } => compute::argmax(x[0], *axis),
+            Op::CumSum { axis, reverse, exclusive } => compute::cumsum(x[0], *axis, *reverse, *exclusive),
+            Op::ArgSort { axis, descending } => compute::argsort(x[0], *axis, *descending),
             Op::SumSquares => vec![compute::sum_squares(x)],
             Op::MatMul => compute::matmul(x[0], x[1], shape),
             Op::Gather => compute::gather(x[0], x[1]),

@@ -85,8 +85,29 @@ impl<'g> Tensor<'g> {
     /// Index (i32) of the first largest element along an axis, which disappears.
     #[track_caller]
     pub fn argmax(self, axis: isize) -> Tensor<'g> {
-        let axis = self.axis("argmax", axis);
-        self.apply(Op::ArgMax { axis }, &[])
+        let at = self.axis("argmax", axis);
+        if self.dtype().is_int() {
+            // The kernel compares floats, which integers beyond 2^24 are not all among.
+            return self.first_of_order("argmax", axis, true);
+        }
+        self.apply(Op::ArgMax { axis: at }, &[])
+    }
+
+    /// Index (i32) of the first smallest element along an axis, which disappears.
+    #[track_caller]
+    pub fn argmin(self, axis: isize) -> Tensor<'g> {
+        if self.dtype().is_float() { (-self).argmax(axis) } else { self.first_of_order("argmin", axis, false) }
+    }
+
+    #[track_caller]
+    fn first_of_order(self, op: &str, axis: isize, descending: bool) -> Tensor<'g> {
+        let at = self.axis(op, axis);
+        if self.shape().get(at) == Some(&0) {
+            let message = format!("nothing is largest or smallest along an empty axis of {}", self.shape());
+            self.graph().record_error(op, message);
+            return self;
+        }
+        self.argsort(axis, descending).slice(axis, 0, 1).squeeze(axis)
     }
 
     /// Softmax along an axis.

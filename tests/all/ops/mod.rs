@@ -1,12 +1,14 @@
 //! Every operation against its reference, in values and gradients, over rows of samples.
 
 mod arrangements;
+mod attention;
 mod errors;
 mod functions;
 pub mod harness;
 mod loops;
 mod norms;
 mod statistics;
+mod indexing;
 mod table;
 mod windows;
 
@@ -120,6 +122,8 @@ rows! {
     arrangements: splits repeats reversals diagonals triangles vectors constructed;
     statistics: variances products truths norms distances;
     loops: scan recurrent_layers ctc;
+    indexing: cumsum cumulative argsort sorting gathers scatters counts;
+    attention: attention_options rotary segments;
 }
 
 /// The names that `Op::name` and `MacroOp::name` can give, read from their source.

@@ -4,9 +4,11 @@
 //! two cases of each operation, or all of them with `WGRAD_ORACLE=all`. What PyTorch refuses must be
 //! refused here.
 
+mod attention;
 mod basics;
 mod scan;
 mod conv;
+mod index;
 
 use super::ops::harness::{compare, run_on_device};
 use serde_json::Value as Json;
