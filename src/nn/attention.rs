@@ -7,7 +7,7 @@ use super::param::{Init, Parameters};
 use crate::dtype::DType;
 use crate::graph::{Graph, Tensor};
 use crate::shape::Shape;
-use crate::tensor::{AttentionOptions, Rotary, Window};
+use crate::tensor::{AttentionOptions, AttentionWindow, Rotary};
 use std::sync::Arc;
 
 /// The sizes and parts of a [`MultiHeadAttention`].
@@ -137,16 +137,16 @@ impl MultiHeadAttention {
         })
     }
 
-    /// One position of each sequence, `[b, 1, w]`, at `position` (i32 scalar), to itself and all before it; result
-    /// `[b, 1, w]`. Keys and values of earlier positions come from the states of [`MultiHeadAttention::cache`], and this
-    /// position's are added there. A window bounds how far back it looks.
+    /// One position of each sequence, `[b, 1, w]`, at `position` (i32 scalar), to itself and all before it;
+    /// result `[b, 1, w]`. Keys and values of earlier positions come from the states of
+    /// [`MultiHeadAttention::cache`], and this position's are added there. A window bounds how far back it looks.
     #[track_caller]
     pub fn decode<'g>(
         &self,
         x_b1w: Tensor<'g>,
         position: Tensor<'g>,
         context: usize,
-        window: Option<Window>,
+        window: Option<AttentionWindow>,
     ) -> Tensor<'g> {
         let graph = x_b1w.graph();
         let shape = x_b1w.shape();
@@ -246,8 +246,8 @@ impl MultiHeadAttention {
         }
         let one = key.value() == query.value() && value.value() == query.value();
         (config.fused && !one).then(|| {
-            "one fused projection makes queries, keys and values of the same tensor; build the layer with `fused: false` \
-             for cross attention"
+            "one fused projection makes queries, keys and values of the same tensor; build the layer with \
+             `fused: false` for cross attention"
                 .to_string()
         })
     }

@@ -25,7 +25,7 @@ pub struct AttentionOptions<'g> {
     /// -infinity, masks). As `attn_mask` of `torch.nn.functional.scaled_dot_product_attention`.
     pub mask: Option<Tensor<'g>>,
     /// How far queries look; both ways without bounds if `None`.
-    pub window: Option<Window>,
+    pub window: Option<AttentionWindow>,
     /// Factors `[h]` of the distance, which is taken from the scores (Press et al. 2022); see [`alibi_slopes`].
     pub alibi: Option<Tensor<'g>>,
     /// Scores become `cap * tanh(score / cap)` before masks and biases, as in Gemma 2.
@@ -44,24 +44,24 @@ impl AttentionOptions<'_> {
     }
 }
 
-/// How many positions before and after its own a query sees; `None` is all. FlashAttention's `window_size`; a "sliding
-/// window of n" of Mistral's counts the query's own position and is `Window { before: Some(n - 1), after: Some(0) }`.
+/// How many positions before and after its own a query sees; `None` is all. FlashAttention's `window_size`. Mistral's
+/// "sliding window of n" counts the query's own position: `n - 1` before, 0 after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Window {
+pub struct AttentionWindow {
     pub before: Option<usize>,
     pub after: Option<usize>,
 }
 
-impl Window {
+impl AttentionWindow {
     /// `reach` positions both ways.
-    pub fn symmetric(reach: usize) -> Window {
-        Window { before: Some(reach), after: Some(reach) }
+    pub fn symmetric(reach: usize) -> AttentionWindow {
+        AttentionWindow { before: Some(reach), after: Some(reach) }
     }
 }
 
 impl<'g> Tensor<'g> {
-    /// Attention of these queries `[b, t, h, d]` to keys `[b, s, k, d]` and values `[b, s, k, e]`, result `[b, t, h, e]`.
-    /// The heads `k` of keys and values divide those of the queries, and serve `h / k` of them in a row each. A query
+    /// Attention of these queries `[b, t, h, d]` to keys `[b, s, k, d]` and values `[b, s, k, e]`; the
+    /// result is `[b, t, h, e]`. The heads `k` of keys and values divide those of the queries, and serve `h / k` of them in a row each. A query
     /// that sees nothing gives 0. `torch.nn.functional.scaled_dot_product_attention` with the time axis
     /// before the heads.
     #[track_caller]
@@ -135,7 +135,7 @@ impl<'g> Tensor<'g> {
             let (source, query) = (self.graph().iota([t, s], 1), self.graph().iota([t, s], 0));
             query - source + offset as f64
         };
-        let Window { before, after } = options.window.unwrap_or_default();
+        let AttentionWindow { before, after } = options.window.unwrap_or_default();
         if let Some(before) = before {
             see(behind().le(before as f64));
         }
@@ -158,7 +158,7 @@ impl<'g> Tensor<'g> {
     fn plain_attention(self, key: Tensor<'g>, value: Tensor<'g>, options: &AttentionOptions<'g>) -> Option<bool> {
         let (t, s) = (self.shape()[1] as isize, key.shape()[1] as isize);
         let offset = options.offset.unwrap_or(s - t);
-        let Window { before, after } = options.window.unwrap_or_default();
+        let AttentionWindow { before, after } = options.window.unwrap_or_default();
         let reaches = |bound: Option<usize>, most: isize| bound.is_none_or(|bound| bound as isize >= most);
         let drops = options.dropout > 0.0 && self.graph().is_training();
         let plain = options.mask.is_none()

@@ -63,8 +63,8 @@ impl<'g> Tensor<'g> {
         self.broadcast_to(common.with(at, own[at])).gather_along(axis, index)
     }
 
-    /// `src` added at the indices along an axis: `torch.Tensor.scatter_add(dim, index, src)`. The index has this tensor's
-    /// rank, is nowhere larger but along the axis, and not larger than `src`. Equal indices are added in order.
+    /// `src` added at the indices along an axis: `torch.Tensor.scatter_add(dim, index, src)`. The index has this
+    /// tensor's rank, is nowhere larger but along the axis, and not larger than `src`. Equal indices are added in order.
     #[track_caller]
     pub fn scatter_add_along(self, axis: isize, index: Tensor<'g>, src: Tensor<'g>) -> Tensor<'g> {
         let at = self.axis("scatter_add_along", axis);

@@ -30,7 +30,7 @@ mod rotary;
 mod sorting;
 
 pub use crate::graph::{Operand, Tensor};
-pub use attention::{AttentionOptions, Window, alibi_slopes, segment_ids, segment_positions};
+pub use attention::{AttentionOptions, AttentionWindow, alibi_slopes, segment_ids, segment_positions};
 pub use conv::ConvOptions;
 pub use ctc::{CtcOptions, CtcReduction};
 pub use drop::DropPathMode;

@@ -86,7 +86,7 @@ impl<'g> Tensor<'g> {
             return self;
         };
         let turned = rotary.features.unwrap_or(size);
-        if turned > size || turned % 2 != 0 {
+        if turned > size || !turned.is_multiple_of(2) {
             let message = format!("turns an even number of features up to the head's {size}, got {turned}");
             graph.record_error("rotary", message);
             return self;

@@ -3,7 +3,9 @@
 use super::harness::{Draw, Sample, f32s, i32s, refused, sample};
 use wgrad::dtype::DType;
 use wgrad::graph::{Graph, Tensor};
-use wgrad::tensor::{AttentionOptions, Rotary, RotaryScaling, Window, alibi_slopes, segment_ids, segment_positions};
+use wgrad::tensor::{
+    AttentionOptions, AttentionWindow, Rotary, RotaryScaling, alibi_slopes, segment_ids, segment_positions,
+};
 
 fn u(shape: &[usize]) -> Draw {
     f32s(shape, -2.0, 2.0)
@@ -26,7 +28,7 @@ pub fn attention_options() -> Vec<Sample> {
         attend(&[1, 5, 6, 4], 12, 1, &[], |_| AttentionOptions::default()),
         attend(&[1, 6, 2, 8], 6, 2, &[], |_| AttentionOptions { scale: Some(0.3), ..AttentionOptions::causal() }),
         attend(&[1, 6, 2, 8], 6, 2, &[], |_| AttentionOptions {
-            window: Some(Window::symmetric(7)),
+            window: Some(AttentionWindow::symmetric(7)),
             ..AttentionOptions::default()
         }),
         // And the rest.
@@ -39,11 +41,11 @@ pub fn attention_options() -> Vec<Sample> {
             ..AttentionOptions::default()
         }),
         attend(&[1, 12, 2, 4], 12, 2, &[], |_| AttentionOptions {
-            window: Some(Window { before: Some(3), after: Some(0) }),
+            window: Some(AttentionWindow { before: Some(3), after: Some(0) }),
             ..AttentionOptions::default()
         }),
         attend(&[1, 12, 4, 4], 12, 2, &[], |_| AttentionOptions {
-            window: Some(Window::symmetric(2)),
+            window: Some(AttentionWindow::symmetric(2)),
             softcap: Some(1.5),
             ..AttentionOptions::causal()
         }),

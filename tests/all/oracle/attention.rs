@@ -7,7 +7,7 @@ use wgrad::dtype::DType;
 use wgrad::graph::{Graph, Tensor};
 use wgrad::nn::{AttentionConfig, MultiHeadAttention, Parameters};
 use wgrad::reference::eval;
-use wgrad::tensor::{AttentionOptions, Rotary, RotaryScaling, Window, alibi_slopes, segment_ids};
+use wgrad::tensor::{AttentionOptions, AttentionWindow, Rotary, RotaryScaling, alibi_slopes, segment_ids};
 
 fn build<'g>(graph: &'g Graph, op: &str, x: &[Tensor<'g>], a: &Attributes) -> Vec<Tensor<'g>> {
     let plain = AttentionOptions { causal: a.bool("causal", false), ..AttentionOptions::default() };
@@ -19,7 +19,7 @@ fn build<'g>(graph: &'g Graph, op: &str, x: &[Tensor<'g>], a: &Attributes) -> Ve
             let bound = |name: &str| a.has(name).then(|| a.usize(name, 0));
             let offset = a.has("offset").then(|| a.int("offset", 0) as isize);
             AttentionOptions {
-                window: Some(Window { before: bound("before"), after: bound("after") }),
+                window: Some(AttentionWindow { before: bound("before"), after: bound("after") }),
                 offset,
                 ..plain
             }
