@@ -75,7 +75,7 @@ impl<'g> Tensor<'g> {
             let heads = [repeat_heads(key, repeat), repeat_heads(value, repeat)];
             return self.apply(Op::Macro(MacroOp::Attention { causal, scale }), &heads);
         }
-        let weights_bhts = self.weigh(key, options).dropout(options.dropout);
+        let weights_bhts = self.score_weights(key, options).dropout(options.dropout);
         let v_bhse = repeat_heads(value, repeat).permute(&[0, 2, 1, 3]);
         weights_bhts.matmul(v_bhse).permute(&[0, 2, 1, 3])
     }
@@ -84,11 +84,11 @@ impl<'g> Tensor<'g> {
     /// they are 0. As `need_weights` of `torch.nn.MultiheadAttention`.
     #[track_caller]
     pub fn attention_weights(self, key: Tensor<'g>, options: &AttentionOptions<'g>) -> Tensor<'g> {
-        if self.attention_fits(key, key, options) { self.weigh(key, options) } else { self }
+        if self.attention_fits(key, key, options) { self.score_weights(key, options) } else { self }
     }
 
     #[track_caller]
-    fn weigh(self, key: Tensor<'g>, options: &AttentionOptions<'g>) -> Tensor<'g> {
+    fn score_weights(self, key: Tensor<'g>, options: &AttentionOptions<'g>) -> Tensor<'g> {
         let k_bshd = repeat_heads(key, self.shape()[2] / key.shape()[2].max(1));
         let scores_bhts = self.permute(&[0, 2, 1, 3]).matmul(k_bshd.permute(&[0, 2, 3, 1])) * self.scale_of(options);
         let scores_bhts = match options.softcap {
