@@ -11,7 +11,9 @@ use wgrad::graph::{Graph, Tensor};
 use wgrad::io::HostTensor;
 use wgrad::io::safetensors::Weights;
 use wgrad::nn::models::{
-    Bert, BertConfig, BertInput, BertPretraining, Gpt, GptConfig, Llama, LlamaConfig, Vit, VitConfig,
+    Bert, BertConfig, BertInput, BertPretraining, Gpt, GptConfig, Lenet, LenetConfig, Llama, LlamaConfig, LstmLm,
+    LstmLmConfig, MobilenetConfig, MobilenetV2, Resnet, ResnetConfig, Shufflenet, ShufflenetConfig, Unet, UnetConfig,
+    Vit, VitConfig,
 };
 use wgrad::nn::{Init, Parameters};
 use wgrad::optim::{AdamW, Sgd};
@@ -40,6 +42,15 @@ impl Golden {
     /// A size of the model's configuration.
     fn size(&self, name: &str) -> usize {
         self.0["config"][name].as_u64().unwrap_or_else(|| panic!("`{name}` is a size")) as usize
+    }
+
+    fn sizes<const N: usize>(&self, name: &str) -> [usize; N] {
+        let list = numbers(&self.0["config"][name]).into_iter().map(|size| size as usize).collect::<Vec<_>>();
+        list.try_into().unwrap_or_else(|list| panic!("`{name}` is {list:?}"))
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.0["config"][name].as_bool().unwrap_or_else(|| panic!("`{name}` is true or false"))
     }
 
     fn losses(&self) -> Vec<f64> {
@@ -264,4 +275,91 @@ fn vit_agrees_with_pytorch() {
     let model = Vit::new(&mut parameters, config);
     let loss = classify([4, channels, image, image], move |x| model.forward(x));
     agrees(&golden, parameters, loss, images(4, channels, image, classes), None);
+}
+
+#[test]
+fn lstm_lm_agrees_with_pytorch() {
+    let golden = golden!("lstm_lm");
+    let [vocabulary, width, hidden, layers] = ["vocabulary", "width", "hidden", "layers"].map(|name| golden.size(name));
+    let mut parameters = Parameters::new();
+    let config = LstmLmConfig { vocabulary, width, hidden, layers, dropout: 0.0 };
+    let model = LstmLm::new(&mut parameters, config);
+    let loss = predict(4, 9, move |tokens| model.forward(tokens, None).0);
+    agrees(&golden, parameters, loss, text(4, 9, vocabulary), None);
+}
+
+#[test]
+fn lenet_agrees_with_pytorch() {
+    let golden = golden!("lenet");
+    let mut parameters = Parameters::new();
+    let model = Lenet::new(&mut parameters, LenetConfig::digits());
+    let loss = classify([4, 1, 28, 28], move |x| model.forward(x));
+    agrees(&golden, parameters, loss, images(4, 1, 28, 10), None);
+}
+
+fn resnet(golden: &Golden, size: usize) {
+    let config = ResnetConfig {
+        blocks: golden.sizes("blocks"),
+        bottleneck: golden.flag("bottleneck"),
+        width: golden.size("width"),
+        channels: golden.size("channels"),
+        classes: golden.size("classes"),
+        small_images: golden.flag("small_images"),
+    };
+    let mut parameters = Parameters::new();
+    let model = Resnet::new(&mut parameters, config);
+    let loss = classify([4, config.channels, size, size], move |x| model.forward(x));
+    agrees(golden, parameters, loss, images(4, config.channels, size, config.classes), None);
+}
+
+#[test]
+fn resnet18_agrees_with_pytorch() {
+    resnet(&golden!("resnet18"), 16);
+}
+
+#[test]
+fn bottlenecks_and_the_entrance_for_large_images_agree_with_pytorch() {
+    resnet(&golden!("resnet_bottleneck"), 33);
+}
+
+/// Rounding grows so fast here that PyTorch's own f32 leaves its f64 by a fifth within 20 steps.
+#[test]
+fn mobilenet_agrees_with_pytorch_in_its_first_step() {
+    let golden = golden!("mobilenet_v2");
+    let [channels, classes, features] = ["channels", "classes", "features"].map(|name| golden.size(name));
+    let (width, small_images) = (0.25, golden.flag("small_images"));
+    let mut parameters = Parameters::new();
+    let config = MobilenetConfig { width, channels, classes, features, small_images, dropout: 0.0 };
+    let model = MobilenetV2::new(&mut parameters, config);
+    let loss = classify([4, channels, 33, 33], move |x| model.forward(x));
+    agrees(&golden, parameters, loss, images(4, channels, 33, classes), Some(1));
+}
+
+#[test]
+fn shufflenet_agrees_with_pytorch() {
+    let golden = golden!("shufflenet");
+    let [groups, stem, channels, classes] = ["groups", "stem", "channels", "classes"].map(|name| golden.size(name));
+    let (widths, units, small_images) = (golden.sizes("widths"), golden.sizes("units"), golden.flag("small_images"));
+    let mut parameters = Parameters::new();
+    let config = ShufflenetConfig { groups, stem, widths, units, channels, classes, small_images };
+    let model = Shufflenet::new(&mut parameters, config);
+    let loss = classify([4, channels, 16, 16], move |x| model.forward(x));
+    agrees(&golden, parameters, loss, images(4, channels, 16, classes), None);
+}
+
+#[test]
+fn unet_agrees_with_pytorch() {
+    let golden = golden!("unet");
+    let [channels, kinds, width, depth] = ["channels", "classes", "width", "depth"].map(|name| golden.size(name));
+    let mut parameters = Parameters::new();
+    let model = Unet::new(&mut parameters, UnetConfig { channels, classes: kinds, width, depth });
+    let loss: Loss = Box::new(move |graph| {
+        let logits = model.forward(graph.input("x", [2, channels, 16, 16], F32));
+        logits.permute(&[0, 2, 3, 1]).cross_entropy(graph.input("y", [2, 16, 16], I32))
+    });
+    let x = uniform(0, 1, 2 * channels * 16 * 16, f64::sqrt(3.0));
+    let y = classes(2, 2 * 16 * 16, kinds);
+    let x = HostTensor::f32([2, channels, 16, 16], &x).expect("images");
+    let y = HostTensor::i32([2, 16, 16], &y).expect("a class a pixel");
+    agrees(&golden, parameters, loss, vec![("x", x), ("y", y)], None);
 }

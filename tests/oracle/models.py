@@ -67,8 +67,8 @@ def recipe(module, leaf, value):
 
 def transposed(module, value):
     """Whether wgrad keeps this weight as `[in, out]`."""
-    patches = isinstance(module, nn.Conv2d) and module.kernel_size == module.stride and module.kernel_size[0] > 1
-    return value.dim() >= 2 and (isinstance(module, nn.Linear) or patches)
+    patches = isinstance(module, nn.Conv2d) and module.kernel_size == module.stride != (1, 1)
+    return value.dim() >= 2 and (isinstance(module, (nn.Linear, nn.LSTM)) or patches)
 
 
 def to_wgrad(module, value):
@@ -178,6 +178,16 @@ def images(samples, channels, size, classes):
     return batch
 
 
+def pixels(samples, channels, size, classes):
+    """Images with a class for every pixel."""
+
+    def batch():
+        x = uniform(1, [samples, channels, size, size], math.sqrt(3))
+        return dict(x=tensor(x), y=tensor(integers(2, samples * size * size) % classes).reshape(samples, size, size))
+
+    return batch
+
+
 def text(samples, time, vocabulary):
     def batch():
         z = tensor(integers(1, samples * (time + 1)) % vocabulary).reshape(samples, time + 1)
@@ -245,7 +255,16 @@ SETUPS = {
         images(4, 3, 33, 10), classify, "sgd", 3e-4,
     ),
     "mobilenet_v2": Setup(
-        nets.MobilenetV2, dict(width=0.25, classes=10, last=64), images(4, 3, 33, 10), classify, "sgd", 1e-3, rough=True,
+        nets.MobilenetV2, dict(width=0.25, channels=3, classes=10, features=64, small_images=False),
+        images(4, 3, 33, 10), classify, "sgd", 1e-3, rough=True,
+    ),
+    "shufflenet": Setup(
+        nets.Shufflenet,
+        dict(groups=3, stem=6, widths=[12, 24, 48], units=[2, 2, 1], channels=3, classes=10, small_images=True),
+        images(4, 3, 16, 10), classify, "sgd", 1e-3,
+    ),
+    "unet": Setup(
+        nets.Unet, dict(channels=2, classes=3, width=4, depth=2), pixels(2, 2, 16, 3), classify, "sgd", 2e-3,
     ),
 }
 
@@ -256,7 +275,9 @@ def published():
         "resnet18": lambda: nets.Resnet([2, 2, 2, 2], False, 64, 3, 1000, False),
         "resnet34": lambda: nets.Resnet([3, 4, 6, 3], False, 64, 3, 1000, False),
         "resnet50": lambda: nets.Resnet([3, 4, 6, 3], True, 64, 3, 1000, False),
-        "mobilenet_v2": lambda: nets.MobilenetV2(1.0, 1000),
+        "mobilenet_v2": lambda: nets.MobilenetV2(1.0, 3, 1000, 1280, False),
+        "shufflenet": lambda: nets.Shufflenet(3, 24, [240, 480, 960], [4, 8, 4], 3, 1000, False),
+        "unet": lambda: nets.Unet(3, 2, 64, 4),
         "gpt2": lambda: nets.Gpt(50257, 1024, 12, 12, 768),
         "bert": lambda: nets.BertPretraining(30522, 512, 2, 12, 12, 768, 3072),
         "vit_b_16": lambda: nets.Vit(224, 16, 3, 1000, 12, 12, 768, 3072),

@@ -280,14 +280,14 @@ class Inverted(nn.Module):
 class MobilenetV2(nn.Module):
     STAGES = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
 
-    def __init__(self, width, classes, last=1280, stem_stride=2):
+    def __init__(self, width, channels, classes, features, small_images):
         super().__init__()
-        i, last = whole_eighths(32 * width), whole_eighths(last * max(1.0, width))
+        i, last = whole_eighths(32 * width), whole_eighths(features * max(1.0, width))
         unit = lambda i, o, kernel, **options: nn.Sequential(conv(i, o, kernel, **options), nn.BatchNorm2d(o), nn.ReLU6())
-        layers = [unit(3, i, 3, stride=stem_stride)]
-        for expansion, channels, count, stride in self.STAGES:
+        layers = [unit(channels, i, 3, stride=1 if small_images else 2)]
+        for expansion, wide, count, stride in self.STAGES:
             for index in range(count):
-                o = whole_eighths(channels * width)
+                o = whole_eighths(wide * width)
                 layers.append(Inverted(i, o, stride if index == 0 else 1, expansion))
                 i = o
         self.features = nn.Sequential(*layers, unit(i, last, 1))
@@ -295,3 +295,73 @@ class MobilenetV2(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x).mean(dim=(2, 3)))
+
+
+class ShuffleUnit(nn.Module):
+    def __init__(self, i, o, first_groups, groups, halves):
+        super().__init__()
+        inner, self.groups, self.halves = o // 4, groups, halves
+        self.conv1, self.bn1 = conv(i, inner, 1, groups=first_groups), nn.BatchNorm2d(inner)
+        self.conv2 = conv(inner, inner, 3, groups=inner, stride=2 if halves else 1)
+        self.bn2 = nn.BatchNorm2d(inner)
+        o = o - i if halves else o
+        self.conv3, self.bn3 = conv(inner, o, 1, groups=groups), nn.BatchNorm2d(o)
+
+    def forward(self, x):
+        y = F.channel_shuffle(F.relu(self.bn1(self.conv1(x))), self.groups)
+        y = self.bn3(self.conv3(self.bn2(self.conv2(y))))
+        return F.relu(torch.cat([F.avg_pool2d(x, 3, 2, 1), y], 1) if self.halves else x + y)
+
+
+class Shufflenet(nn.Module):
+    def __init__(self, groups, stem, widths, units, channels, classes, small_images):
+        super().__init__()
+        self.small_images = small_images
+        self.conv1, self.bn1 = conv(channels, stem, 3, stride=1 if small_images else 2), nn.BatchNorm2d(stem)
+        i = stem
+        for stage, (width, count) in enumerate(zip(widths, units)):
+            layer = []
+            for index in range(count):
+                first = 1 if stage == 0 and index == 0 else groups
+                layer.append(ShuffleUnit(i, width, first, groups, index == 0))
+                i = width
+            setattr(self, f"stage{stage + 2}", nn.Sequential(*layer))
+        self.fc = nn.Linear(i, classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        if not self.small_images:
+            x = F.max_pool2d(x, 3, stride=2, padding=1)
+        return self.fc(self.stage4(self.stage3(self.stage2(x))).mean(dim=(2, 3)))
+
+
+class Double(nn.Module):
+    def __init__(self, i, o):
+        super().__init__()
+        self.conv1, self.bn1 = conv(i, o, 3), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = conv(o, o, 3), nn.BatchNorm2d(o)
+
+    def forward(self, x):
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class Unet(nn.Module):
+    def __init__(self, channels, classes, width, depth):
+        super().__init__()
+        sizes = [width << level for level in range(depth + 1)]
+        self.down = nn.ModuleList(Double(i, o) for i, o in zip([channels] + sizes, sizes))
+        self.up = nn.ModuleList()
+        for small, large in zip(sizes[:0:-1], sizes[-2::-1]):
+            double = Double(small, large)
+            double.grow = nn.ConvTranspose2d(small, large, 2, stride=2)
+            self.up.append(double)
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x):
+        kept = []
+        for level, double in enumerate(self.down):
+            x = double(x if level == 0 else F.max_pool2d(x, 2))
+            kept.append(x)
+        for double, same in zip(self.up, kept[-2::-1]):
+            x = double(torch.cat([same, double.grow(x)], dim=1))
+        return self.head(x)
