@@ -57,6 +57,10 @@ pub enum Error {
     #[error("the checkpoint {path} is written, but may not survive a power cut: {message}")]
     DurabilityUncertain { path: String, message: String },
 
+    /// A file is what it claims to be, but asks for something that is not there.
+    #[error("not supported: {0}")]
+    Unsupported(String),
+
     /// An operation that has no gradient was differentiated.
     #[error("no gradient: {0}")]
     NoGradient(String),

@@ -54,6 +54,7 @@ fn exit_code(error: &Error) -> ExitCode {
         | Error::File { .. }
         | Error::NotCommitted { .. }
         | Error::DurabilityUncertain { .. }
+        | Error::Unsupported(_)
         | Error::Format { .. } => ExitCode::from(2),
     }
 }

@@ -7,6 +7,8 @@ pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;
 mod manifest;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod safetensors;
 pub mod storage;
 mod tensor;

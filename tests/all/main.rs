@@ -6,6 +6,8 @@ mod legality;
 mod long;
 mod models;
 mod one_step;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod oracle_models;
 pub mod ops;
 mod oracle;

@@ -1,0 +1,4 @@
+//! ONNX models: the node suite of the `onnx` package, hostile files, and training an imported network.
+
+mod cases;
+mod suite;
