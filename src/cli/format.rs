@@ -40,6 +40,21 @@ pub fn memory(memory: &Memory) -> String {
     format!("{} at most: {}", bytes(memory.total()), parts.join(", "))
 }
 
+/// Rows in columns as wide as their widest word. The first and the last column are aligned left, those between right.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().enumerate().map(|(i, word)| match i {
+            0 => format!("{word:<0$}", widths[i]),
+            _ if i + 1 == N => word.clone(),
+            _ => format!("{word:>0$}", widths[i]),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
 /// Bytes that a model writes, as characters that are safe on a terminal.
 #[derive(Default)]
 pub struct Utf8 {
@@ -79,6 +94,13 @@ mod tests {
     fn numbers_are_grouped_and_bytes_have_units() {
         assert_eq!([0, 999, 1000, 875_264].map(thousands), ["0", "999", "1,000", "875,264"]);
         assert_eq!([512, 1536, 3 << 20].map(bytes), ["512 bytes", "1.5 KiB", "3.0 MiB"]);
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["class", "right", "for"], ["naïve", "5", "x (1)"], ["b", "10", ""]];
+        let text = table(&rows.map(|row| row.map(String::from)));
+        assert_eq!(text, "class  right  for\nnaïve      5  x (1)\nb         10\n");
     }
 
     #[test]

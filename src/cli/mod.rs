@@ -6,8 +6,10 @@
 pub mod args;
 mod bench;
 mod devices;
+mod eval;
 mod explain;
 mod format;
+mod predict;
 mod sample;
 mod train;
 
@@ -24,6 +26,8 @@ pub fn main() -> ExitCode {
     let started = Instant::now();
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::train(&args),
+        Command::Eval(args) => eval::eval(&args),
+        Command::Predict(args) => predict::predict(&args),
         Command::Sample(args) => sample::sample(&args),
         Command::Devices => devices::devices(),
         Command::Explain(args) => explain::explain(&args),

@@ -6,7 +6,7 @@ use super::{print, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::char_gpt::gpt_config;
-use crate::train::config::Config;
+use crate::train::config::{Config, TaskKind};
 use crate::train::run::{read_config, read_weights};
 use crate::train::{Generator, Sampling};
 use std::path::Path;
@@ -16,6 +16,13 @@ use std::process::ExitCode;
 pub fn sample(args: &SampleArgs) -> Result<ExitCode> {
     let (path, text) = read_config(&args.run)?;
     let config = Config::from_toml(&path, &text)?;
+    if config.task != TaskKind::Text {
+        return Err(Error::Config(format!(
+            "the run in {} is of the task `{}`, which writes no text; judge an image with `wgrad predict`",
+            args.run.display(),
+            config.task
+        )));
+    }
     let choice = args.adapter.choice().or(config.device.adapter.clone());
     let device = Device::open(choice.as_deref())?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };

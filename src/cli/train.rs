@@ -1,4 +1,4 @@
-//! `wgrad train`: say what will happen, draw the progress, show a sample.
+//! `wgrad train`: say what will happen, draw the progress, show what was learned.
 
 use super::args::{ADAPTER_VARIABLE, TrainArgs};
 use super::format::{bytes, memory, thousands};
@@ -7,9 +7,11 @@ use super::say;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::Sampling;
-use crate::train::config::{Config, RawConfig};
+use crate::train::config::{Config, RawConfig, TaskKind};
 use crate::train::metrics::Record;
-use crate::train::run::{Outcome, Overview, Run, next_free_directory, read_config};
+use crate::train::pictures::in_words;
+use crate::train::run::{Event, Outcome, Overview, Run, next_free_directory, read_config};
+use crate::train::task::Contents;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -33,7 +35,10 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     describe(&run.overview(), &directory)?;
     let outcome = {
         let mut progress = Progress::new(&run.overview());
-        let outcome = run.train(&mut |record| progress.show(record));
+        let outcome = run.train(&mut |event| match event {
+            Event::Step(record) => progress.show(record),
+            Event::Warning(warning) => progress.warn(warning),
+        });
         progress.end();
         outcome?
     };
@@ -57,13 +62,21 @@ fn configure(args: &TrainArgs) -> Result<Config> {
 }
 
 fn describe(overview: &Overview, directory: &Path) -> Result<()> {
-    let (text, training, validation) = &overview.text;
-    say(format!("text      {text}: {} to train on, {} held out", bytes(*training), bytes(*validation)))?;
+    match &overview.contents {
+        Contents::Text { name, training, validation } => {
+            say(format!("text      {name}: {} to train on, {} held out", bytes(*training), bytes(*validation)))?;
+        }
+        Contents::Images { name, classes, training, validation } => {
+            let [training, validation] = [training, validation].map(|&n| thousands(n));
+            say(format!("images    {name}: {classes} classes, {training} to train on, {validation} held out"))?;
+        }
+    }
     say(format!("model     {} parameters", thousands(overview.parameters as u64)))?;
     say(format!("memory    {}", memory(&overview.memory)))?;
     say(format!(
-        "step      {} tokens, {} dispatches",
-        thousands(overview.tokens_per_step as u64),
+        "step      {} {}, {} dispatches",
+        thousands(overview.per_step as u64),
+        overview.unit.name(),
         overview.dispatches
     ))?;
     if overview.steps_done > 0 {
@@ -80,13 +93,28 @@ fn conclude(outcome: &Outcome, config: &Config, directory: &Path, device: &Devic
         }
         None => say(format!("{ended} after step {}", outcome.steps))?,
     }
+    if let Some(confusion) = &outcome.confusion {
+        say(format!("held out  {} after the last step", in_words(confusion)))?;
+    }
+    let shown = directory.display();
+    if config.task == TaskKind::Text {
+        show_sample(config, directory, device)?;
+        say(format!("\nthe run is in {shown}: loss.svg shows the curve, metrics.jsonl holds it"))?;
+        return say(format!("more text: wgrad sample --run {} --prompt \"impl \"", quoted(directory)));
+    }
+    say(format!(
+        "\nthe run is in {shown}: confusion.svg shows what was taken for what, loss.svg and accuracy.svg the curves"
+    ))?;
+    let run = quoted(directory);
+    say(format!("again:    wgrad eval --run {run}\nan image: wgrad predict --run {run} FILE"))
+}
+
+fn show_sample(config: &Config, directory: &Path, device: &Device) -> Result<()> {
     // The embedded text is code; of another text nothing is known but that it has lines.
     let prompt = if config.data.path.is_none() { "fn " } else { "\n" };
     say("\n---- a sample ----")?;
     write_sample(device, config, directory, prompt, 400, Sampling::default())?;
-    let shown = directory.display();
-    say(format!("------------------\n\nthe run is in {shown}: loss.svg shows the curve, metrics.jsonl holds it"))?;
-    say(format!("more text: wgrad sample --run {} --prompt \"impl \"", quoted(directory)))
+    say("------------------")
 }
 
 /// A path as a shell takes it.
@@ -99,8 +127,11 @@ fn quoted(path: &Path) -> String {
 struct Progress {
     bar: ProgressBar,
     lines: bool,
+    unit: &'static str,
     val_loss: Option<f32>,
-    tokens_s: f64,
+    val_accuracy: Option<f32>,
+    /// Tokens or images in a second, smoothed.
+    rate: f64,
 }
 
 impl Progress {
@@ -114,16 +145,18 @@ impl Progress {
         // The ETA must not count the steps of an earlier part.
         bar.set_position(overview.steps_done);
         bar.reset_eta();
-        Progress { bar, lines, val_loss: None, tokens_s: 0.0 }
+        Progress { bar, lines, unit: overview.unit.name(), val_loss: None, val_accuracy: None, rate: 0.0 }
     }
 
     fn show(&mut self, record: &Record) {
         self.val_loss = record.val_loss.or(self.val_loss);
+        self.val_accuracy = record.val_accuracy.or(self.val_accuracy);
         // Smoothed: single steps differ by when their results happen to arrive.
-        let weight = if self.tokens_s == 0.0 { 1.0 } else { 0.1 };
-        self.tokens_s += weight * (record.tokens_s - self.tokens_s);
+        let weight = if self.rate == 0.0 { 1.0 } else { 0.1 };
+        self.rate += weight * (record.tokens_s.or(record.images_s).unwrap_or(self.rate) - self.rate);
         let val_loss = self.val_loss.map_or("-".into(), |loss| format!("{loss:.4}"));
-        let message = format!("loss {:.4}  val {val_loss}  {:.0} tokens/s", record.loss, self.tokens_s);
+        let accuracy = self.val_accuracy.map_or(String::new(), |part| format!(" ({:.1}% right)", 100.0 * part));
+        let message = format!("loss {:.4}  val {val_loss}{accuracy}  {:.0} {}/s", record.loss, self.rate, self.unit);
         self.bar.set_message(message.clone());
         self.bar.set_position(record.step);
         if self.lines && (record.val_loss.is_some() || record.step == 1) {
@@ -131,6 +164,14 @@ impl Progress {
             let _ =
                 std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("step {}  {message}\n", record.step));
         }
+    }
+
+    /// A line of its own, above the bar.
+    fn warn(&self, warning: &str) {
+        self.bar.suspend(|| {
+            // Nothing can be done if standard error is closed.
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("warning: {warning}\n"));
+        });
     }
 
     fn end(&self) {

@@ -1,11 +1,14 @@
-//! Bytes in, bytes out: weights, text, and files that survive a crash while they are written.
+//! Bytes in, bytes out: weights, text, images, and files that survive a crash while they are written.
 //!
 //! Every parser of a file that somebody else wrote lives here, and none of them panics on its
 //! content. Nothing here knows what a model or a device is. Read next: `safetensors.rs`.
 
 pub mod checkpoint;
+pub mod digits;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;
+#[cfg(feature = "cli")]
+pub mod images;
 mod manifest;
 #[cfg(feature = "onnx")]
 pub mod onnx;

@@ -8,6 +8,7 @@ mod conv;
 mod drop;
 pub mod init;
 mod attention;
+mod augment;
 mod layers;
 pub mod models;
 mod norm;
@@ -17,6 +18,7 @@ mod rnn;
 
 pub use crate::tensor::{CellKind, RecurrentOptions};
 pub use attention::{AttentionConfig, MultiHeadAttention};
+pub use augment::Augment;
 pub use conv::{Conv, Conv1d, Conv2d, ConvTranspose, ConvTranspose1d, ConvTranspose2d};
 pub use drop::{AlphaDropout, ChannelDropout, DropPath};
 pub use init::{Fan, Init, Nonlinearity};

@@ -1,18 +1,18 @@
-//! The byte-level GPT of `wgrad train`: a configuration becomes a model, its data, and how it is
-//! trained.
+//! The task `text`: a byte-level GPT learns to continue a text.
 //!
-//! Knows no run directory and no loop; see `run.rs`.
+//! A configuration becomes a model, its data, and how it is trained. Knows no run directory and no loop; see `run.rs`.
 
-use super::config::{Config, Schedule as ScheduleKind};
-use super::data::{TARGETS, TOKENS, TextData};
-use super::trainer::{Trainer, TrainerBuilder};
+use super::config::Config;
+use super::data::{DataSource, TARGETS, TOKENS, TextData};
+use super::task::{Contents, Subject, Task, Unit, builder};
+use super::trainer::TrainerBuilder;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
 use crate::io::text::{Corpus, EMBEDDED, TextSource, VOCABULARY};
 use crate::nn::Parameters;
 use crate::nn::models::{Gpt, GptConfig};
-use crate::optim::{AdamW, Schedule};
+use crate::optim::AdamW;
 
 /// The size of the model.
 pub fn gpt_config(config: &Config) -> GptConfig {
@@ -28,15 +28,38 @@ pub fn gpt_config(config: &Config) -> GptConfig {
     }
 }
 
+/// Everything of the task.
+pub fn task(config: &Config) -> Result<Task> {
+    let data = data(config)?;
+    let (trainer, gpt) = trainer(config);
+    let length = |part: std::ops::Range<u64>| part.end - part.start;
+    let corpus = data.corpus();
+    let contents = Contents::Text {
+        name: corpus.source().name(),
+        training: length(corpus.training()),
+        validation: length(corpus.validation()),
+    };
+    let (batch, model) = (config.train.batch, &config.model);
+    Ok(Task {
+        trainer,
+        loss: Box::new(move |graph| loss(&gpt, batch, graph)),
+        subject: Subject {
+            unit: Unit::Tokens,
+            per_step: data.tokens_per_batch(),
+            data: Box::new(data),
+            eval_batches: config.train.eval_batches,
+            classes: None,
+            contents,
+            model: format!("{} layers of width {}, context {}", model.layers, model.width, model.context),
+        },
+    })
+}
+
 /// The model and how it is trained: AdamW with betas 0.9 and 0.99, no decay on gains and biases.
 pub fn trainer(config: &Config) -> (TrainerBuilder, Gpt) {
     let mut parameters = Parameters::new();
     let gpt = Gpt::new(&mut parameters, gpt_config(config));
-    parameters.group_by("no_decay", |_, shape| shape.rank() < 2).weight_decay(0.0);
-    let train = &config.train;
-    let optimizer = AdamW::new().betas(0.9, 0.99).weight_decay(train.weight_decay);
-    let builder = Trainer::builder(parameters).optimizer(optimizer).lr(schedule(config)).seed(train.seed);
-    (if train.clip > 0.0 { builder.clip(train.clip) } else { builder }, gpt)
+    (builder(config, parameters, AdamW::new().betas(0.9, 0.99)), gpt)
 }
 
 /// Mean cross-entropy of the next byte, in nats.
@@ -54,13 +77,4 @@ pub fn data(config: &Config) -> Result<TextData> {
     let context = config.model.context;
     let corpus = Corpus::new(source, context, config.data.validation)?;
     Ok(TextData::new(corpus, config.train.batch, context))
-}
-
-fn schedule(config: &Config) -> Schedule {
-    let train = &config.train;
-    match train.schedule {
-        ScheduleKind::Cosine => Schedule::cosine(train.lr, train.warmup, train.steps),
-        ScheduleKind::Constant => Schedule::Constant { lr: train.lr, warmup: train.warmup },
-        ScheduleKind::OneCycle => Schedule::one_cycle(train.lr, train.steps),
-    }
 }

@@ -20,6 +20,11 @@ pub trait DataSource {
 
     /// Tokens (or samples, where there are no tokens) in a batch.
     fn tokens_per_batch(&self) -> usize;
+
+    /// What went wrong since this was last asked and was got over, such as a file that cannot be read: a sentence each.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The input that holds the tokens of a language model, `[batch, context]` i32.

@@ -17,17 +17,26 @@ use std::path::{Path, PathBuf};
 pub struct Record {
     /// The step, counted from 1.
     pub step: u64,
-    /// Mean training loss of the step, in nats per token.
+    /// Mean training loss of the step, in nats per token (or per image).
     #[serde(with = "nullable")]
     pub loss: f32,
-    /// Mean loss over the validation windows, in the steps that evaluate.
+    /// Mean loss over the held-out part, in the steps that evaluate.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable_option")]
     pub val_loss: Option<f32>,
+    /// Fraction of the batch that was classified right, where there are classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f32>,
+    /// Fraction of the held-out part that was classified right, in the steps that evaluate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_accuracy: Option<f32>,
     /// Learning rate of the step.
     pub lr: f64,
-    /// Tokens trained on per second, over the time since the last record.
-    #[serde(with = "nullable_f64")]
-    pub tokens_s: f64,
+    /// Tokens trained on per second, over the time since the last record; of a language model.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable_f64")]
+    pub tokens_s: Option<f64>,
+    /// Images trained on per second likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable_f64")]
+    pub images_s: Option<f64>,
     /// Global norm of the gradient before clipping.
     #[serde(with = "nullable")]
     pub grad_norm: f32,
@@ -128,16 +137,16 @@ mod nullable {
     }
 }
 
-/// f64 with `null` for what is not finite.
+/// f64 that may be absent, with `null` for what is not finite.
 mod nullable_f64 {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        value.is_finite().then_some(*value).serialize(serializer)
+    pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.filter(|value| value.is_finite()).serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        Ok(Some(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN)))
     }
 }
 
@@ -163,8 +172,11 @@ mod tests {
             step,
             loss: 5.5 / step as f32,
             val_loss: step.is_multiple_of(2).then_some(2.25),
+            accuracy: None,
+            val_accuracy: None,
             lr: 1e-3,
-            tokens_s: 1234.5,
+            tokens_s: Some(1234.5),
+            images_s: None,
             grad_norm: 0.75,
             elapsed_s: step as f64 * 0.25,
         }
@@ -187,6 +199,23 @@ mod tests {
         assert!(text.lines().nth(1).unwrap().contains(r#""loss":2.75,"val_loss":2.25,"#));
         assert_eq!(read(&path).unwrap(), [record(1), record(2)]);
         assert!(MetricsWriter::create(&path).is_err());
+    }
+
+    #[test]
+    fn what_a_task_does_not_have_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let images = Record {
+            accuracy: Some(0.5),
+            val_accuracy: Some(0.25),
+            tokens_s: None,
+            images_s: Some(100.0),
+            ..record(1)
+        };
+        MetricsWriter::create(&path).unwrap().write(&images).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(r#""accuracy":0.5,"val_accuracy":0.25,"#) && !text.contains("tokens_s"), "{text}");
+        assert_eq!(read(&path).unwrap(), [images]);
     }
 
     #[test]

@@ -2,19 +2,40 @@
 //! run leaves behind.
 //!
 //! Nothing here names a kernel. Read next: `step.rs` (what a step computes), `trainer.rs` (running
-//! it), `run.rs` (the whole of `wgrad train`).
+//! it), `task.rs` (what can be learned), `run.rs` (the whole of `wgrad train`).
 
 mod step;
 mod trainer;
 mod data;
+mod order;
+mod digit_data;
+pub mod classify;
+mod evaluator;
 mod sample;
 #[cfg(feature = "cli")]
 pub mod config;
 #[cfg(feature = "cli")]
+pub mod task;
+#[cfg(feature = "cli")]
 pub mod char_gpt;
+#[cfg(feature = "cli")]
+mod digits;
+#[cfg(feature = "cli")]
+mod prefetch;
+#[cfg(feature = "cli")]
+pub mod image_data;
+#[cfg(feature = "cli")]
+mod images;
+#[cfg(feature = "cli")]
+pub mod predict;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod metrics;
+mod svg;
 pub mod plot;
+#[cfg(feature = "cli")]
+pub mod confusion;
+#[cfg(feature = "cli")]
+pub mod pictures;
 #[cfg(feature = "cli")]
 pub mod tensorboard;
 #[cfg(not(target_arch = "wasm32"))]
@@ -27,6 +48,9 @@ pub mod workloads;
 pub mod bench;
 
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
+pub use digit_data::DigitData;
+pub use evaluator::Evaluator;
+pub use order::EpochOrder;
 pub use sample::{Generator, Sampling, choose, trace_decode};
 pub use step::{GRAD_NORM, LOSS, LossFn, state_specs, trace_eval, trace_micro_step, trace_update};
 pub use trainer::{Pending, Plan, SAME_BATCH, StepReport, Trainer, TrainerBuilder};

@@ -1,22 +1,49 @@
-//! A run's loss curve as an SVG picture, for a person to look at.
+//! A run's curves of loss and accuracy as SVG pictures, for a person to look at.
 //!
 //! Knows points and ink, and nothing about training. The picture is one file without scripts or
 //! external fonts; it follows the reader's light or dark mode. Coordinates are rounded to a tenth
 //! of a unit, so the same run always gives the same bytes.
 
+use super::svg::{self, Style, label};
 use std::fmt::Write;
 
 /// What to draw. Values that are not finite are left out of the picture and counted in a note.
-#[derive(Debug, Clone, Default)]
-pub struct LossCurve<'a> {
+#[derive(Debug, Clone)]
+pub struct Curve<'a> {
+    pub quantity: Quantity,
     /// Such as the name of the run.
     pub title: &'a str,
     /// A second, quieter line, such as the size of the model.
     pub subtitle: &'a str,
-    /// Training loss by step, steps rising.
+    /// Values in training by step, steps rising.
     pub training: &'a [(u64, f32)],
-    /// Validation loss by step, steps rising.
+    /// Values in validation by step, steps rising.
     pub validation: &'a [(u64, f32)],
+}
+
+/// What the values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// A loss in nats: the lowest is the best.
+    Loss,
+    /// A fraction of 1, drawn in percent: the highest is the best.
+    Accuracy,
+}
+
+impl Quantity {
+    fn name(self) -> &'static str {
+        match self {
+            Quantity::Loss => "loss",
+            Quantity::Accuracy => "accuracy",
+        }
+    }
+
+    fn value_label(self, value: f64) -> String {
+        match self {
+            Quantity::Loss => loss_label(value),
+            Quantity::Accuracy => format!("{value:.1}%"),
+        }
+    }
 }
 
 // The picture, and the plot area within it.
@@ -30,42 +57,43 @@ const BOTTOM: f64 = 424.0;
 /// A range of losses wider than this is drawn on a logarithmic axis.
 const LOG_ABOVE: f64 = 20.0;
 
-/// Colours as plain rules with an override, since many viewers know no CSS variables.
-const STYLE: &str = "\
-text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif;\
-font-size:12px;fill:#667085;font-variant-numeric:tabular-nums}\
-.background{fill:#fff}.title{font-size:17px;font-weight:600;fill:#1d2433}.strong{fill:#344054}\
+const STYLE: Style = Style {
+    light: "\
 .grid{stroke:#eceef2;stroke-width:1}.axis{stroke:#c4c9d4;stroke-width:1}\
 path{fill:none;stroke-linejoin:round;stroke-linecap:round}\
 .raw{stroke:#2f6bdb;stroke-opacity:.25;stroke-width:1}.training{stroke:#2f6bdb;stroke-width:2.25}\
 .validation{stroke:#d9622b;stroke-width:2}.dot{fill:#fff;stroke:#d9622b;stroke-width:2}\
 .best{fill:#d9622b;stroke:#fff;stroke-width:2}.best-text{fill:#b84c1a;font-weight:600;stroke:#fff;stroke-width:4;\
-stroke-linejoin:round;paint-order:stroke}\
-@media(prefers-color-scheme:dark){text{fill:#8f99ab}.background{fill:#12161e}\
-.title{fill:#eef1f6}.strong{fill:#c9d0dc}\
+stroke-linejoin:round;paint-order:stroke}",
+    dark: "\
 .grid{stroke:#222935}.axis{stroke:#434c5c}.raw,.training{stroke:#6ea2ff}.raw{stroke-opacity:.3}\
 .validation{stroke:#ff9a62}.dot{fill:#12161e;stroke:#ff9a62}.best{fill:#ff9a62;stroke:#12161e}\
-.best-text{fill:#ffb184;stroke:#12161e}}";
+.best-text{fill:#ffb184;stroke:#12161e}",
+};
 
-impl LossCurve<'_> {
+impl Curve<'_> {
     /// The SVG text.
     pub fn to_svg(&self) -> String {
-        let training = finite(self.training);
-        let validation = finite(self.validation);
-        let axes = Axes::around(&training, &validation);
-        let mut svg = String::new();
-        self.open(&mut svg);
+        let training = finite(self.training, self.quantity);
+        let validation = finite(self.validation, self.quantity);
+        let axes = Axes::around(self.quantity, &training, &validation);
+        let about = format!("{} by step: {}", capital(self.quantity.name()), self.title);
+        let mut svg = svg::open((WIDTH, HEIGHT), STYLE, &about, self.title, self.subtitle);
         axes.draw(&mut svg);
         draw_training(&mut svg, &axes, &training);
         draw_validation(&mut svg, &axes, &validation);
         let left_out = self.training.len() + self.validation.len() - training.len() - validation.len();
         draw_legend(&mut svg, &training, &validation);
+        let (one, many) = match self.quantity {
+            Quantity::Loss => ("loss", "losses"),
+            Quantity::Accuracy => ("accuracy", "accuracies"),
+        };
         let note = match (training.is_empty() && validation.is_empty(), left_out) {
-            (true, 0) => Some("no losses recorded".to_string()),
-            (true, _) => Some("no loss is finite".to_string()),
+            (true, 0) => Some(format!("no {many} recorded")),
+            (true, _) => Some(format!("no {one} is finite")),
             (false, 0) => None,
-            (false, 1) => Some("1 loss is not finite and not drawn".to_string()),
-            (false, count) => Some(format!("{count} losses are not finite and not drawn")),
+            (false, 1) => Some(format!("1 {one} is not finite and not drawn")),
+            (false, count) => Some(format!("{count} {many} are not finite and not drawn")),
         };
         if let Some(note) = note {
             label(&mut svg, (RIGHT, HEIGHT - 14.0), "end", "strong", &note);
@@ -73,24 +101,18 @@ impl LossCurve<'_> {
         svg.push_str("</svg>\n");
         svg
     }
-
-    fn open(&self, svg: &mut String) {
-        let title = escaped(self.title);
-        *svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-             viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Loss by step: {title}\">\n\
-             <style>{STYLE}</style>\n\
-             <rect class=\"background\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"10\"/>\n"
-        );
-        label(svg, (24.0, 36.0), "start", "title", self.title);
-        label(svg, (24.0, 57.0), "start", "", self.subtitle);
-    }
 }
 
-/// Points with finite values, as f64.
-fn finite(points: &[(u64, f32)]) -> Vec<(f64, f64)> {
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Points with finite values, as f64, in the unit of the axis.
+fn finite(points: &[(u64, f32)], quantity: Quantity) -> Vec<(f64, f64)> {
+    let unit = if quantity == Quantity::Accuracy { 100.0 } else { 1.0 };
     let kept = points.iter().filter(|(_, value)| value.is_finite());
-    kept.map(|&(step, value)| (step as f64, f64::from(value))).collect()
+    kept.map(|&(step, value)| (step as f64, f64::from(value) * unit)).collect()
 }
 
 /// One tick of an axis: where, and what stands there.
@@ -99,8 +121,9 @@ struct Tick {
     label: String,
 }
 
-/// The mapping from steps and losses to the plot area.
+/// The mapping from steps and losses (or accuracies) to the plot area.
 struct Axes {
+    quantity: Quantity,
     steps: (f64, f64),
     losses: (f64, f64),
     log: bool,
@@ -109,7 +132,7 @@ struct Axes {
 }
 
 impl Axes {
-    fn around(training: &[(f64, f64)], validation: &[(f64, f64)]) -> Axes {
+    fn around(quantity: Quantity, training: &[(f64, f64)], validation: &[(f64, f64)]) -> Axes {
         let range = |values: &mut dyn Iterator<Item = f64>| {
             values.fold(None, |range: Option<(f64, f64)>, value| {
                 let (low, high) = range.unwrap_or((value, value));
@@ -119,15 +142,19 @@ impl Axes {
         let points = || training.iter().chain(validation);
         let (first, last) = range(&mut points().map(|point| point.0)).unwrap_or((0.0, 1.0));
         let (low, high) = range(&mut points().map(|point| point.1)).unwrap_or((0.0, 1.0));
-        let log = low > 0.0 && high / low > LOG_ABOVE;
+        let log = quantity == Quantity::Loss && low > 0.0 && high / low > LOG_ABOVE;
         // A run from its beginning starts at the corner.
         let first = if first <= 1.0 { 0.0 } else { first };
         // The relative part is for step numbers so large that adding one would change nothing.
         let steps = if last > first { (first, last) } else { (first, first * 1.000_001 + 1.0) };
-        let (losses, loss_ticks) = if log { log_axis(low, high) } else { linear_axis(low, high) };
+        let (mut losses, mut loss_ticks) = if log { log_axis(low, high) } else { linear_axis(low, high) };
+        if quantity == Quantity::Accuracy {
+            losses = (losses.0.max(0.0), losses.1.min(100.0));
+            loss_ticks.retain(|tick| (losses.0..=losses.1 + 1e-9).contains(&tick.value));
+        }
         let step_ticks = ticks(steps.0, steps.1, 8).filter(|value| value.fract() == 0.0);
         let step_ticks = step_ticks.map(|value| Tick { value, label: step_label(value, last) }).collect();
-        Axes { steps, losses, log, step_ticks, loss_ticks }
+        Axes { quantity, steps, losses, log, step_ticks, loss_ticks }
     }
 
     fn x(&self, step: f64) -> f64 {
@@ -153,13 +180,12 @@ impl Axes {
             label(svg, (x, BOTTOM + 20.0), "middle", "", &tick.label);
         }
         label(svg, ((LEFT + RIGHT) / 2.0, BOTTOM + 42.0), "middle", "strong", "step");
-        let name = if self.log { "loss (nats, logarithmic)" } else { "loss (nats)" };
-        let x = LEFT - 46.0;
-        let y = (TOP + BOTTOM) / 2.0;
-        let _ = writeln!(
-            svg,
-            "<text class=\"strong\" text-anchor=\"middle\" transform=\"translate({x} {y}) rotate(-90)\">{name}</text>"
-        );
+        let name = match self.quantity {
+            Quantity::Loss if self.log => "loss (nats, logarithmic)",
+            Quantity::Loss => "loss (nats)",
+            Quantity::Accuracy => "accuracy (%)",
+        };
+        svg::turned(svg, (LEFT - 46.0, (TOP + BOTTOM) / 2.0), 90, "middle", "strong", name);
     }
 }
 
@@ -304,7 +330,8 @@ fn draw_validation(svg: &mut String, axes: &Axes, points: &[(f64, f64)]) {
             dot(svg, axes, "dot", (step, loss), 3.0);
         }
     }
-    let Some(best) = points.iter().min_by(|a, b| a.1.total_cmp(&b.1)) else { return };
+    let loss = |point: &(f64, f64)| if axes.quantity == Quantity::Loss { point.1 } else { -point.1 };
+    let Some(best) = points.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))) else { return };
     dot(svg, axes, "best", *best, 5.0);
     let (x, y) = (axes.x(best.0), axes.y(best.1));
     let (anchor, x) = if x < LEFT + 80.0 {
@@ -314,9 +341,10 @@ fn draw_validation(svg: &mut String, axes: &Axes, points: &[(f64, f64)]) {
     } else {
         ("middle", x)
     };
-    // Above the point, where a falling curve leaves room, unless the point is at the top.
-    let y = if y > TOP + 30.0 { y - 14.0 } else { y + 24.0 };
-    label(svg, (x, y), anchor, "best-text", &format!("best {} at step {}", loss_label(best.1), best.0));
+    // Above the point, where a falling curve leaves room, or below it, where a rising one does.
+    let above = axes.quantity == Quantity::Loss && y > TOP + 30.0;
+    let y = if above || y > BOTTOM - 30.0 { y - 14.0 } else { y + 24.0 };
+    label(svg, (x, y), anchor, "best-text", &format!("best {} at step {}", axes.quantity.value_label(best.1), best.0));
 }
 
 fn draw_legend(svg: &mut String, training: &[(f64, f64)], validation: &[(f64, f64)]) {
@@ -351,27 +379,6 @@ fn dot(svg: &mut String, axes: &Axes, class: &str, (step, loss): (f64, f64), rad
     let _ = writeln!(svg, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>");
 }
 
-fn label(svg: &mut String, (x, y): (f64, f64), anchor: &str, class: &str, text: &str) {
-    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-    let text = escaped(text);
-    let _ = writeln!(svg, "<text{class} x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
-}
-
-/// Text for XML, without the control characters that XML cannot hold.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars().filter(|letter| !letter.is_control()) {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,7 +392,8 @@ mod tests {
     }
 
     fn svg(training: &[(u64, f32)], validation: &[(u64, f32)]) -> String {
-        LossCurve { title: "a < b & \"c\"", subtitle: "875,264 parameters", training, validation }.to_svg()
+        let (title, subtitle) = ("a < b & \"c\"", "875,264 parameters");
+        Curve { quantity: Quantity::Loss, title, subtitle, training, validation }.to_svg()
     }
 
     /// Every number of every attribute that holds coordinates, checked to lie within the picture.
@@ -401,7 +409,7 @@ mod tests {
                 assert!((0.0..=WIDTH).contains(&number), "{number} in {part}");
             }
         }
-        assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count());
+        super::super::svg::is_well_formed(svg).unwrap();
     }
 
     #[test]
@@ -417,6 +425,22 @@ mod tests {
         assert!(picture.contains("a &lt; b &amp; &quot;c&quot;") && picture.contains("prefers-color-scheme:dark"));
         assert!(!picture.contains("logarithmic"));
         assert_eq!(picture, svg(&run(400, 1.4), &validation));
+    }
+
+    #[test]
+    fn accuracies_are_drawn_in_percent_and_the_highest_is_the_best() {
+        let draw = |training: &[(u64, f32)], validation: &[(u64, f32)]| {
+            let picture = Curve { quantity: Quantity::Accuracy, title: "Run 1", subtitle: "", training, validation };
+            picture.to_svg()
+        };
+        let training: Vec<(u64, f32)> = (1..=50).map(|step| (step, 1.0 - 0.9 / step as f32)).collect();
+        let picture = draw(&training, &[(25, 0.5), (50, 0.9875)]);
+        check(&picture);
+        assert!(picture.contains("accuracy (%)") && picture.contains("best 98.8% at step 50"), "{picture}");
+        assert!(picture.contains(">100<") && !picture.contains(">120<"));
+        check(&draw(&[(1, 1.0), (2, 1.0)], &[(2, 1.0)]));
+        check(&draw(&[(1, 0.0)], &[]));
+        assert!(draw(&[], &[]).contains("no accuracies recorded"));
     }
 
     #[test]

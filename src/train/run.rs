@@ -1,17 +1,19 @@
 //! A training run from its first step to its last, and the directory that it leaves behind.
 //!
-//! Knows files and the order of events: step, record, evaluate, save, stop. How it looks on a
-//! terminal is told through a callback. Read before: `char_gpt.rs`, `trainer.rs`.
+//! Knows files and the order of events: step, record, evaluate, save, stop. What is learned is a [`Task`]'s business, and
+//! how a run looks on a terminal is told through a callback. Read before: `task.rs`, `trainer.rs`.
 
-use super::char_gpt;
+use super::classify::{ACCURACY, Confusion};
 use super::config::Config;
-use super::data::{DataSource, TextData};
+use super::data::Batch;
 use super::metrics::{MetricsWriter, Record};
-use super::plot::LossCurve;
+use super::pictures::Pictures;
+use super::step::LOSS;
+use super::task::{Contents, Subject, Task, Unit};
 use super::tensorboard::EventWriter;
-use super::trainer::{Pending, StepReport, Trainer};
+use super::trainer::{Pending, StepReport, Trainer, scalar};
 use crate::error::{Error, Result};
-use crate::gpu::Device;
+use crate::gpu::{Device, Results};
 use crate::io::files::write_atomic;
 use crate::io::safetensors::Weights;
 use crate::program::Memory;
@@ -23,8 +25,6 @@ use web_time::Instant;
 pub const CONFIG: &str = "config.toml";
 /// One JSON line a step.
 pub const METRICS: &str = "metrics.jsonl";
-/// The loss curve.
-pub const CURVE: &str = "loss.svg";
 /// The parameters with the lowest validation loss.
 pub const BEST: &str = "best.safetensors";
 /// The latest parameters with the optimizer's state, to resume from.
@@ -38,22 +38,42 @@ pub struct Overview {
     pub memory: Memory,
     /// Kernel launches of a step.
     pub dispatches: usize,
-    pub tokens_per_step: usize,
-    /// Name, training bytes and validation bytes of the text.
-    pub text: (String, u64, u64),
+    /// Tokens or images of a step.
+    pub per_step: usize,
+    pub unit: Unit,
+    /// What there is to learn from.
+    pub contents: Contents,
     /// Steps that an earlier part of the run has made.
     pub steps_done: u64,
     pub steps: u64,
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     pub steps: u64,
     /// Step and validation loss of the best weights, if there were evaluations.
     pub best: Option<(u64, f32)>,
+    /// What was taken for what after the last step, where there are classes.
+    pub confusion: Option<Confusion>,
     /// Whether early stopping ended it.
     pub stopped_early: bool,
+}
+
+/// What happens while a run goes on.
+pub enum Event<'a> {
+    /// A step was recorded.
+    Step(&'a Record),
+    /// Something went wrong that the run got over.
+    Warning(&'a str),
+}
+
+/// What an evaluation found.
+pub struct Evaluation {
+    /// Mean loss in nats.
+    pub loss: f32,
+    /// What was taken for what, where there are classes.
+    pub confusion: Option<Confusion>,
 }
 
 /// A run, ready to go on.
@@ -61,13 +81,16 @@ pub struct Run {
     config: Config,
     directory: PathBuf,
     trainer: Trainer,
-    data: TextData,
+    subject: Subject,
+    pictures: Pictures,
     metrics: MetricsWriter,
     events: Option<EventWriter>,
     history: Vec<Record>,
     best: Option<(u64, f32)>,
     /// Evaluations since the best.
     without_best: u64,
+    /// Of the last evaluation.
+    confusion: Option<Confusion>,
     clock: Clock,
 }
 
@@ -127,11 +150,10 @@ impl Run {
         {
             *path = absolute.display().to_string();
         }
-        let data = char_gpt::data(&config)?;
-        let trainer = build(&config, device)?;
+        let (trainer, subject) = build(&config, device)?;
         std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;
         let metrics = MetricsWriter::create(directory.join(METRICS))?;
-        Run::new(config, directory, trainer, data, metrics, None)
+        Run::new(config, directory, trainer, subject, metrics, None)
     }
 
     /// Goes on with a run at its last checkpoint.
@@ -144,8 +166,7 @@ impl Run {
             )));
         }
         let checkpoint = Weights::load(&path)?;
-        let data = char_gpt::data(&config)?;
-        let mut trainer = build(&config, device)?;
+        let (mut trainer, subject) = build(&config, device)?;
         trainer.resume(&checkpoint)?;
         let done = trainer.steps_done();
         if done >= config.train.steps {
@@ -155,7 +176,7 @@ impl Run {
             )));
         }
         let (metrics, history) = MetricsWriter::resume(directory.join(METRICS), done)?;
-        let mut run = Run::new(config, directory, trainer, data, metrics, Some(done + 1))?;
+        let mut run = Run::new(config, directory, trainer, subject, metrics, Some(done + 1))?;
         run.history = history;
         run.best = number(&checkpoint, "best_step").zip(number(&checkpoint, "best_loss"));
         run.without_best = number(&checkpoint, "evaluations_without_best").unwrap_or(0);
@@ -167,7 +188,7 @@ impl Run {
         config: Config,
         directory: &Path,
         trainer: Trainer,
-        data: TextData,
+        subject: Subject,
         metrics: MetricsWriter,
         resume_at: Option<u64>,
     ) -> Result<Run> {
@@ -178,34 +199,48 @@ impl Run {
         };
         let (directory, now) = (directory.to_path_buf(), Instant::now());
         let clock = Clock { before: 0.0, start: now, last: now };
-        let (history, best, without_best) = (Vec::new(), None, 0);
-        Ok(Run { config, directory, trainer, data, metrics, events, history, best, without_best, clock })
+        let parameters = trainer.parameters().count();
+        let pictures = Pictures::new(&directory, format!("{parameters} parameters: {}", subject.model));
+        Ok(Run {
+            config,
+            directory,
+            trainer,
+            subject,
+            pictures,
+            metrics,
+            events,
+            history: Vec::new(),
+            best: None,
+            without_best: 0,
+            confusion: None,
+            clock,
+        })
     }
 
     /// What can be said before the first step.
     pub fn overview(&self) -> Overview {
-        let corpus = self.data.corpus();
-        let length = |part: std::ops::Range<u64>| part.end - part.start;
         Overview {
             parameters: self.trainer.parameters().count(),
             memory: self.trainer.memory(),
             dispatches: self.trainer.dispatches(),
-            tokens_per_step: self.data.tokens_per_batch(),
-            text: (corpus.source().name(), length(corpus.training()), length(corpus.validation())),
+            per_step: self.subject.per_step,
+            unit: self.subject.unit,
+            contents: self.subject.contents.clone(),
             steps_done: self.trainer.steps_done(),
             steps: self.config.train.steps,
         }
     }
 
-    /// Trains to the end, handing each record to `each`.
-    pub fn train(&mut self, each: &mut dyn FnMut(&Record)) -> Result<Outcome> {
+    /// Trains to the end, telling `each` what happens.
+    pub fn train(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
         let now = Instant::now();
         (self.clock.start, self.clock.last) = (now, now);
         let steps = self.config.train.steps;
         let mut in_flight: Option<Pending> = None;
         let mut stopped_early = false;
         for step in self.trainer.steps_done() + 1..=steps {
-            let batch = self.data.training(self.trainer.seed(), self.trainer.samples_done())?;
+            let batch = self.subject.data.training(self.trainer.seed(), self.trainer.samples_done())?;
+            self.subject.data.warnings().iter().for_each(|warning| each(Event::Warning(warning)));
             let submitted = self.trainer.submit(&batch)?;
             // The loss of the step before: while it was on its way, the device already had this one.
             if let Some(before) = in_flight.replace(submitted) {
@@ -225,43 +260,65 @@ impl Run {
         if self.best.is_none() {
             self.trainer.weights()?.save(self.directory.join(BEST))?;
         }
-        Ok(Outcome { steps: self.trainer.steps_done(), best: self.best, stopped_early })
+        let confusion = self.confusion.take();
+        Ok(Outcome { steps: self.trainer.steps_done(), best: self.best, confusion, stopped_early })
     }
 
     /// A step after which the run looks up from its work. Gives whether to stop early.
-    fn pause(&mut self, pending: Pending, evaluates: bool, saves: bool, each: &mut dyn FnMut(&Record)) -> Result<bool> {
-        let val_loss = if evaluates { Some(self.evaluate()?) } else { None };
+    fn pause(
+        &mut self,
+        pending: Pending,
+        evaluates: bool,
+        saves: bool,
+        each: &mut dyn FnMut(Event<'_>),
+    ) -> Result<bool> {
+        let found = if evaluates { Some(self.evaluate(each)?) } else { None };
         let step = self.trainer.steps_done();
-        self.finish_step(pending, val_loss, each)?;
-        if let Some(loss) = val_loss {
-            self.keep_best(step, loss)?;
+        self.finish_step(pending, found.as_ref(), each)?;
+        if let Some(found) = found {
+            self.keep_best(step, found.loss)?;
+            if let (Some(classes), Some(confusion)) = (&self.subject.classes, &found.confusion) {
+                self.pictures.confusion(classes, confusion, step)?;
+            }
+            self.confusion = found.confusion;
         }
         let patience = self.config.train.early_stopping;
         let stop = patience > 0 && self.without_best >= patience;
         if saves || stop {
             self.save_checkpoint()?;
         }
-        self.draw_curve()?;
+        self.pictures.curves(&self.history)?;
         Ok(stop)
     }
 
     /// Waits for a step and records it.
-    fn finish_step(&mut self, pending: Pending, val_loss: Option<f32>, each: &mut dyn FnMut(&Record)) -> Result<()> {
+    fn finish_step(
+        &mut self,
+        pending: Pending,
+        found: Option<&Evaluation>,
+        each: &mut dyn FnMut(Event<'_>),
+    ) -> Result<()> {
         let report = self.trainer.wait(pending)?;
-        let record = self.record(&report, val_loss);
+        let record = self.record(&report, found)?;
         self.metrics.write(&record)?;
         if let Some(events) = &mut self.events {
-            let mut values =
-                vec![("loss/train", record.loss), ("lr", record.lr as f32), ("tokens_s", record.tokens_s as f32)];
-            values.extend(report.grad_norm.map(|norm| ("grad_norm", norm)));
-            values.extend(val_loss.map(|loss| ("loss/validation", loss)));
+            let mut values = vec![("loss/train", record.loss), ("lr", record.lr as f32)];
+            let known = [
+                ("loss/validation", record.val_loss),
+                ("accuracy/train", record.accuracy),
+                ("accuracy/validation", record.val_accuracy),
+                ("grad_norm", report.grad_norm),
+                ("tokens_s", record.tokens_s.map(|rate| rate as f32)),
+                ("images_s", record.images_s.map(|rate| rate as f32)),
+            ];
+            values.extend(known.into_iter().filter_map(|(name, value)| Some((name, value?))));
             events.scalars(record.step, &values)?;
         }
-        each(&record);
+        each(Event::Step(&record));
         let failed = !record.loss.is_finite();
         self.history.push(record);
         if failed {
-            self.draw_curve()?;
+            self.pictures.curves(&self.history)?;
             return Err(Error::Config(format!(
                 "the loss is not a finite number at step {} (learning rate {:e}); lower train.lr, or set train.clip = 1. \
                  The record is in {}",
@@ -273,29 +330,33 @@ impl Run {
         Ok(())
     }
 
-    fn record(&mut self, report: &StepReport, val_loss: Option<f32>) -> Record {
+    fn record(&mut self, report: &StepReport, found: Option<&Evaluation>) -> Result<Record> {
         let now = Instant::now();
         let seconds = now.duration_since(self.clock.last).as_secs_f64().max(1e-9);
         self.clock.last = now;
-        Record {
+        let rate = |unit: Unit| (unit == self.subject.unit).then(|| self.subject.per_step as f64 / seconds);
+        let accuracy = match self.subject.classes {
+            Some(_) => report.results.f32(ACCURACY)?.first().copied(),
+            None => None,
+        };
+        Ok(Record {
             step: report.step,
             loss: report.loss,
-            val_loss,
+            val_loss: found.map(|found| found.loss),
+            accuracy,
+            val_accuracy: found.and_then(|found| found.confusion.as_ref()).map(Confusion::accuracy),
             lr: report.lr,
-            tokens_s: self.data.tokens_per_batch() as f64 / seconds,
+            tokens_s: rate(Unit::Tokens),
+            images_s: rate(Unit::Images),
             grad_norm: report.grad_norm.unwrap_or(f32::NAN),
             elapsed_s: self.clock.elapsed(),
-        }
+        })
     }
 
-    /// Mean loss over the held-out batches.
-    fn evaluate(&mut self) -> Result<f32> {
-        let batches = self.config.train.eval_batches;
-        let mut sum = 0.0;
-        for index in 0..batches {
-            sum += f64::from(self.trainer.evaluate(&self.data.validation(index, batches)?)?);
-        }
-        Ok((sum / batches as f64) as f32)
+    fn evaluate(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Evaluation> {
+        let found = evaluate(&self.subject, &mut |batch| self.trainer.evaluate_outputs(batch))?;
+        self.subject.data.warnings().iter().for_each(|warning| each(Event::Warning(warning)));
+        Ok(found)
     }
 
     fn keep_best(&mut self, step: u64, loss: f32) -> Result<()> {
@@ -320,23 +381,6 @@ impl Run {
         }
         checkpoint.save(self.directory.join(LAST))
     }
-
-    fn draw_curve(&self) -> Result<()> {
-        let training: Vec<(u64, f32)> = self.history.iter().map(|record| (record.step, record.loss)).collect();
-        let validation: Vec<(u64, f32)> =
-            self.history.iter().filter_map(|record| Some((record.step, record.val_loss?))).collect();
-        let title = self.directory.file_name().map_or("run".into(), |name| format!("Run {}", name.to_string_lossy()));
-        let model = &self.config.model;
-        let subtitle = format!(
-            "{} parameters: {} layers of width {}, context {}",
-            self.trainer.parameters().count(),
-            model.layers,
-            model.width,
-            model.context
-        );
-        let curve = LossCurve { title: &title, subtitle: &subtitle, training: &training, validation: &validation };
-        write_atomic(&self.directory.join(CURVE), curve.to_svg().as_bytes())
-    }
 }
 
 impl Clock {
@@ -345,10 +389,26 @@ impl Clock {
     }
 }
 
-fn build(config: &Config, device: &Device) -> Result<Trainer> {
-    let (builder, gpt) = char_gpt::trainer(config);
-    let batch = config.train.batch;
-    builder.build(device, move |graph| char_gpt::loss(&gpt, batch, graph))
+fn build(config: &Config, device: &Device) -> Result<(Trainer, Subject)> {
+    let Task { trainer, loss, subject } = Task::new(config)?;
+    Ok((trainer.build(device, loss)?, subject))
+}
+
+/// Goes through the held-out batches; `outputs` applies the model to one.
+pub fn evaluate(subject: &Subject, outputs: &mut dyn FnMut(&Batch) -> Result<Results>) -> Result<Evaluation> {
+    let batches = subject.eval_batches;
+    let mut confusion = subject.classes.as_ref().map(|classes| Confusion::new(classes.names.len()));
+    let mut sum = 0.0;
+    for index in 0..batches {
+        let batch = subject.data.validation(index, batches)?;
+        let results = outputs(&batch)?;
+        match &mut confusion {
+            Some(confusion) => confusion.add(&batch, &results)?,
+            None => sum += f64::from(scalar(&results, LOSS)?),
+        }
+    }
+    let loss = confusion.as_ref().map_or((sum / batches as f64) as f32, Confusion::loss);
+    Ok(Evaluation { loss, confusion })
 }
 
 /// Whether something happens after this step: every so many steps, and after the last; 0 is never.

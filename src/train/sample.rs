@@ -2,6 +2,7 @@
 //!
 //! Knows a model's size and weights, and how to choose among tokens; nothing about training.
 
+use super::step::weight_specs;
 use super::trainer::load_states;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -60,18 +61,13 @@ impl Generator {
     pub fn new(device: &Device, config: GptConfig, weights: &Weights) -> Result<Generator> {
         let mut parameters = Parameters::new();
         let gpt = Gpt::new(&mut parameters, config);
-        let state = |name: &str, shape: &crate::shape::Shape, category, group: &str| StateSpec {
-            name: name.into(),
+        let mut specs = weight_specs(&parameters);
+        specs.extend(gpt.cache().iter().map(|(name, shape)| StateSpec {
+            name: name.clone(),
             ty: TensorType::new(shape, DType::F32),
-            category,
-            group: group.into(),
-        };
-        let mut specs: Vec<StateSpec> = parameters
-            .specs()
-            .iter()
-            .map(|spec| state(&spec.name, &spec.shape, Category::Weights, "weights"))
-            .collect();
-        specs.extend(gpt.cache().iter().map(|(name, shape)| state(name, shape, Category::Other, name)));
+            category: Category::Other,
+            group: name.clone(),
+        }));
         let profile = device.profile();
         let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
         let program = lower("decode", &trace_decode(&gpt)?, &layout, profile)?;

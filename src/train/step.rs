@@ -114,6 +114,20 @@ pub fn state_specs(parameters: &Parameters, optimizer: &dyn Optimizer) -> Vec<St
     specs
 }
 
+/// The states of a session that only applies a model: its weights and buffers.
+pub fn weight_specs(parameters: &Parameters) -> Vec<StateSpec> {
+    let spec = |spec: &ParameterSpec| {
+        let (category, group) = if spec.buffer { (Category::Other, "buffers") } else { (Category::Weights, "weights") };
+        StateSpec {
+            name: spec.name.to_string(),
+            ty: TensorType::new(&spec.shape, DType::F32),
+            category,
+            group: group.into(),
+        }
+    };
+    parameters.specs().iter().map(spec).collect()
+}
+
 /// The trainable parameters, those of one group together.
 fn by_group(parameters: &Parameters) -> Vec<&ParameterSpec> {
     let mut specs: Vec<&ParameterSpec> = parameters.trainable().collect();

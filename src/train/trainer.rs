@@ -70,6 +70,11 @@ impl TrainerBuilder {
         TrainerBuilder { seed, ..self }
     }
 
+    /// What will be trained.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
     /// The three graphs of a step: micro-step, update, evaluation.
     pub fn trace(&self, loss: &LossFn<'_>) -> Result<[Graph; 3]> {
         self.parameters.check()?;
@@ -197,9 +202,20 @@ impl Trainer {
 
     /// The loss of a batch as in evaluation, on every target.
     pub async fn evaluate_async<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<f32> {
+        scalar(&self.evaluate_outputs_async(batch).await?, LOSS)
+    }
+
+    /// Everything that the loss function outputs for a batch as in evaluation; nothing is trained.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn evaluate_outputs<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<Results> {
+        pollster::block_on(self.evaluate_outputs_async(batch))
+    }
+
+    /// Everything that the loss function outputs for a batch, on every target.
+    pub async fn evaluate_outputs_async<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<Results> {
         self.feed(EVAL, batch)?;
         let ticket = self.session.run(&[EVAL])?;
-        scalar(&self.session.fetch_async(ticket).await?, LOSS)
+        self.session.fetch_async(ticket).await
     }
 
     /// The present values of parameters and buffers.

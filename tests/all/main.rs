@@ -1,5 +1,6 @@
 //! All integration tests in one binary: one link, one set of helpers.
 
+mod augment;
 mod faults;
 mod golden;
 mod legality;
@@ -13,6 +14,8 @@ pub mod ops;
 mod oracle;
 mod running_statistics;
 mod states;
+#[cfg(feature = "cli")]
+mod tasks;
 mod tidy;
 mod training;
 mod uniformity;

@@ -3,6 +3,7 @@
 mod bert;
 mod cnn;
 mod conv_norm;
+mod convnet;
 mod gpt;
 mod lenet;
 mod llama;
@@ -16,6 +17,7 @@ mod vit;
 
 pub use bert::{Bert, BertConfig, BertInput, BertPretraining};
 pub use cnn::{Cnn, CnnConfig};
+pub use convnet::{ConvNet, ConvNetConfig, LittleNet, LittleNetConfig};
 pub use gpt::{Gpt, GptConfig, Step};
 pub use lenet::{Lenet, LenetConfig};
 pub use llama::{Llama, LlamaConfig};

@@ -1,182 +1,11 @@
-//! The configuration of a training run: from raw words to a checked [`Config`], in two steps.
-//!
-//! Step one, [`RawConfig`]: keys and values as a TOML file and the command line give them, each
-//! with where it came from; later ones win. Step two, [`RawConfig::resolve`]: every value becomes
-//! its type, is checked against the row of its key in [`KEYS`], and then against the others. What
-//! comes out can be trained with, and `Config::to_toml` writes it into the run directory.
-//! Knows nothing about models or devices; a value that only they can refuse is refused there.
+//! Keys and values as files and flags give them, until every one of them is checked.
 
+use super::keys::{KEYS, Key};
+use super::{Config, TaskKind};
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::{Table, Value};
-
-/// Everything that a run depends on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    pub model: ModelConfig,
-    pub data: DataConfig,
-    pub train: TrainConfig,
-    pub device: DeviceConfig,
-}
-
-/// The size of the GPT.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    pub layers: usize,
-    pub heads: usize,
-    pub width: usize,
-    pub context: usize,
-    pub dropout: f64,
-}
-
-/// The text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    /// `None`: the text embedded in the program.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    pub validation: f64,
-}
-
-/// The training loop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    pub steps: u64,
-    pub batch: usize,
-    pub lr: f64,
-    pub weight_decay: f64,
-    pub warmup: u64,
-    pub clip: f64,
-    pub schedule: Schedule,
-    pub seed: u64,
-    pub eval_every: u64,
-    pub eval_batches: usize,
-    pub early_stopping: u64,
-    pub checkpoint_every: u64,
-    pub tensorboard: bool,
-}
-
-/// Where to train.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DeviceConfig {
-    /// `None`: the best adapter that is there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub adapter: Option<String>,
-}
-
-/// How the learning rate changes over the steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Linear warm-up, then down along half a cosine.
-    Cosine,
-    /// Linear warm-up, then unchanged.
-    Constant,
-    /// Up and down once, as PyTorch's `OneCycleLR`.
-    OneCycle,
-}
-
-impl Default for ModelConfig {
-    fn default() -> ModelConfig {
-        // Small enough that a software adapter on two cores learns something in two minutes.
-        ModelConfig { layers: 3, heads: 4, width: 64, context: 64, dropout: 0.0 }
-    }
-}
-
-impl Default for DataConfig {
-    fn default() -> DataConfig {
-        DataConfig { path: None, validation: 0.1 }
-    }
-}
-
-impl Default for TrainConfig {
-    fn default() -> TrainConfig {
-        TrainConfig {
-            steps: 1600,
-            batch: 8,
-            lr: 4e-3,
-            weight_decay: 0.1,
-            warmup: 50,
-            clip: 1.0,
-            schedule: Schedule::Cosine,
-            seed: 0,
-            eval_every: 200,
-            eval_batches: 4,
-            early_stopping: 0,
-            checkpoint_every: 400,
-            tensorboard: false,
-        }
-    }
-}
-
-/// What is said and checked about one key.
-pub struct Key {
-    /// Section and name, such as `train.lr`.
-    pub name: &'static str,
-    /// What values are allowed, with their unit; the end of a sentence.
-    pub allowed: &'static str,
-    /// Whether the command line's words are the value itself, not TOML.
-    text: bool,
-    valid: fn(&Config) -> bool,
-}
-
-const fn key(name: &'static str, allowed: &'static str, valid: fn(&Config) -> bool) -> Key {
-    Key { name, allowed, text: false, valid }
-}
-
-const fn text(name: &'static str, allowed: &'static str, valid: fn(&Config) -> bool) -> Key {
-    Key { name, allowed, text: true, valid }
-}
-
-/// TOML has no larger integers.
-const MAX: u64 = i64::MAX as u64;
-/// Far above what any device holds, and low enough that products of sizes stay within 64 bits.
-const MAX_SIZE: usize = 1 << 20;
-
-/// Every key of the configuration.
-pub const KEYS: &[Key] = &[
-    key("model.layers", "an integer from 1 to 1024", |c| (1..=1024).contains(&c.model.layers)),
-    key("model.heads", "an integer from 1 to 1024 that divides model.width", |c| (1..=1024).contains(&c.model.heads)),
-    key("model.width", "an integer from 1 to 65536, a multiple of model.heads", |c| {
-        (1..=65_536).contains(&c.model.width)
-    }),
-    key("model.context", "a number of tokens from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.model.context)),
-    key("model.dropout", "a probability from 0 (off) to below 1", |c| (0.0..1.0).contains(&c.model.dropout)),
-    text("data.path", "the path of a file (without the key: the embedded text)", |c| {
-        c.data.path.as_deref() != Some("")
-    }),
-    key("data.validation", "a fraction between 0 and 1, such as 0.1", |c| {
-        c.data.validation > 0.0 && c.data.validation < 1.0
-    }),
-    key("train.steps", "an integer of at least 1", |c| (1..=MAX).contains(&c.train.steps)),
-    key("train.batch", "a number of samples from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.train.batch)),
-    key("train.lr", "a number above 0, such as 1e-3", |c| c.train.lr > 0.0 && c.train.lr.is_finite()),
-    key("train.weight_decay", "a number of at least 0 (off)", |c| {
-        c.train.weight_decay >= 0.0 && c.train.weight_decay.is_finite()
-    }),
-    key("train.warmup", "a number of steps, 0 (off) or more, below train.steps", |c| c.train.warmup <= MAX),
-    key("train.clip", "a largest global gradient norm above 0, or 0 (off)", |c| {
-        c.train.clip >= 0.0 && c.train.clip.is_finite()
-    }),
-    text("train.schedule", "\"cosine\", \"constant\" or \"onecycle\"", |_| true),
-    key("train.seed", "an integer from 0 to 9223372036854775807", |c| c.train.seed <= MAX),
-    key("train.eval_every", "a number of steps, or 0 (never)", |c| c.train.eval_every <= MAX),
-    key("train.eval_batches", "an integer from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.train.eval_batches)),
-    key("train.early_stopping", "a number of evaluations without a better loss, or 0 (off)", |c| {
-        c.train.early_stopping <= MAX
-    }),
-    key("train.checkpoint_every", "a number of steps, or 0 (only at the end)", |c| c.train.checkpoint_every <= MAX),
-    key("train.tensorboard", "true or false", |_| true),
-    text("device.adapter", "a part of an adapter's name, or its index, as `wgrad devices` lists them", |c| {
-        c.device.adapter.as_deref() != Some("")
-    }),
-];
 
 /// Keys with values that are not checked yet.
 #[derive(Debug, Clone, Default)]
@@ -193,7 +22,9 @@ impl RawConfig {
         })?;
         for (section, content) in table {
             let Value::Table(entries) = content else {
-                return Err(unknown_key(&section, path));
+                let known = find_key(&section, path)?;
+                self.values.insert(known.name, (content, path.to_string()));
+                continue;
             };
             if entries.is_empty() && !KEYS.iter().any(|key| section_of(key) == section) {
                 return Err(unknown_key(&section, path));
@@ -223,21 +54,31 @@ impl RawConfig {
         self.set(name.trim(), words.trim(), "--set")
     }
 
-    /// Checks everything. Keys that were not given have their defaults.
+    /// The task, or that of a run which names none.
+    fn task(&self) -> Result<TaskKind> {
+        let Some((value, origin)) = self.values.get("task") else { return Ok(TaskKind::ALL[0]) };
+        TaskKind::deserialize(value.clone()).map_err(|_| wrong_value("task", value, origin))
+    }
+
+    /// Checks everything. Keys that were not given have the defaults of the task.
     pub fn resolve(self) -> Result<Config> {
-        let mut all = Table::new();
+        let task = self.task()?;
+        let failed = |e: &dyn std::fmt::Display| Error::Config(e.to_string());
+        let mut all = Table::try_from(Config::for_task(task)).map_err(|e| failed(&e))?;
         for key in KEYS {
             let Some((value, origin)) = self.values.get(key.name) else { continue };
+            if !key.tasks.contains(&task) {
+                return Err(useless(key, value, origin, task));
+            }
             // On its own first, so that the message can name this key and where it came from.
             let mut alone = Table::new();
             insert(&mut alone, key.name, value.clone());
             if !Config::deserialize(alone).is_ok_and(|config| (key.valid)(&config)) {
-                let (name, allowed) = (key.name, key.allowed);
-                return Err(Error::Config(format!("{name} = {value} (from {origin}): must be {allowed}")));
+                return Err(wrong_value(key.name, value, origin));
             }
             insert(&mut all, key.name, value.clone());
         }
-        let mut config = Config::deserialize(all).map_err(|e| Error::Config(e.to_string()))?;
+        let mut config = Config::deserialize(all).map_err(|e| failed(&e))?;
         if !self.values.contains_key("train.warmup") {
             // The default is for runs of usual length; a short one warms up for a tenth of it.
             config.train.warmup = config.train.warmup.min(config.train.steps / 10);
@@ -247,44 +88,19 @@ impl RawConfig {
     }
 }
 
-impl Config {
-    /// Reads and checks a whole configuration, such as a run directory's `config.toml`.
-    pub fn from_toml(path: &str, text: &str) -> Result<Config> {
-        let mut raw = RawConfig::default();
-        raw.read_toml(path, text)?;
-        raw.resolve()
-    }
+fn wrong_value(name: &str, value: &Value, origin: &str) -> Error {
+    let allowed = KEYS.iter().find(|key| key.name == name).map_or("", |key| key.allowed);
+    Error::Config(format!("{name} = {value} (from {origin}): must be {allowed}"))
+}
 
-    /// The TOML text of the configuration, every key in it; reading it gives the same one.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::Config(format!("the configuration cannot be written: {e}")))
-    }
-
-    /// The rules that hold between keys.
-    fn check_together(&self) -> Result<()> {
-        let (model, train) = (&self.model, &self.train);
-        if !model.width.is_multiple_of(model.heads) {
-            let below = model.width / model.heads * model.heads;
-            let nearest = if below == 0 { model.heads } else { below };
-            return Err(Error::Config(format!(
-                "model.width = {} is not a multiple of model.heads = {}; width {nearest} would be",
-                model.width, model.heads
-            )));
-        }
-        if train.warmup >= train.steps {
-            return Err(Error::Config(format!(
-                "train.warmup = {} must be below train.steps = {}; set it to 0 for no warm-up",
-                train.warmup, train.steps
-            )));
-        }
-        if train.early_stopping > 0 && train.eval_every == 0 {
-            return Err(Error::Config(format!(
-                "train.early_stopping = {} needs evaluations, but train.eval_every is 0; set it to a number of steps",
-                train.early_stopping
-            )));
-        }
-        Ok(())
-    }
+/// A key that the task does not look at: more likely a mistake than a wish.
+fn useless(key: &Key, value: &Value, origin: &str, task: TaskKind) -> Error {
+    let tasks: Vec<String> = key.tasks.iter().map(|task| format!("--task {task}")).collect();
+    Error::Config(format!(
+        "{} = {value} (from {origin}): the task `{task}` has no use for this; it is for {}",
+        key.name,
+        tasks.join(" and ")
+    ))
 }
 
 /// A word of the command line as the TOML value that it looks like, or else as a string.
@@ -351,6 +167,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{DataConfig, DeviceConfig, Schedule, TrainConfig};
     use super::*;
 
     fn read(text: &str) -> Result<Config> {
@@ -368,23 +185,47 @@ mod tests {
         let config = read("").unwrap();
         assert_eq!(config, Config::default());
         let full = Config {
-            data: DataConfig { path: Some("C:\\text\\\"a\".txt".into()), validation: 0.25 },
+            data: DataConfig { path: Some("C:\\text\\\"a\".txt".into()), validation: 0.25, ..DataConfig::default() },
             device: DeviceConfig { adapter: Some("0".into()) },
             ..Config::default()
         };
         let text = full.to_toml().unwrap();
         assert_eq!(read(&text).unwrap(), full);
-        // Every key is in the table and in the file: the one cannot be extended without the other.
-        let table: Table = toml::from_str(&text).unwrap();
-        let written = table.iter().flat_map(|(section, content)| {
-            let names = content.as_table().unwrap().keys();
-            names.map(move |name| format!("{section}.{name}"))
-        });
-        let mut written: Vec<String> = written.collect();
-        let mut listed: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-        written.sort();
-        listed.sort();
-        assert_eq!(written, listed);
+    }
+
+    #[test]
+    fn a_task_has_defaults_and_keys_of_its_own() {
+        for task in TaskKind::ALL {
+            let mut config = Config::for_task(task);
+            config.device.adapter = Some("0".into());
+            if KEYS.iter().any(|key| key.name == "data.path" && key.tasks.contains(&task)) {
+                config.data.path = Some("data".into());
+            }
+            let text = config.to_toml().unwrap();
+            assert_eq!(read(&text).unwrap(), config);
+            // Every key of the task is in the file, and no other: the table and the structs go together.
+            let table: Table = toml::from_str(&text).unwrap();
+            let mut written = Vec::new();
+            for (section, content) in &table {
+                match content.as_table() {
+                    Some(entries) => written.extend(entries.keys().map(|name| format!("{section}.{name}"))),
+                    None => written.push(section.clone()),
+                }
+            }
+            let listed = KEYS.iter().filter(|key| key.tasks.contains(&task)).map(|key| key.name);
+            let mut listed: Vec<&str> = listed.collect();
+            written.sort();
+            listed.sort();
+            assert_eq!(written, listed, "{task}");
+        }
+        assert_eq!(read("task = \"digits\"").unwrap().train, Config::for_task(TaskKind::Digits).train);
+        let message = |text: &str| read(text).unwrap_err().to_string();
+        assert!(message("task = \"numbers\"").contains("\"text\", \"digits\" or \"images\""));
+        assert!(message("task = 3").contains("task = 3 (from run.toml)"));
+        assert!(message("task = \"images\"").contains("--data DIR"));
+        let heads = message("task = \"digits\"\n[model]\nheads = 2");
+        assert!(heads.contains("`digits` has no use") && heads.contains("--task text"), "{heads}");
+        assert!(message("[augment]\nflip = 0.5").contains("--task digits and --task images"));
     }
 
     #[test]
@@ -434,7 +275,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_answered_with_the_nearest() {
         let message = |pair: &str| set(pair).unwrap_err().to_string();
-        assert!(message("train.learning_rat=1").contains("the keys are model.layers"));
+        assert!(message("train.learning_rat=1").contains("the keys are task, model.layers"));
         assert!(message("model.layer=1").contains("did you mean `model.layers`?"));
         assert!(message("steps=1").contains("did you mean `train.steps`?"));
         assert!(message("train.width=1").contains("did you mean `model.width`?"));

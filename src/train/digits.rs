@@ -1,0 +1,58 @@
+//! The task `digits`: a small convolutional network learns to read handwritten digits.
+//!
+//! Knows no run directory and no loop; see `run.rs`. The images are in `crate::io::digits`.
+
+use super::classify::{self, IMAGES, LABELS};
+use super::config::{AugmentConfig, Config};
+use super::confusion::Look;
+use super::digit_data::DigitData;
+use super::task::{Classes, Contents, Subject, Task, Unit, builder};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::io::digits::{CLASSES, INK, SIDE, TRAINING};
+use crate::nn::models::{LittleNet, LittleNetConfig};
+use crate::nn::{Augment, Parameters};
+use crate::optim::AdamW;
+
+/// Everything of the task.
+pub fn task(config: &Config) -> Result<Task> {
+    let batch = config.train.batch;
+    let data = DigitData::new(batch);
+    let model = &config.model;
+    let size =
+        LittleNetConfig { channels: 1, side: SIDE, width: model.width, classes: CLASSES, dropout: model.dropout };
+    let mut parameters = Parameters::new();
+    let net = LittleNet::new(&mut parameters, size);
+    let augment = augment(&config.augment);
+    Ok(Task {
+        trainer: builder(config, parameters, AdamW::new()),
+        loss: Box::new(move |graph| {
+            let images = graph.input(IMAGES, [batch, 1, SIDE, SIDE], DType::U8);
+            let logits = net.forward(augment.forward(images, f64::from(INK)));
+            classify::loss(logits, graph.input(LABELS, [batch], DType::I32))
+        }),
+        subject: Subject {
+            eval_batches: data.test_batches(),
+            classes: Some(Classes {
+                names: (0..CLASSES).map(|digit| digit.to_string()).collect(),
+                look: Look::Ink(INK),
+            }),
+            unit: Unit::Images,
+            per_step: batch,
+            contents: Contents::Images {
+                name: "handwritten digits of 8 x 8 pixels (UCI)".into(),
+                classes: CLASSES,
+                training: TRAINING as u64,
+                validation: data.test().len() as u64,
+            },
+            data: Box::new(data),
+            model: format!("convolutions of {} and {} channels", model.width, 2 * model.width),
+        },
+    })
+}
+
+/// How images are changed while training.
+pub fn augment(config: &AugmentConfig) -> Augment {
+    let &AugmentConfig { shift, rotate, scale, flip, brightness, contrast, saturation } = config;
+    Augment { shift, rotate, scale, flip, brightness, contrast, saturation }
+}

@@ -1,0 +1,74 @@
+//! The task `images`: a convolutional network learns to tell apart what the subfolders of a folder hold.
+//!
+//! Knows no run directory and no loop; see `run.rs`. Files are read by `image_data.rs`.
+
+use super::classify::{self, IMAGES, LABELS};
+use super::config::Config;
+use super::confusion::Look;
+use super::digits::augment;
+use super::image_data::ImageData;
+use super::task::{Classes, Contents, Subject, Task, Unit, builder};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::graph::Tensor;
+use crate::io::images::{CHANNELS, ImageFolder};
+use crate::nn::Parameters;
+use crate::nn::models::{ConvNet, ConvNetConfig};
+use crate::optim::AdamW;
+use std::path::Path;
+
+/// Mean and deviation of red, green and blue over ImageNet, to which everyone normalises.
+const MEAN: [f64; CHANNELS] = [0.485, 0.456, 0.406];
+const DEVIATION: [f64; CHANNELS] = [0.229, 0.224, 0.225];
+
+/// Everything of the task.
+pub fn task(config: &Config) -> Result<Task> {
+    let path = config.data.path.as_deref().unwrap_or(".");
+    let folder = ImageFolder::open(Path::new(path), config.data.validation)?;
+    let names = folder.classes.clone();
+    let contents = Contents::Images {
+        name: path.to_string(),
+        classes: names.len(),
+        training: folder.training.len() as u64,
+        validation: folder.validation.len() as u64,
+    };
+    if folder.validation.is_empty() {
+        let message = "no image is held out: every class has only one; at least one class needs two".into();
+        return Err(Error::File { path: path.into(), message });
+    }
+    let (batch, side, model) = (config.train.batch, config.data.image_size, &config.model);
+    let data = ImageData::new(folder, side, batch, config.data.workers);
+    let size = ConvNetConfig { channels: CHANNELS, width: model.width, classes: names.len(), dropout: model.dropout };
+    let mut parameters = Parameters::new();
+    let net = ConvNet::new(&mut parameters, size);
+    let augment = augment(&config.augment);
+    Ok(Task {
+        trainer: builder(config, parameters, AdamW::new()),
+        loss: Box::new(move |graph| {
+            let images = graph.input(IMAGES, [batch, CHANNELS, side, side], DType::U8);
+            let logits = net.forward(normalised(augment.forward(images, 255.0)));
+            classify::loss(logits, graph.input(LABELS, [batch], DType::I32))
+        }),
+        subject: Subject {
+            eval_batches: data.validation_batches(),
+            classes: Some(Classes { names, look: Look::Colour }),
+            unit: Unit::Images,
+            per_step: batch,
+            contents,
+            data: Box::new(data),
+            model: format!("residual network of width {}, images of {side} x {side} pixels", model.width),
+        },
+    })
+}
+
+/// Images `[samples, 3, ..]` in 0..=1, each channel with mean 0 and deviation 1 over many images.
+fn normalised(images: Tensor<'_>) -> Tensor<'_> {
+    let graph = images.graph();
+    // Three numbers as a tensor: chosen by the channel's index.
+    let channel = graph.iota([1, CHANNELS, 1, 1], 1);
+    let by_channel = |values: [f64; CHANNELS]| {
+        let [red, green, blue] = values.map(|value| graph.float(value));
+        channel.eq(0).select(red, channel.eq(1).select(green, blue))
+    };
+    (images - by_channel(MEAN)) * by_channel(DEVIATION.map(|deviation| 1.0 / deviation))
+}
