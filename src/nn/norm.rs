@@ -4,7 +4,8 @@
 //! and 3d forms. Names of parameters and buffers are PyTorch's.
 
 use super::param::{Buffer, Init, Param, Parameters};
-use crate::graph::{Graph, Tensor};
+use crate::graph::Tensor;
+use crate::tensor::BatchNormed;
 use std::sync::Arc;
 
 /// The options of `torch.nn.BatchNorm1d` and its kin, with their defaults.
@@ -82,14 +83,8 @@ impl BatchNorm {
                 }
                 running => {
                     let normed = x.batch_norm_train(gain, bias, self.config.eps);
-                    let channels = x.shape().get(1).copied().unwrap_or(1).max(1);
                     if let Some(running) = running {
-                        running.update(
-                            normed.mean,
-                            normed.variance,
-                            x.shape().numel() / channels,
-                            self.config.momentum,
-                        );
+                        running.update(&normed, self.config.momentum);
                     }
                     normed.output
                 }
@@ -99,27 +94,21 @@ impl BatchNorm {
 }
 
 impl RunningStatistics {
-    /// Mixes in the statistics of a batch with `count` elements a channel.
+    /// Mixes in the statistics of a batch.
     #[track_caller]
-    fn update<'g>(&self, mean: Tensor<'g>, variance: Tensor<'g>, count: usize, momentum: Option<f64>) {
-        let graph = mean.graph();
-        let unbiased = variance * (count as f64 / count.saturating_sub(1).max(1) as f64);
-        for (buffer, new) in [(&self.mean, mean), (&self.variance, unbiased)] {
-            let old = buffer.tensor(graph);
-            buffer.update(match momentum {
-                Some(share) => old * (1.0 - share) + new * share,
-                None => old + (new - old) / (self.seen(graph) + 1.0),
-            });
-        }
-        if let Some(batches) = &self.batches {
-            batches.update(batches.tensor(graph) + 1.0);
-        }
-    }
-
-    /// Batches seen before this one.
-    #[track_caller]
-    fn seen<'g>(&self, graph: &'g Graph) -> Tensor<'g> {
-        self.batches.as_ref().map_or_else(|| graph.float(0.0), |batches| batches.tensor(graph))
+    fn update(&self, batch: &BatchNormed<'_>, momentum: Option<f64>) {
+        let graph = batch.mean.graph();
+        let (old_mean, old_variance) = (self.mean.tensor(graph), self.variance.tensor(graph));
+        let [mean, variance] = match (&self.batches, momentum) {
+            (Some(batches), None) => {
+                let seen = batches.tensor(graph) + 1.0;
+                batches.update(seen);
+                batch.running(old_mean, old_variance, seen.reciprocal())
+            }
+            (_, momentum) => batch.running(old_mean, old_variance, momentum.unwrap_or(1.0)),
+        };
+        self.mean.update(mean);
+        self.variance.update(variance);
     }
 }
 
@@ -197,17 +186,12 @@ impl InstanceNorm {
                     bias,
                     self.config.eps,
                 ),
-                running => {
-                    if let Some(running) = running.as_ref().filter(|_| x.rank() > 2) {
-                        let spatial: Vec<isize> = (2..x.rank() as isize).collect();
-                        let mean = x.mean(&spatial);
-                        let variance = (x - mean.keep_axes(x, &spatial)).square().mean(&spatial);
-                        let count = x.shape()[2..].iter().product();
-                        // The mean over the samples, as PyTorch averages what it keeps for each.
-                        running.update(mean.mean(&[0]), variance.mean(&[0]), count, self.config.momentum);
-                    }
-                    x.instance_norm(gain, bias, self.config.eps)
+                Some(running) => {
+                    let normed = x.instance_norm_train(gain, bias, self.config.eps);
+                    running.update(&normed, self.config.momentum);
+                    normed.output
                 }
+                None => x.instance_norm(gain, bias, self.config.eps),
             }
         })
     }

@@ -3,10 +3,10 @@
 //! Tensors are `[samples, channels, ..]`: axis 1 counts channels, as in PyTorch. Gains and biases have
 //! one number a channel. Running statistics are the caller's: layers keep them (`nn::BatchNorm`).
 
-use crate::graph::{Eps, MacroOp, Op, Tensor};
+use crate::graph::{Eps, MacroOp, Op, Operand, Tensor};
 use crate::shape::Shape;
 
-/// What [`Tensor::batch_norm_train`] gives.
+/// What [`Tensor::batch_norm_train`] and [`Tensor::instance_norm_train`] give.
 #[derive(Clone, Copy)]
 pub struct BatchNormed<'g> {
     /// The normalised tensor.
@@ -15,6 +15,23 @@ pub struct BatchNormed<'g> {
     pub mean: Tensor<'g>,
     /// Biased variance of each channel, `[channels]`: the mean of the squared deviations.
     pub variance: Tensor<'g>,
+    /// Elements behind each variance.
+    pub count: usize,
+}
+
+impl<'g> BatchNormed<'g> {
+    /// Running mean and variance `[channels]` with this share of the new batch, whose variance counts unbiased, as
+    /// PyTorch keeps it: divided by one less than the number of elements. No gradient passes.
+    #[track_caller]
+    pub fn running(&self, mean: Tensor<'g>, variance: Tensor<'g>, share: impl Into<Operand<'g>>) -> [Tensor<'g>; 2] {
+        let share = match share.into() {
+            Operand::Tensor(share) => share,
+            Operand::Number(share) => mean.scalar_like(share),
+        };
+        let unbiased = self.variance * (self.count as f64 / self.count.saturating_sub(1).max(1) as f64);
+        let mix = |old: Tensor<'g>, new: Tensor<'g>| (old * (1.0 - share) + new * share).stop_gradient();
+        [mix(mean, self.mean), mix(variance, unbiased)]
+    }
 }
 
 impl<'g> Tensor<'g> {
@@ -24,7 +41,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn batch_norm_train(self, gain: Option<Tensor<'g>>, bias: Option<Tensor<'g>>, eps: f32) -> BatchNormed<'g> {
         let Some([samples, channels, size]) = self.channel_view("batch_norm", &[gain, bias]) else {
-            return BatchNormed { output: self, mean: self, variance: self };
+            return BatchNormed { output: self, mean: self, variance: self, count: 0 };
         };
         if samples * size <= 1 {
             let message = format!(
@@ -37,7 +54,8 @@ impl<'g> Tensor<'g> {
         let operands = [gain.unwrap_or_else(|| fill(1.0)), bias.unwrap_or_else(|| fill(0.0))];
         let op = Op::Macro(MacroOp::BatchNorm { eps: Eps::new(eps) });
         let y = self.reshape([samples, channels, size]).apply(op, &operands);
-        BatchNormed { output: y.reshape(self.shape()), mean: y.output(1), variance: y.output(2) }
+        let output = y.reshape(self.shape());
+        BatchNormed { output, mean: y.output(1), variance: y.output(2), count: samples * size }
     }
 
     /// Each channel normalised by a given mean and variance `[channels]`, then scaled and shifted;
@@ -91,6 +109,20 @@ impl<'g> Tensor<'g> {
         }
         let normal = self.reshape([samples * channels, size]).standardised(eps);
         self.scaled(normal.reshape(self.shape()), gain, bias)
+    }
+
+    /// As [`Tensor::instance_norm`], with means and variances for running statistics: their averages over the samples,
+    /// as PyTorch's `InstanceNorm` keeps them.
+    #[track_caller]
+    pub fn instance_norm_train(self, gain: Option<Tensor<'g>>, bias: Option<Tensor<'g>>, eps: f32) -> BatchNormed<'g> {
+        let output = self.instance_norm(gain, bias, eps);
+        let Some([samples, channels, size]) = self.channel_view("instance_norm", &[]) else {
+            return BatchNormed { output, mean: self, variance: self, count: 0 };
+        };
+        let rows = self.reshape([samples, channels, size]);
+        let mean = rows.mean(&[2]);
+        let variance = (rows - mean.unsqueeze(2)).square().mean(&[0, 2]);
+        BatchNormed { output, mean: mean.mean(&[0]), variance, count: size }
     }
 
     /// Normalised over the last axes, whose sizes are `normalized_shape`, as are those of gain and bias;

@@ -28,21 +28,32 @@ impl<'g> Tensor<'g> {
             self.graph().record_error("pad", message);
             return self;
         }
+        // A circular padding goes on with what is left of its axis, the others with what was there.
+        let crops_first = mode == Padding::Circular;
+        let start = if crops_first { self.crop(pads) } else { self };
         let mut result = match mode {
             Padding::Constant(value) => self.pad_constant(pads, value),
-            _ => self,
+            Padding::Reflect | Padding::Replicate | Padding::Circular => start,
         };
         for (index, pair) in pads.chunks_exact(2).enumerate() {
             let axis = self.rank() - 1 - index;
             let [before, after] = [pair[0], pair[1]].map(|amount| amount.max(0) as usize);
-            if before + after > 0 {
-                result = match mode {
-                    Padding::Constant(_) => result,
-                    Padding::Reflect => result.reflect(axis, before, after),
-                    Padding::Replicate => result.replicate(axis, before, after),
-                    Padding::Circular => result.wrap(axis, before, after),
-                };
-            }
+            result = match mode {
+                _ if before + after == 0 => result,
+                Padding::Constant(_) => result,
+                Padding::Reflect => result.reflect(axis, before, after),
+                Padding::Replicate => result.replicate(axis, before, after),
+                Padding::Circular => result.wrap(axis, before, after),
+            };
+        }
+        if crops_first { result } else { result.crop(pads) }
+    }
+
+    /// What negative amounts leave.
+    fn crop(self, pads: &[isize]) -> Tensor<'g> {
+        let mut result = self;
+        for (index, pair) in pads.chunks_exact(2).enumerate() {
+            let axis = self.rank() - 1 - index;
             let [low, high] = [pair[0], pair[1]].map(|amount| amount.min(0).unsigned_abs());
             if low + high > 0 {
                 result = result.slice(axis as isize, low, result.shape()[axis] - high);
@@ -117,7 +128,9 @@ fn check(shape: &[usize], pads: &[isize], mode: Padding) -> Result<(), String> {
         let longest = pair[0].max(pair[1]);
         let problem = match mode {
             Padding::Reflect if longest >= size && longest > 0 => "a reflection must be shorter than its axis",
-            Padding::Circular if longest > size => "a circular padding must not be longer than its axis",
+            Padding::Circular if longest > size + pair[0].min(pair[1]).min(0) => {
+                "a circular padding must not be longer than its axis"
+            }
             Padding::Replicate if size == 0 && longest > 0 => "there is no edge to replicate in an empty axis",
             _ if size + pair[0].min(0) + pair[1].min(0) < 0 || size + pair[0] + pair[1] < 0 => {
                 "more is cropped than there is"

@@ -61,6 +61,39 @@ pub enum Kernel {
     Cubic(f64),
 }
 
+impl Resize {
+    /// The new size of an axis (counted after the channels) of this size, and the step between its elements.
+    fn along(&self, axis: usize, size: usize) -> (usize, [i64; 2]) {
+        match self {
+            Resize::Size(sizes) => (sizes[axis], ratio(size as f64 / sizes[axis] as f64, largest_denominator(size))),
+            Resize::Scale(scales) => {
+                let scale = scales[axis.min(scales.len() - 1)];
+                // Factors are given with few digits: 0.3 is meant where its f64 is a little less.
+                let most = largest_denominator(size).min(2000);
+                ((size as f64 * scale).floor() as usize, ratio(1.0 / scale, most))
+            }
+        }
+    }
+}
+
+impl Interpolation {
+    /// Where the elements of an axis lie and how they are made. Where the size stays the same, PyTorch's
+    /// `nearest` and `linear` copy, whatever the factor is.
+    fn positions(self, size: usize, new: usize, step: [i64; 2]) -> (Positions, Kernel) {
+        match self {
+            Interpolation::Nearest | Interpolation::Linear { .. } if new == size => {
+                (Positions::from_zero([1, 1]), Kernel::Nearest(Rounding::Floor))
+            }
+            Interpolation::Nearest => (Positions::from_zero(step), Kernel::Nearest(Rounding::Floor)),
+            Interpolation::NearestExact => (Positions::half_pixel(step), Kernel::Nearest(Rounding::HalfUp)),
+            Interpolation::Linear { align_corners: true } => (Positions::align_corners(size, new), Kernel::Linear),
+            Interpolation::Linear { align_corners: false } => (Positions::half_pixel(step), Kernel::Linear),
+            Interpolation::Cubic { align_corners: true } => (Positions::align_corners(size, new), Kernel::Cubic(-0.75)),
+            Interpolation::Cubic { align_corners: false } => (Positions::half_pixel(step), Kernel::Cubic(-0.75)),
+        }
+    }
+}
+
 impl Positions {
     /// Edges stay where they are: `(o + 1/2) * ratio - 1/2`.
     pub fn half_pixel([numerator, denominator]: [i64; 2]) -> Positions {
@@ -141,30 +174,8 @@ impl<'g> Tensor<'g> {
         }
         let mut result = self;
         for (index, &size) in shape[2..].iter().enumerate() {
-            let (new, step) = match to {
-                Resize::Size(sizes) => {
-                    (sizes[index], ratio(size as f64 / sizes[index] as f64, largest_denominator(size)))
-                }
-                Resize::Scale(scales) => {
-                    let scale = scales[index.min(scales.len() - 1)];
-                    // Factors are given with few digits: 0.3 is meant where its f64 is a little less.
-                    let most = largest_denominator(size).min(2000);
-                    ((size as f64 * scale).floor() as usize, ratio(1.0 / scale, most))
-                }
-            };
-            let positions = match mode {
-                Interpolation::Nearest => Positions::from_zero(step),
-                Interpolation::Linear { align_corners: true } | Interpolation::Cubic { align_corners: true } => {
-                    Positions::align_corners(size, new)
-                }
-                _ => Positions::half_pixel(step),
-            };
-            let kernel = match mode {
-                Interpolation::Nearest => Kernel::Nearest(Rounding::Floor),
-                Interpolation::NearestExact => Kernel::Nearest(Rounding::HalfUp),
-                Interpolation::Linear { .. } => Kernel::Linear,
-                Interpolation::Cubic { .. } => Kernel::Cubic(-0.75),
-            };
+            let (new, step) = to.along(index, size);
+            let (positions, kernel) = mode.positions(size, new, step);
             result = result.resize_axis(index as isize + 2, new, positions, kernel);
         }
         result

@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one set of helpers.
 
 mod augment;
+mod drops;
 mod faults;
 mod golden;
 mod legality;

@@ -4,7 +4,7 @@ use wgrad::dtype::DType;
 use wgrad::graph::{Graph, Tensor};
 use wgrad::io::HostTensor;
 use wgrad::io::safetensors::Weights;
-use wgrad::nn::{BatchNorm, BatchNormConfig, Linear, Parameters};
+use wgrad::nn::{BatchNorm, BatchNormConfig, Init, InstanceNorm, Linear, Parameters};
 use wgrad::optim::Sgd;
 use wgrad::train::Trainer;
 
@@ -151,4 +151,28 @@ fn a_norm_applied_twice_updates_twice() {
     assert_close(&values(&weights, "norm.running_mean"), &[0.9 * 0.1 * 3.0 + 0.1 * 13.0]);
     let unbiased = 14.0 / 3.0;
     assert_close(&values(&weights, "norm.running_var"), &[0.9 * (0.9 + 0.1 * unbiased) + 0.1 * unbiased]);
+}
+
+#[test]
+fn instance_norm_keeps_the_average_over_its_samples() {
+    let mut parameters = Parameters::new();
+    let config = BatchNormConfig { affine: false, momentum: Some(0.5), ..BatchNormConfig::default() };
+    let norm = InstanceNorm::with(&mut parameters, "norm", 1, config);
+    let scale = parameters.add("scale", [1], Init::Ones);
+    let mut trainer = Trainer::builder(parameters)
+        .lr(0.0)
+        .build(&crate::device(), |graph| {
+            let x = graph.input("x", [2, 1, 2], DType::F32);
+            (norm.forward(x) * scale.tensor(graph)).square().sum_all()
+        })
+        .expect("compiles");
+    let x = [("x", HostTensor::f32([2, 1, 2], &[1.0, 3.0, 2.0, 10.0]).expect("4 values"))];
+    let trained = trainer.step(&x).expect("trains").loss;
+    assert!((trained - 4.0).abs() < 1e-3, "{trained}");
+    let weights = trainer.weights().expect("reads back");
+    // Means 2 and 6, unbiased variances 2 and 32.
+    assert_close(&values(&weights, "norm.running_mean"), &[0.5 * 4.0]);
+    assert_close(&values(&weights, "norm.running_var"), &[0.5 + 0.5 * 17.0]);
+    let squares: f64 = [1.0f64, 3.0, 2.0, 10.0].into_iter().map(|x| (x - 2.0).powi(2) / (9.0 + 1e-5)).sum();
+    assert_close(&[f64::from(trainer.evaluate(&x).expect("evaluates"))], &[squares]);
 }

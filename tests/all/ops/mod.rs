@@ -6,6 +6,7 @@ mod errors;
 mod functions;
 pub mod harness;
 mod loops;
+mod norm_errors;
 mod norms;
 mod statistics;
 mod indexing;

@@ -6,6 +6,8 @@
 
 mod attention;
 mod basics;
+mod norms;
+mod resize;
 mod scan;
 mod conv;
 mod index;
