@@ -113,12 +113,14 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
         Op::ScatterAdd { rows } => {
             arity(x, 2)?;
             check(x[0].dtype.is_int(), || format!("indices must be i32 or u32, got {}", x[0].dtype))?;
-            check(x[1].dtype == DType::F32, || format!("values must be f32, got {}", x[1].dtype))?;
+            check(x[1].dtype == DType::F32 || x[1].dtype.is_int(), || {
+                format!("values must be f32, i32 or u32, got {}", x[1].dtype)
+            })?;
             let lead = x[0].shape.rank();
             check(x[1].shape.len() >= lead && x[1].shape[..lead] == x[0].shape[..], || {
                 format!("values {} must start with the index's shape {}", x[1].shape, x[0].shape)
             })?;
-            one(std::iter::once(*rows).chain(x[1].shape[lead..].iter().copied()).collect::<Shape>(), DType::F32)
+            one(std::iter::once(*rows).chain(x[1].shape[lead..].iter().copied()).collect::<Shape>(), x[1].dtype)
         }
         Op::Scan { body, length, .. } => scan(body, *length, x),
         Op::Custom(op) => (op.infer)(x).map(|ty| vec![ty]),

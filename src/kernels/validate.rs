@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::kernels::attention::{self, AttentionShape, GradViews, HeadView};
     use crate::kernels::{AdapterClass, Profile};
-    use crate::kernels::{argmax, cross_entropy, norm, scatter, softmax};
+    use crate::kernels::{argmax, cross_entropy, norm, scatter, softmax, sort};
     use naga::back::{hlsl, msl, spv};
     use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
@@ -109,6 +109,9 @@ mod tests {
             argmax::argmax(profile, rows, cols),
             scatter::scatter_links(profile, rows, 77),
             scatter::scatter_add(profile, rows, 77, cols),
+            scatter::scatter_bounds(rows, 77),
+            sort::argsort_block(profile, rows, cols, sort::Kind::F32, false),
+            sort::argsort_merge(profile, rows, cols, 128),
         ]
     }
 
@@ -141,6 +144,16 @@ mod tests {
             assert_eq!(body, kernel.body, "{path}");
             let parts: String = kernel.parts.iter().map(|name| part(name)).collect();
             parse(&path, &format!("{prelude}{parts}{body}"));
+        }
+    }
+
+    #[test]
+    fn files_with_hooks_are_legal_as_they_stand() {
+        for name in ["cumsum", "scatter_sorted", "scatter_parts"] {
+            let path = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
+            let file = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let (module, info) = parse(&path, &file);
+            write_all(&path, &module, &info);
         }
     }
 

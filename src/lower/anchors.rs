@@ -8,7 +8,8 @@ use crate::graph::{Graph, MacroOp, Node, Op, Value};
 use crate::kernels::cumsum::CumSum;
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::reduce::{self, ReduceStage};
-use crate::kernels::{Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, norm, scatter, softmax};
+use crate::kernels::scatter::Sorted;
+use crate::kernels::{Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, norm, softmax};
 use crate::shape::{Shape, View, collapse};
 
 /// What a kernel's port is bound to.
@@ -83,7 +84,12 @@ pub fn plan(
             Ok(sorted::argsort(profile, matrix(&operand(0).shape), dtype, *descending))
         }
         Op::SumSquares => Ok(squares(graph, profile, &node)),
-        Op::ScatterAdd { rows } => Ok(scatter_add(profile, *rows, operand(0).shape.numel(), &node)),
+        Op::ScatterAdd { rows } => {
+            let rest = node.outputs[0].shape.iter().skip(1).product();
+            let element = super::bindings::stored_type(node.outputs[0].dtype);
+            let count = operand(0).shape.numel();
+            Ok(sorted::scatter_add(profile, &Sorted { rows: *rows, count, rest, element }))
+        }
         Op::Custom(op) => {
             let element = |&input: &Value| match graph.type_of(input).dtype {
                 crate::dtype::DType::F32 => Element::F32,
@@ -211,23 +217,6 @@ fn squares(graph: &Graph, profile: &Profile, node: &Node) -> Plan {
     let sum = reduce::sum_partials(profile, most);
     let second = Stage { spec: sum.spec, inputs: vec![PortSource::Workspace(0)], outputs: vec![], hook: Hook::Store };
     Plan { stages: vec![first, second], workspaces: vec![most as u64 * 4], by_runs: true }
-}
-
-fn scatter_add(profile: &Profile, rows: usize, count: usize, node: &Node) -> Plan {
-    let rest = node.outputs[0].shape.iter().skip(1).product();
-    let links = Stage {
-        spec: scatter::scatter_links(profile, rows, count),
-        inputs: vec![PortSource::Operand(0)],
-        outputs: vec![PortSource::Workspace(0), PortSource::Workspace(1)],
-        hook: Hook::None,
-    };
-    let add = Stage {
-        spec: scatter::scatter_add(profile, rows, count, rest),
-        inputs: vec![PortSource::Workspace(0), PortSource::Workspace(1), PortSource::Operand(1)],
-        outputs: vec![],
-        hook: Hook::Store,
-    };
-    Plan { stages: vec![links, add], workspaces: vec![rows.max(1) as u64 * 4, count.max(1) as u64 * 4], by_runs: false }
 }
 
 fn macro_plan(

@@ -161,6 +161,11 @@ pub fn stored_output(op: &Op) -> Option<u32> {
     }
 }
 
+/// Work buffers that the kernel which stores an anchor's result reads beside the operands.
+pub(super) fn work_operands(op: &Op) -> usize {
+    usize::from(matches!(op, Op::ScatterAdd { .. } | Op::CumSum { .. }))
+}
+
 /// Operations with a kernel of their own.
 pub fn is_anchor(op: &Op) -> bool {
     let ported = matches!(op, Op::ArgMax { .. } | Op::ArgSort { .. } | Op::Scan { .. } | Op::Macro(_));
@@ -199,7 +204,7 @@ pub(super) fn bindings(graph: &Graph, views: &Views, grouping: &Grouping, index:
         match node.op {
             // Two kernels of their own, each within the baseline's eight.
             Op::Macro(MacroOp::AttentionGrad { .. }) => 8,
-            _ => operands + secondary + usize::from(group.column_sums.is_some()),
+            _ => operands + work_operands(&node.op) + secondary + usize::from(group.column_sums.is_some()),
         }
     });
     let outputs =

@@ -6,7 +6,7 @@
 //! allow. Scalars made of scalars are not stored at all: their readers compute them again.
 
 use super::access::{Access, accesses, is_pointwise};
-use super::grouping::{Group, Grouping, anchor_grid, bindings, is_anchor, stored_output};
+use super::grouping::{Group, Grouping, anchor_grid, bindings, is_anchor, stored_output, work_operands};
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value};
@@ -319,7 +319,8 @@ impl<'a> Grouper<'a> {
         }
         let ports = g.anchor.map_or(0, |anchor| {
             let node = &self.nodes[anchor as usize];
-            node.inputs.len() + node.outputs.len() - 1 + usize::from(g.column_sums.is_some())
+            let secondary = node.outputs.len() - 1 + usize::from(g.column_sums.is_some());
+            node.inputs.len() + work_operands(&node.op) + secondary
         });
         // What the new nodes write takes a binding, unless it goes into a state that is bound anyway.
         let fresh = usize::from(!keys.iter().any(|key| key.starts_with("state")));

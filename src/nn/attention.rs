@@ -272,3 +272,120 @@ fn remember<'g>(graph: &'g Graph, name: &str, new: Tensor<'g>, position: Tensor<
     graph.assign(name, cache);
     cache
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::reference::{self, Array};
+    use std::collections::HashMap;
+
+    const WIDTH: usize = 8;
+    const CONTEXT: usize = 5;
+
+    fn layer(parameters: &mut Parameters, fused: bool) -> MultiHeadAttention {
+        let config = AttentionConfig {
+            key_heads: Some(2),
+            fused,
+            rotary: Some(Rotary::default()),
+            ..AttentionConfig::new(WIDTH, 4)
+        };
+        MultiHeadAttention::new(parameters, "attn", config)
+    }
+
+    fn weights(parameters: &Parameters) -> Result<HashMap<String, Array>> {
+        let one = |(ordinal, spec): (usize, &crate::nn::ParameterSpec)| {
+            let values: Vec<f32> = parameters.initial_values(ordinal, 3)?.iter().map(|x| x * 2.0).collect();
+            Ok((spec.name.to_string(), Array::floats(&spec.shape, &values)))
+        };
+        parameters.specs().iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn decoding_with_a_cache_gives_what_the_whole_sequence_gives() -> Result<()> {
+        for (fused, before) in [(false, None), (true, None), (true, Some(1))] {
+            let mut parameters = Parameters::new();
+            let layer = layer(&mut parameters, fused);
+            let mut states = weights(&parameters)?;
+            let window = before.map(|before| AttentionWindow { before: Some(before), after: None });
+            let values: Vec<f32> = (0..2 * CONTEXT * WIDTH).map(|i| (i as f32 * 0.7).sin()).collect();
+            let x = Array::floats([2, CONTEXT, WIDTH], &values);
+            let whole = Graph::new();
+            let options = AttentionOptions { window, ..AttentionOptions::causal() };
+            whole.output("y", layer.forward(whole.input("x", [2, CONTEXT, WIDTH], DType::F32), &options));
+            let inputs = HashMap::from([("x".to_string(), x.clone())]);
+            let expected = reference::run(&whole, &inputs, &states)?.outputs.remove(0).1.data;
+
+            for (name, shape) in layer.cache("block", 2, CONTEXT) {
+                states.insert(name, Array::full(shape, DType::F32, 0.0));
+            }
+            let graph = Graph::new();
+            let (token, position) = (graph.input("x", [2, 1, WIDTH], DType::F32), graph.input("at", [], DType::I32));
+            let y = graph.scope("block", || layer.decode(token, position, CONTEXT, window));
+            graph.output("y", y);
+            for place in 0..CONTEXT {
+                let row = |batch: usize| (batch * CONTEXT + place) * WIDTH..(batch * CONTEXT + place + 1) * WIDTH;
+                let data = [&x.data[row(0)], &x.data[row(1)]].concat();
+                let inputs = HashMap::from([
+                    ("x".to_string(), Array::new([2, 1, WIDTH], DType::F32, data)),
+                    ("at".to_string(), Array::ints([], &[place as i32])),
+                ]);
+                let outcome = reference::run(&graph, &inputs, &states)?;
+                states.extend(outcome.states);
+                let expected = [&expected[row(0)], &expected[row(1)]].concat();
+                for (a, b) in outcome.outputs[0].1.data.iter().zip(&expected) {
+                    assert!((a - b).abs() < 1e-12, "position {place}: {a} {b}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_the_layer_is_refused() {
+        let fused = layer(&mut Parameters::new(), true);
+        let three = MultiHeadAttention::new(&mut Parameters::new(), "attn", AttentionConfig::new(WIDTH, 3));
+        let refused = |words: &str, build: &dyn Fn(&Graph)| {
+            let graph = Graph::new();
+            build(&graph);
+            let message = graph.error().unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        };
+        let plain = AttentionOptions::default();
+        refused("`fused: false`", &|g| {
+            let (x, y) = (g.input("x", [1, 2, WIDTH], DType::F32), g.input("y", [1, 3, WIDTH], DType::F32));
+            fused.forward_cross(x, y, y, &plain);
+        });
+        refused("3 heads must divide the width 8", &|g| {
+            three.forward(g.input("x", [1, 2, WIDTH], DType::F32), &plain);
+        });
+        refused("[batch, time, 8]", &|g| {
+            fused.forward(g.input("x", [1, 2, 6], DType::F32), &plain);
+        });
+        refused("one position", &|g| {
+            fused.decode(g.input("x", [1, 2, WIDTH], DType::F32), g.input("at", [], DType::I32), 4, None);
+        });
+    }
+
+    #[test]
+    fn weights_are_dropped_in_training_only() -> Result<()> {
+        // Of values that are all 1, attention gives the sum of its weights.
+        let run = |training: bool| -> Result<Vec<f64>> {
+            let graph = Graph::new();
+            graph.set_training(training);
+            let q = graph.input("q", [2, 16, 2, 4], DType::F32);
+            let options = AttentionOptions { dropout: 0.5, ..AttentionOptions::default() };
+            graph.output("y", q.attention_with(q, q.zeros_like() + 1.0, &options));
+            let inputs = HashMap::from([
+                ("q".to_string(), Array::full([2, 16, 2, 4], DType::F32, 0.3)),
+                (crate::tensor::RNG_KEY.to_string(), Array::new([2], DType::U32, vec![7.0, 0.0])),
+            ]);
+            Ok(reference::run(&graph, &inputs, &HashMap::new())?.outputs.remove(0).1.data)
+        };
+        assert!(run(false)?.iter().all(|sum| (sum - 1.0).abs() < 1e-12));
+        let sums = run(true)?;
+        let mean = sums.iter().sum::<f64>() / sums.len() as f64;
+        assert!((mean - 1.0).abs() < 0.15 && sums.iter().any(|sum| (sum - 1.0).abs() > 0.2), "{mean}");
+        Ok(())
+    }
+}

@@ -161,7 +161,7 @@ pub(super) fn scatter_add(index: &Array, values: &Array, out: &Shape) -> Vec<f64
     for (position, &index) in index.data.iter().enumerate() {
         if let Some(row) = row_of(index, out[0]) {
             for (sum, value) in data[row * size..][..size].iter_mut().zip(&values.data[position * size..]) {
-                *sum += value;
+                *sum = settle(*sum + value, values.ty.dtype, Precision::F64);
             }
         }
     }

@@ -75,11 +75,60 @@ impl<'g> Tensor<'g> {
         self + sums.reshape(self.shape())
     }
 
+    /// `src` written over the places that the indices along an axis name: `torch.Tensor.scatter(dim, index, src)`, ONNX's
+    /// `ScatterElements`. Shapes as for [`Tensor::scatter_add_along`]. Of equal indices the last one is written.
+    #[track_caller]
+    pub fn scatter(self, axis: isize, index: Tensor<'g>, src: Tensor<'g>) -> Tensor<'g> {
+        let at = self.axis("scatter", axis);
+        let Some(flat) = self.flat_index("scatter", at, index) else { return self };
+        let Some(src) = src.cut_to("scatter", &index.shape()) else { return self };
+        let count = flat.shape().numel();
+        let table = self.reshape([self.shape().numel()]);
+        table.overwrite("scatter", flat.reshape([count]), src.reshape([count])).reshape(self.shape())
+    }
+
+    /// `src` written over the entries of an axis that the index `[n]` names: `torch.Tensor.index_copy(dim, index,
+    /// source)`. Shapes as for [`Tensor::index_add`]. Of equal indices the last one is written.
+    #[track_caller]
+    pub fn index_copy(self, axis: isize, index: Tensor<'g>, src: Tensor<'g>) -> Tensor<'g> {
+        let Some((front, back)) = self.rows_of("index_copy", axis, index, src) else { return self };
+        self.permute(&front).overwrite("index_copy", index, src.permute(&front)).permute(&back)
+    }
+
+    /// Rows `[n, rest..]` written over those of this table `[rows, rest..]` that the index `[n]` names.
+    #[track_caller]
+    fn overwrite(self, op: &str, index: Tensor<'g>, src: Tensor<'g>) -> Tensor<'g> {
+        if src.dtype() != self.dtype() {
+            self.graph().record_error(op, format!("cannot write {} into {}", src.dtype(), self.dtype()));
+            return self;
+        }
+        let (rows, count) = (self.shape()[0], index.shape().numel());
+        if count == 0 {
+            return self;
+        }
+        // Sorted stably, the last of equal indices is the last to be written.
+        let index = index.as_index(op);
+        let order = index.argsort(0, false);
+        let sorted = index.gather(order);
+        let last = sorted.ne(sorted.slice(0, 1, count).pad(0, 0, 1, -1.0));
+        let writer = (order + 1).scatter_add(last.select(sorted, -1.0), rows) - 1;
+        let written = src.gather(writer);
+        let lead: Shape = std::iter::once(rows).chain(vec![1; self.rank() - 1]).collect();
+        writer.ge(0.0).reshape(lead).select(written, self)
+    }
+
     /// `src` added to the entries of an axis that the index `[n]` names: `torch.Tensor.index_add(dim, index, source)`.
     /// `src` has this tensor's shape, with `n` along the axis.
     #[track_caller]
     pub fn index_add(self, axis: isize, index: Tensor<'g>, src: Tensor<'g>) -> Tensor<'g> {
-        let at = self.axis("index_add", axis);
+        let Some((front, back)) = self.rows_of("index_add", axis, index, src) else { return self };
+        self + src.permute(&front).scatter_add(index, self.shape()[front[0]]).permute(&back)
+    }
+
+    /// The orders of axes that bring `axis` to the front, and back, if index and source fit.
+    #[track_caller]
+    fn rows_of(self, op: &str, axis: isize, index: Tensor<'g>, src: Tensor<'g>) -> Option<(Vec<usize>, Vec<usize>)> {
+        let at = self.axis(op, axis);
         let shape = self.shape();
         if index.rank() != 1 || at >= shape.rank() || src.shape() != shape.with(at, index.shape()[0]) {
             let message = format!(
@@ -87,12 +136,12 @@ impl<'g> Tensor<'g> {
                 index.shape(),
                 src.shape()
             );
-            self.graph().record_error("index_add", message);
-            return self;
+            self.graph().record_error(op, message);
+            return None;
         }
-        let front: Vec<usize> = std::iter::once(at).chain((0..shape.rank()).filter(|&other| other != at)).collect();
-        let back: Vec<usize> = (1..=at).chain([0]).chain(at + 1..shape.rank()).collect();
-        self + src.permute(&front).scatter_add(index, shape[at]).permute(&back)
+        let front = std::iter::once(at).chain((0..shape.rank()).filter(|&other| other != at)).collect();
+        let back = (1..=at).chain([0]).chain(at + 1..shape.rank()).collect();
+        Some((front, back))
     }
 
     /// Elements by coordinates: ONNX's `GatherND` without batch axes. The last axis of the index, of size `k`, holds
@@ -112,14 +161,32 @@ impl<'g> Tensor<'g> {
     /// size `k`, holds coordinates of the first `k` axes; updates are `[index[..-1].., self[k..]..]`.
     #[track_caller]
     pub fn scatter_nd_add(self, index: Tensor<'g>, updates: Tensor<'g>) -> Tensor<'g> {
-        let Some((rows, flat, rest)) = self.flat_rows("scatter_nd_add", index) else { return self };
+        let Some((rows, flat, _)) = self.updates_of("scatter_nd_add", index, updates) else { return self };
+        self + updates.scatter_add(flat, rows).reshape(self.shape())
+    }
+
+    /// `updates` written over what the coordinates name: ONNX's `ScatterND`. Shapes as for [`Tensor::scatter_nd_add`]. Of
+    /// equal coordinates the last are written.
+    #[track_caller]
+    pub fn scatter_nd(self, index: Tensor<'g>, updates: Tensor<'g>) -> Tensor<'g> {
+        let Some((rows, flat, rest)) = self.updates_of("scatter_nd", index, updates) else { return self };
+        let count = flat.shape().numel();
+        let table = |rows: usize| std::iter::once(rows).chain(rest.iter().copied()).collect::<Shape>();
+        let written =
+            self.reshape(table(rows)).overwrite("scatter_nd", flat.reshape([count]), updates.reshape(table(count)));
+        written.reshape(self.shape())
+    }
+
+    /// [`Tensor::flat_rows`], if the updates fit.
+    #[track_caller]
+    fn updates_of(self, op: &str, index: Tensor<'g>, updates: Tensor<'g>) -> Option<(usize, Tensor<'g>, Shape)> {
+        let (rows, flat, rest) = self.flat_rows(op, index)?;
         let wanted: Shape = flat.shape().iter().chain(rest.iter()).copied().collect();
         if updates.shape() != wanted {
-            let message = format!("updates must be {wanted}, got {}", updates.shape());
-            self.graph().record_error("scatter_nd_add", message);
-            return self;
+            self.graph().record_error(op, format!("updates must be {wanted}, got {}", updates.shape()));
+            return None;
         }
-        self + updates.scatter_add(flat, rows).reshape(self.shape())
+        Some((rows, flat, rest))
     }
 
     /// 1 where the class is the index, else 0: `[..]` to f32 `[.., classes]`. `torch.nn.functional.one_hot`, as floats;
@@ -132,13 +199,13 @@ impl<'g> Tensor<'g> {
         class.eq(index.unsqueeze(-1)).cast(DType::F32)
     }
 
-    /// How often each of `0..bins` occurs in this tensor of indices, of any shape, as f32 `[bins]`: `torch.bincount`
-    /// with a size known beforehand. Exact up to 2^24 of one kind.
+    /// How often each of `0..bins` occurs in this tensor of indices, of any shape, as i32 `[bins]`: `torch.bincount`
+    /// with a size known beforehand.
     #[track_caller]
     pub fn bincount(self, bins: usize) -> Tensor<'g> {
         let index = self.as_index("bincount");
         let count = self.shape().numel();
-        self.graph().float(1.0).broadcast_to([count]).scatter_add(index.reshape([count]), bins)
+        index.scalar_like(1.0).broadcast_to([count]).scatter_add(index.reshape([count]), bins)
     }
 
     /// Counts of the elements in `bins` equal intervals of `low..=high`, as f32 `[bins]`; others are not
@@ -152,7 +219,8 @@ impl<'g> Tensor<'g> {
         }
         let place = ((self.stop_gradient() - low) * (bins as f64 / (high - low))).floor();
         let inside = self.ge(low).logical_and(self.le(high));
-        inside.select(place.minimum(bins as f64 - 1.0), -1.0).cast(DType::I32).bincount(bins)
+        let place = inside.select(place.minimum(bins as f64 - 1.0), -1.0).cast(DType::I32);
+        place.bincount(bins).cast(DType::F32)
     }
 
     /// For each of `values [.., m]` how many elements of this sorted `[.., n]` are smaller (or, `right`, not larger):

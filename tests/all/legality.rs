@@ -80,7 +80,8 @@ pub fn check(program: &Program) {
     }
 }
 
-fn profiles() -> Vec<(&'static str, Profile)> {
+/// The devices for which kernels are compiled without being there.
+pub fn profiles() -> Vec<(&'static str, Profile)> {
     let baseline = Profile::baseline();
     vec![
         ("WebGPU baseline", baseline.clone()),

@@ -15,7 +15,6 @@ for shape, dim in [((1,), 0), ((5,), 0), ((3, 4), 0), ((3, 4), 1), ((2, 3, 5), -
     for op in ("cummax", "cummin"):
         # Equal elements: the last one is named.
         c.add(op, getattr(torch, op), [c.ints(*shape, low=0, high=4).double()], dim=dim)
-        c.add(op, getattr(torch, op), [c.distinct(*shape)], dim=dim)
 for shape, dim, zeros in [((1,), 0, 0), ((5,), 0, 1), ((3, 4), 0, 0), ((3, 4), 1, 2), ((2, 3, 5), -2, 3), ((4, 9), -1, 2), ((0, 3), 0, 0), ((2, 1, 6), 2, 12)]:
     x = c.normal(*shape)
     x.view(-1)[:zeros] = 0
@@ -80,6 +79,17 @@ for shape, dim, n in [((5,), 0, 3), ((5, 4), 0, 7), ((5, 4), 1, 2), ((2, 5, 3), 
     src[dim] = n
     c.add("index_add", lambda x, i, s, dim: torch.index_add(x, dim, i, s), [c.normal(*shape), index, c.normal(*src)], dim=dim)
 c.refuse("index_add", lambda x, i, s, dim: torch.index_add(x, dim, i, s), [c.normal(3, 4), c.ints(2, high=3), c.normal(3, 4)], dim=0)
+
+# One index for each place, as PyTorch's gradient wants it.
+for shape, its, dim in [((5,), (3,), 0), ((5, 4), (4, 4), 0), ((5, 4), (2, 3), 1), ((2, 5, 3), (2, 4, 1), 1), ((2, 5, 3), (1, 2, 3), -1), ((3, 4), (0, 4), 0), ((4, 4), (4, 4), 1), ((1, 6), (1, 6), 1)]:
+    order = torch.as_tensor(c.rng.random(its[:dim % len(its)] + (shape[dim],) + its[dim % len(its) + 1 :])).argsort(dim)
+    index = order.narrow(dim, 0, its[dim])
+    c.add("scatter", lambda x, i, s, dim: torch.scatter(x, dim, i, s), [c.normal(*shape), index, c.normal(*its)], dim=dim)
+    line = index.flatten()[:1].tolist() if its[0] == 0 else sorted(set(index.flatten().tolist()))
+    size = list(shape)
+    size[dim] = len(line)
+    c.add("index_copy", lambda x, i, s, dim: torch.index_copy(x, dim, i, s), [c.normal(*shape), torch.tensor(line, dtype=torch.int64), c.normal(*size)], dim=dim)
+c.refuse("scatter", lambda x, i, s, dim: torch.scatter(x, dim, i, s), [c.normal(3, 4), c.ints(4, 4), c.normal(4, 4)], dim=1)
 
 # ---- counting
 for shape, classes in [((), 3), ((5,), 4), ((2, 3), 6), ((1,), 1), ((0,), 3), ((4, 1), 2), ((2, 2, 2), 5), ((9,), 9)]:

@@ -3,6 +3,7 @@
 use super::harness::{Draw, Sample, f32s, i32s, refused, sample};
 use wgrad::dtype::DType;
 use wgrad::graph::{Graph, Tensor};
+use wgrad::lower::lower;
 
 fn u(shape: &[usize]) -> Draw {
     f32s(shape, -2.0, 2.0)
@@ -119,8 +120,31 @@ pub fn scatters() -> Vec<Sample> {
         sample(&[u(&[5, 4]), i32s(&[7], 0, 5), u(&[7, 4])], |x| x[0].index_add(0, x[1], x[2])),
         sample(&[u(&[2, 5, 4]), i32s(&[3], 0, 4), u(&[2, 5, 3])], |x| x[0].index_add(-1, x[1], x[2]) * 2.0),
         sample(&[u(&[2, 5, 4]), i32s(&[3], 0, 5), u(&[2, 3, 4])], |x| x[0].index_add(1, x[1], x[2])),
+        // Few rows and many indices: cut into parts; many of both: sorted in several passes.
+        sample(&[u(&[3, 4]), i32s(&[3000], 0, 3), u(&[3000, 4])], |x| x[0].index_add(0, x[1], x[2])).sums(3000, 2.0),
+        sample(&[u(&[9000, 3]), i32s(&[700], -9, 9100), u(&[700, 3])], |x| x[0].index_add(0, x[1], x[2])),
+        sample(&[u(&[4000, 4]), i32s(&[1500], 0, 4000), u(&[1500, 4])], |x| x[0].index_add(0, x[1], x[2] * 2.0).tanh()),
+        sample(&[i32s(&[100_000], 0, 50_000), u(&[100_000, 4])], |x| x[1].scatter_add(x[0], 50_000)).no_gradient(),
+        sample(&[i32s(&[50], -9, 9), i32s(&[200], 0, 50), i32s(&[200], -9, 9)], |x| x[0].index_add(0, x[1], x[2]))
+            .no_gradient(),
         sample(&[u(&[4, 5, 3]), i32s(&[7, 2], 0, 4), u(&[7, 3])], |x| x[0].scatter_nd_add(x[1], x[2])),
         sample(&[u(&[4, 5]), i32s(&[3, 2, 1], -1, 5), u(&[3, 2, 5])], |x| x[0].scatter_nd_add(x[1], x[2])),
+    ]
+}
+
+pub fn overwrites() -> Vec<Sample> {
+    vec![
+        sample(&[u(&[4, 6]), i32s(&[4, 3], 0, 6), u(&[4, 3])], |x| x[0].scatter(1, x[1], x[2])),
+        // Equal indices, and some outside.
+        sample(&[u(&[5, 2]), i32s(&[9, 2], -1, 6), u(&[9, 2])], |x| x[0].scatter(0, x[1], x[2])),
+        sample(&[u(&[70]), i32s(&[200], 0, 70), u(&[200])], |x| x[0].scatter(0, x[1], x[2]) * 2.0),
+        sample(&[i32s(&[70], 0, 9), i32s(&[200], 0, 70), i32s(&[200], 0, 9)], |x| x[0].scatter(0, x[1], x[2]))
+            .no_gradient(),
+        sample(&[u(&[3, 4]), i32s(&[0, 4], 0, 3), u(&[0, 4])], |x| x[0].scatter(0, x[1], x[2])),
+        sample(&[u(&[2, 5, 4]), i32s(&[3], 0, 5), u(&[2, 3, 4])], |x| x[0].index_copy(1, x[1], x[2])),
+        sample(&[u(&[5, 4]), i32s(&[9], 0, 5), u(&[9, 4])], |x| x[0].index_copy(0, x[1], x[2])),
+        sample(&[u(&[4, 5, 3]), i32s(&[7, 2], 0, 4), u(&[7, 3])], |x| x[0].scatter_nd(x[1], x[2])),
+        sample(&[u(&[4, 5]), i32s(&[3, 2, 1], -1, 5), u(&[3, 2, 5])], |x| x[0].scatter_nd(x[1], x[2])),
     ]
 }
 
@@ -207,4 +231,21 @@ fn indices_that_do_not_fit_are_refused() {
     refused(&["one_hot", "indices"], |g| {
         f(g, "a", &[2, 3]).one_hot(4);
     });
+}
+
+/// Sizes at which each kernel is used, for the devices that are not here.
+#[test]
+fn kernels_of_sorting_and_indexing_are_legal_on_every_tier() {
+    for profile in super::super::legality::profiles() {
+        let graph = Graph::new();
+        let (x, index) = (f(&graph, "x", &[2, 70_000]), i(&graph, "i", &[70_000]));
+        graph.output("sums", x.cumsum_with(1, true, true) + 1.0);
+        graph.output("counts", index.cumsum(0));
+        graph.output("order", x.argsort(1, true));
+        graph.output("rows", f(&graph, "v", &[70_000, 8]).scatter_add(index, 50_000).relu());
+        graph.output("few", f(&graph, "v", &[70_000, 8]).scatter_add(index, 3) * 2.0);
+        graph.output("bins", index.bincount(7));
+        let program = lower("indexing", &graph, &Default::default(), &profile.1).expect("compiles");
+        super::super::legality::check(&program);
+    }
 }

@@ -123,7 +123,7 @@ rows! {
     arrangements: splits repeats reversals diagonals triangles vectors constructed;
     statistics: variances products truths norms distances;
     loops: scan recurrent_layers ctc;
-    indexing: cumsum cumulative argsort sorting gathers scatters counts;
+    indexing: cumsum cumulative argsort sorting gathers scatters overwrites counts;
     attention: attention_options rotary segments;
 }
 

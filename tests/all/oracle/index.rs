@@ -25,6 +25,8 @@ fn build<'g>(_: &'g Graph, op: &str, x: &[Tensor<'g>], a: &Attributes) -> Vec<Te
             "gather" => x[0].gather_along(dim, x[1]),
             "take_along_dim" => x[0].take_along_dim(x[1], dim),
             "scatter_add" => x[0].scatter_add_along(dim, x[1], x[2]),
+            "scatter" => x[0].scatter(dim, x[1], x[2]),
+            "index_copy" => x[0].index_copy(dim, x[1], x[2]),
             "index_add" => x[0].index_add(dim, x[1], x[2]),
             "one_hot" => x[0].one_hot(a.usize("classes", 0)),
             "bincount" => x[0].bincount(a.usize("bins", 0)),
