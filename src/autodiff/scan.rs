@@ -9,7 +9,7 @@ use super::vjp_reached;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, PointwiseOp, ReduceKind, ScanBody, Tensor, TensorType, Value};
 use crate::shape::Shape;
-use crate::tensor::push_scan;
+use crate::tensor::{concat, push_scan};
 use std::collections::HashMap;
 
 /// The gradient of a constant as it is computed behind the loop, from stacked values of the steps.
@@ -123,10 +123,26 @@ impl<'g, 'i> Reverse<'g, 'i> {
                 self.slices.push(result.value(), stack);
             }
         }
-        if self.leaves[..carries].iter().all(|leaf| self.slices.inside.contains(&leaf.value())) {
-            return Ok(());
+        for (index, leaf) in self.leaves.iter().enumerate().take(carries) {
+            let Some(at) = self.slices.inside.iter().position(|&value| value == results[index].value()) else {
+                let message = "a scan that does not stack its carries has none; write it with `tensor::scan`";
+                return Err(Error::NoGradient(message.into()));
+            };
+            if !self.slices.inside.contains(&leaf.value()) {
+                let entered = self.before(Tensor::new(graph, node.inputs[index]), self.slices.outside[at], node);
+                self.slices.push(leaf.value(), entered);
+            }
         }
-        Err(Error::NoGradient("a scan that does not stack its carries has none; write it with `tensor::scan`".into()))
+        Ok(())
+    }
+
+    /// What a carry is when each step begins, from its first value and what it is when each step ends.
+    fn before(&self, init: Tensor<'g>, after: Tensor<'g>, node: &Node) -> Tensor<'g> {
+        let (first, steps) = (init.unsqueeze(0), after.shape()[0]);
+        match node.op {
+            Op::Scan { reverse: true, .. } => concat(after.slice(0, 1, steps), &[first], 0),
+            _ => concat(first, &[after.slice(0, 0, steps - 1)], 0),
+        }
     }
 
     /// The gradients that come from outside: of the last carries and of each stacked result.

@@ -79,10 +79,17 @@ impl ScanBody {
         &self.nodes[value.node as usize].outputs[value.output as usize]
     }
 
-    /// The operand that a result hands on unchanged, if it does.
-    pub fn passed_on(&self, result: usize) -> Option<usize> {
-        let node = self.results[result].node as usize;
-        (node < self.operands).then_some(node)
+    /// Which operands a result depends on within one step.
+    pub fn needs(&self, result: usize) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        needed[self.results[result].node as usize] = true;
+        for index in (self.operands..self.nodes.len()).rev() {
+            if needed[index] {
+                self.nodes[index].inputs.iter().for_each(|input| needed[input.node as usize] = true);
+            }
+        }
+        needed.truncate(self.operands);
+        needed
     }
 
     /// The operations of the body, operands left out.

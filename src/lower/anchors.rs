@@ -68,7 +68,14 @@ pub fn plan(
     let node = graph.node(anchor);
     let operand = |index: usize| &views.get(node.inputs[index]).view;
     match &node.op {
-        Op::MatMul => Ok(product(profile, operand(0), operand(1), group)),
+        Op::MatMul => {
+            // In a loop an operand may start further on.
+            let started = |index: usize| {
+                let view = operand(index).clone();
+                View { offset: view.offset + views.walk(views.get(node.inputs[index]).root).start, ..view }
+            };
+            Ok(product(profile, &started(0), &started(1), group))
+        }
         Op::Reduce { kind, axes } => Ok(reduction(graph, views, profile, &node, *kind, axes, group)),
         Op::ArgMax { .. } => {
             let (rows, cols) = matrix(&operand(0).shape);
@@ -101,6 +108,8 @@ pub fn plan(
             let spec = elementwise::custom(&op.name, &op.wgsl, inputs, node.outputs[0].shape.numel());
             Ok(single(spec, ports(node.inputs.len()), vec![], Hook::Store))
         }
+        // Its kernels are those of its body.
+        Op::Scan { .. } => Ok(Plan::default()),
         Op::Macro(op) => {
             let part = |output| part(Value { node: anchor, output });
             macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part)

@@ -27,6 +27,8 @@ pub struct Launch {
     pub groups: u64,
     pub flops: u64,
     pub subgroups: bool,
+    /// Words of `params` that grow in each step of a loop, and by how much.
+    pub steps: Vec<(usize, u32)>,
     /// For fused code that walks its operands in step: what joining neighbours needs.
     pub linear: Option<Linear>,
 }
@@ -172,12 +174,27 @@ impl GroupEmitter<'_> {
 
     fn four_at_a_time(&self, shape: &Shape) -> bool {
         let group = self.group();
-        if group.members.iter().all(|&member| self.in_step(member, shape)) {
+        if !shape.numel().is_multiple_of(4) && self.is_walked() {
+            // A last vector that is not full would reach into the next step's elements.
+            return false;
+        }
+        let parts: Vec<View> = group
+            .members
+            .iter()
+            .filter_map(|&node| self.context.grouping.part(self.context.graph, Value { node, output: 0 }))
+            .filter_map(|(_, view)| view.reshape(shape))
+            .collect();
+        if parts.is_empty() && group.members.iter().all(|&member| self.in_step(member, shape)) {
             // Buffers are whole vectors long: a last vector that is not full computes on padding, which
             // in a state must stay zero.
             return shape.numel().is_multiple_of(4) || self.keeps_zeros();
         }
+        let inner = (0..shape.rank()).rev().find(|&axis| shape[axis] != 1);
+        if inner.is_some_and(|axis| parts.iter().any(|part| part.strides[axis] != 1)) {
+            return false;
+        }
         let mut strides: Vec<Vec<usize>> = vec![shape.strides()];
+        strides.extend(parts.into_iter().map(|part| part.strides));
         for &member in &group.members {
             let plain = matches!(self.context.graph.node(member).op, Op::Pointwise(_) | Op::Cast(_));
             let walked: Vec<Option<View>> = accesses(self.context.graph, self.context.views, member)
@@ -199,6 +216,27 @@ impl GroupEmitter<'_> {
         let borrowed: Vec<&[usize]> = strides.iter().map(Vec::as_slice).collect();
         let (collapsed, _) = collapse(shape, &borrowed);
         collapsed.last().is_none_or(|inner| inner.is_multiple_of(4)) && shape.numel().is_multiple_of(4)
+    }
+
+    /// Whether the group reads or writes places that move from step to step of a loop.
+    fn is_walked(&self) -> bool {
+        let Context { graph, views, .. } = self.context;
+        let moves = |access: &Access| access.root.is_some_and(|root| views.walk(root).moves());
+        self.group().members.iter().any(|&member| {
+            views.walk(Value { node: member, output: 0 }).moves() || accesses(graph, views, member).iter().any(moves)
+        })
+    }
+
+    /// The offsets of a product's operands that move from step to step of a loop.
+    fn operand_steps(&self) -> Vec<(String, u32)> {
+        let Context { graph, views, .. } = self.context;
+        let Some(node) = self.group().anchor.map(|anchor| graph.node(anchor)) else { return vec![] };
+        if node.op != Op::MatMul {
+            return vec![];
+        }
+        let step = |index: usize| views.walk(views.get(node.inputs[index]).root).step;
+        let offsets = [("a_offset", step(0)), ("b_offset", step(1))];
+        offsets.into_iter().filter(|(_, step)| *step != 0).map(|(name, step)| (name.to_string(), step)).collect()
     }
 
     /// Whether zeros in all tensors give zeros in all results, whatever the scalars: then the gaps between
@@ -337,6 +375,10 @@ impl GroupEmitter<'_> {
         self.check_overlap(&spec, &bindings)?;
         let modes: Vec<bool> = bindings.iter().map(|(_, write)| *write).collect();
         let params: Vec<u32> = text.params.iter().map(|(_, param)| param.bits()).collect();
+        let stepped = self.operand_steps().into_iter().chain(fused.iter().flat_map(|part| part.steps.iter().cloned()));
+        let word = |name: &str| text.params.iter().position(|(known, _)| known == name);
+        let steps: Vec<(usize, u32)> =
+            stepped.filter_map(|(name, step)| word(&name).map(|word| (word, step))).collect();
         // Of one element, a scalar cannot be told from a tensor, and a longer launch would have to.
         let joins =
             linear && self.group().shape.numel() > 1 && self.keeps_zeros() && fused.iter().all(|part| part.linear);
@@ -350,6 +392,7 @@ impl GroupEmitter<'_> {
             groups: spec.groups,
             flops: spec.flops,
             subgroups: spec.parts.contains(&"reduce_subgroup") || spec.body.contains("subgroup"),
+            steps,
             linear: joins.then(|| Linear { len: self.group().shape.numel() as u64, width: spec.width }),
         })
     }
@@ -396,6 +439,7 @@ pub fn copy(profile: &Profile, from: Location, to: Location) -> Launch {
         groups: spec.groups,
         flops: 0,
         subgroups: false,
+        steps: vec![],
         linear: None,
     }
 }

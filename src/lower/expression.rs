@@ -6,8 +6,9 @@
 
 use super::access::{Access, accesses, is_pointwise, pad_axes};
 use super::bindings::{FusedBinding, alias, cast, constant};
+use super::border::Walk;
 use super::grouping::Grouping;
-use super::place::Placement;
+use super::place::{Location, Placement};
 use super::reads::FoldSteps;
 use super::views::Views;
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ pub struct Fused {
     pub params: Vec<(String, Param)>,
     pub bindings: Vec<FusedBinding>,
     pub parts: BTreeSet<&'static str>,
+    /// Parameters that grow in each step of a loop, and by how much.
+    pub steps: Vec<(String, u32)>,
     /// Every operand is walked element by element or is one scalar: neighbours can be joined.
     pub linear: bool,
 }
@@ -56,8 +59,9 @@ pub struct Emitter<'a> {
     pub(super) lines: Vec<String>,
     pub(super) vars: HashMap<Value, String>,
     pub(super) loads: HashMap<(Value, Vec<usize>, usize), String>,
-    pub(super) indices: Vec<(Vec<usize>, usize)>,
+    pub(super) indices: Vec<(Vec<usize>, usize, Walk)>,
     pub(super) params: Vec<(String, Param)>,
+    pub(super) steps: Vec<(String, u32)>,
     pub(super) bindings: Vec<FusedBinding>,
     pub(super) parts: BTreeSet<&'static str>,
     pub(super) linear: bool,
@@ -76,6 +80,7 @@ impl<'a> Emitter<'a> {
             loads: HashMap::new(),
             indices: Vec::new(),
             params: Vec::new(),
+            steps: Vec::new(),
             bindings: Vec::new(),
             parts: BTreeSet::new(),
             linear: true,
@@ -177,7 +182,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn operand(&mut self, access: &Access) -> Result<String> {
         match access.root {
             Some(root) => self.value(root, &access.view),
-            None => self.index(&access.view),
+            None => self.index(access),
         }
     }
 
@@ -186,7 +191,11 @@ impl<'a> Emitter<'a> {
         let tag = self.tag;
         let location = self.context.placement.locate(value)?;
         let dtype = self.context.graph.type_of(value).dtype;
-        let binding = self.bind(location, dtype, false, true, true);
+        if let Some((whole, view)) = self.context.grouping.part(self.context.graph, value) {
+            return self.store_part(whole, &view, location, name);
+        }
+        let walk = self.context.views.walk(value);
+        let binding = self.bind(location, dtype, false, true, walk.in_fours());
         let index = match self.grid {
             Grid::Linear => "e".to_string(),
             Grid::Store => {
@@ -198,6 +207,25 @@ impl<'a> Emitter<'a> {
                 return Err(Error::Compile { what: "a prologue".into(), message: "cannot store".into() });
             }
         };
+        let start = if walk.moves() {
+            format!(" + {}", self.walked_param(&format!("s{binding}_offset"), 0, walk))
+        } else {
+            String::new()
+        };
+        self.lines.push(format!("st_{tag}{binding}({index}{start}, {name});"));
+        Ok(())
+    }
+
+    /// Stores a value in its place within a concatenation, of which it is the view `view`.
+    fn store_part(&mut self, whole: Value, view: &View, location: Location, name: &str) -> Result<()> {
+        let tag = self.tag;
+        self.linear = false;
+        let walk = self.context.views.walk(whole);
+        let (strides, offset) = self.strides(view)?;
+        let fours = strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1);
+        let wide = walk.in_fours() && offset.is_multiple_of(4) && fours;
+        let binding = self.bind(location, self.context.graph.type_of(whole).dtype, false, true, wide);
+        let index = self.index_of(strides, offset, walk);
         self.lines.push(format!("st_{tag}{binding}({index}, {name});"));
         Ok(())
     }
@@ -208,6 +236,14 @@ impl<'a> Emitter<'a> {
             self.params.push((name.clone(), Param::U32(value as u32)));
         }
         format!("params.{name}")
+    }
+
+    /// An offset that moves from step to step of a loop.
+    pub(super) fn walked_param(&mut self, name: &str, offset: usize, walk: Walk) -> String {
+        if walk.step != 0 {
+            self.steps.push((format!("{}_{name}", self.tag), walk.step));
+        }
+        self.param(name, offset + walk.start)
     }
 
     /// The hook's text. `head` is its signature; the body ends with `tail`.
@@ -225,6 +261,7 @@ impl<'a> Emitter<'a> {
             let _ = writeln!(text, "    {tail}");
         }
         text.push_str("}\n");
-        Fused { text, params: self.params, bindings: self.bindings, parts: self.parts, linear: self.linear }
+        let Emitter { params, bindings, parts, steps, linear, .. } = self;
+        Fused { text, params, bindings, parts, steps, linear }
     }
 }

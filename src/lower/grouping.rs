@@ -3,7 +3,7 @@
 use super::access::{accesses, is_pointwise};
 use super::views::Views;
 use crate::graph::{Graph, MacroOp, Node, Op, Value};
-use crate::shape::Shape;
+use crate::shape::{Shape, View};
 use std::collections::{BTreeSet, HashMap};
 
 /// Operations that run as one kernel (or one fixed sequence of kernels).
@@ -27,6 +27,8 @@ pub struct Grouping {
     pub group_of: Vec<Option<usize>>,
     /// Concatenations whose parts are written in place: node to parts.
     pub assembled: HashMap<u32, Vec<Value>>,
+    /// The concatenation that a part is written into.
+    pub part_of: HashMap<Value, u32>,
     /// Nodes that read a root (assignments included).
     pub users: HashMap<Value, Vec<u32>>,
     /// Roots that leave the program.
@@ -65,7 +67,20 @@ impl Grouping {
         }
     }
 
+    /// The concatenation that a value is written straight into, and the value as a view of it.
+    pub fn part(&self, graph: &Graph, value: Value) -> Option<(Value, View)> {
+        let &concat = self.part_of.get(&value)?;
+        let node = graph.node(concat);
+        let Op::Concat { axis } = node.op else { return None };
+        let strides = node.outputs[0].shape.strides();
+        let before = self.assembled[&concat].iter().position(|&part| part == value)?;
+        let start: usize = node.inputs[..before].iter().map(|&input| graph.type_of(input).shape[axis]).sum();
+        let view = View { offset: start * strides[axis], shape: graph.type_of(node.inputs[before]).shape, strides };
+        Some((Value { node: concat, output: 0 }, view.reshape(&graph.type_of(value).shape)?))
+    }
+
     pub(super) fn output_key(&self, graph: &Graph, value: Value) -> String {
+        let value = self.part_of.get(&value).map_or(value, |&node| Value { node, output: 0 });
         let assigned = self.users.get(&value).into_iter().flatten().find_map(|&user| match graph.node(user).op {
             Op::Assign(name) => Some(format!("state {name}")),
             _ => None,
@@ -202,6 +217,8 @@ pub(super) fn bindings(graph: &Graph, views: &Views, grouping: &Grouping, index:
         let operands = if matches!(node.op, Op::SumSquares | Op::Reduce { .. }) { 1 } else { node.inputs.len() };
         let secondary = node.outputs.len() - usize::from(stored_output(&node.op).is_some());
         match node.op {
+            // Its body's kernels bind what they need.
+            Op::Scan { .. } => 0,
             // Two kernels of their own, each within the baseline's eight.
             Op::Macro(MacroOp::AttentionGrad { .. }) => 8,
             _ => operands + work_operands(&node.op) + secondary + usize::from(group.column_sums.is_some()),

@@ -63,6 +63,7 @@ impl<'a> Grouper<'a> {
             groups: Vec::new(),
             group_of: vec![None; nodes.len()],
             assembled: HashMap::new(),
+            part_of: HashMap::new(),
             users,
             results,
         };
@@ -204,7 +205,9 @@ impl<'a> Grouper<'a> {
 
     /// Whether all reads of a node can be indexed on this grid.
     pub(super) fn walkable(&self, node: u32, grid: &Shape) -> bool {
-        accesses(self.graph, self.views, node).iter().all(|access| access.view.reshape(grid).is_some())
+        let part = self.grouping.part(self.graph, Value { node, output: 0 });
+        part.is_none_or(|(_, view)| view.reshape(grid).is_some())
+            && accesses(self.graph, self.views, node).iter().all(|access| access.view.reshape(grid).is_some())
     }
 
     /// The groups in whose registers an operand of the node already lies.
@@ -259,6 +262,7 @@ impl<'a> Grouper<'a> {
         let rides = self.grouping.groups[group].anchor.is_none() || matches!(op, Op::Pointwise(_) | Op::Cast(_));
         rides
             && !cycle
+            && !self.reads_whole_of(index, group)
             && self.in_step(index, group)
             && self.grid_for(&[index], group).is_some()
             && self.within_limit(&[index], group)
@@ -350,7 +354,7 @@ impl<'a> Grouper<'a> {
         absorbed.anchor.is_none()
             && rides
             && (independent || direct)
-            && reader.members.iter().all(|&member| self.in_step(member, other))
+            && reader.members.iter().all(|&member| self.in_step(member, other) && !self.reads_whole_of(member, other))
             && reader.anchor.is_none_or(|anchor| !self.reads_group(anchor, other))
             && reader.prologue.iter().all(|&member| !self.reads_group(member, other))
             && self.grid_for(&absorbed.members, into).is_some()

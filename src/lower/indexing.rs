@@ -2,6 +2,8 @@
 //!
 //! Part of the emitter in [`super::expression`]. Knows shapes and strides, not operations.
 
+use super::access::Access;
+use super::border::Walk;
 use super::expression::{Emitter, Grid};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, View, collapse};
@@ -37,17 +39,18 @@ impl Emitter<'_> {
         offset == 0 && (0..self.shape.rank()).all(|axis| self.shape[axis] == 1 || strides[axis] == wanted[axis])
     }
 
-    /// The element index (u32) of a view at the coordinates of the vector's first lane.
-    pub(super) fn index(&mut self, view: &View) -> Result<String> {
-        let (strides, offset) = self.strides(view)?;
-        Ok(self.index_of(strides, offset))
+    /// The element index (u32) of a read at the coordinates of the vector's first lane.
+    pub(super) fn index(&mut self, access: &Access) -> Result<String> {
+        let (strides, offset) = self.strides(&access.view)?;
+        let walk = access.root.map(|root| self.context.views.walk(root)).unwrap_or_default();
+        Ok(self.index_of(strides, offset, walk))
     }
 
-    pub(super) fn index_of(&mut self, strides: Vec<usize>, offset: usize) -> String {
-        if matches!(self.grid, Grid::Linear) && self.is_whole(&strides, offset) {
+    pub(super) fn index_of(&mut self, strides: Vec<usize>, offset: usize, walk: Walk) -> String {
+        if matches!(self.grid, Grid::Linear) && self.is_whole(&strides, offset) && !walk.moves() {
             return "e".into();
         }
-        let key = (strides, offset);
+        let key = (strides, offset, walk);
         let known = self.indices.iter().position(|known| *known == key);
         let index = known.unwrap_or_else(|| {
             self.indices.push(key);
@@ -60,7 +63,7 @@ impl Emitter<'_> {
     pub(super) fn lane_index(&mut self, view: &View) -> Result<String> {
         let (strides, offset) = self.strides(view)?;
         let stride = self.lane_stride(&strides);
-        let first = self.index_of(strides, offset);
+        let first = self.index_of(strides, offset, Walk::default());
         self.linear = false;
         Ok(match (self.width, stride) {
             (1, _) => first,
@@ -99,8 +102,8 @@ impl Emitter<'_> {
                 (lines, terms)
             }
         };
-        for (index, ((_, offset), terms)) in indices.iter().zip(terms).enumerate() {
-            let mut sum = vec![self.param(&format!("j{index}_offset"), *offset)];
+        for (index, ((_, offset, walk), terms)) in indices.iter().zip(terms).enumerate() {
+            let mut sum = vec![self.walked_param(&format!("j{index}_offset"), *offset, *walk)];
             for (coordinate, stride) in terms {
                 match stride {
                     0 => {}
@@ -116,11 +119,11 @@ impl Emitter<'_> {
         lines
     }
 
-    pub(super) fn store_terms(&self, indices: &[(Vec<usize>, usize)]) -> Vec<Vec<(String, usize)>> {
+    pub(super) fn store_terms(&self, indices: &[(Vec<usize>, usize, Walk)]) -> Vec<Vec<(String, usize)>> {
         let names = ["batch", "row", "col"];
         indices
             .iter()
-            .map(|(strides, _)| names.iter().map(|name| name.to_string()).zip(strides.iter().copied()).collect())
+            .map(|(strides, ..)| names.iter().map(|name| name.to_string()).zip(strides.iter().copied()).collect())
             .collect()
     }
 
@@ -130,11 +133,11 @@ impl Emitter<'_> {
         linear: &str,
         prefix: &str,
         axes: &[usize],
-        indices: &[(Vec<usize>, usize)],
+        indices: &[(Vec<usize>, usize, Walk)],
     ) -> (Vec<String>, Vec<Vec<(String, usize)>>) {
         let shape: Shape = axes.iter().map(|&axis| self.shape[axis]).collect();
         let strides: Vec<Vec<usize>> =
-            indices.iter().map(|(all, _)| axes.iter().map(|&axis| all[axis]).collect()).collect();
+            indices.iter().map(|(all, ..)| axes.iter().map(|&axis| all[axis]).collect()).collect();
         let borrowed: Vec<&[usize]> = strides.iter().map(Vec::as_slice).collect();
         let (sizes, collapsed) = collapse(&shape, &borrowed);
         let rank = sizes.rank();

@@ -3,6 +3,8 @@
 //!
 //! A copy is a `Cast` to the same dtype: a pointwise operation like any other, so it fuses.
 
+use super::access::is_pointwise;
+use super::border::Border;
 use super::views::{Source, Views};
 use crate::graph::{Graph, MacroOp, Node, Op, Tensor, Value};
 use crate::kernels::attention;
@@ -12,10 +14,10 @@ use crate::tensor::expand::expand;
 use std::collections::HashSet;
 
 /// The graph with every operand readable by its user's kernel, and every result a stored tensor.
-pub fn legalize(graph: &Graph) -> Graph {
+pub fn legalize(graph: &Graph, border: &Border) -> Graph {
     match defined(graph) {
-        Some(expanded) => readable_operands(&simplify(&expanded)),
-        None => readable_operands(graph),
+        Some(expanded) => readable_operands(&simplify(&expanded), border),
+        None => readable_operands(graph, border),
     }
 }
 
@@ -60,9 +62,9 @@ fn define(graph: &Graph) -> Graph {
     rewriter.finish()
 }
 
-fn readable_operands(graph: &Graph) -> Graph {
+fn readable_operands(graph: &Graph, border: &Border) -> Graph {
     let mut rewriter = Rewriter::new(graph);
-    let mut views = Views::default();
+    let mut views = Views::within(border);
     let live = graph.live();
     let mut taken = HashSet::new();
     for (index, node) in graph.nodes().iter().enumerate() {
@@ -85,6 +87,11 @@ fn readable_operands(graph: &Graph) -> Graph {
         if let Op::Assign(name) = &node.op {
             // A value can lie in one state only: each further one gets a copy.
             let mut value = result(to, &mut views, inputs[0]);
+            if let Some(side) = border.moving_result(name)
+                && !may_move(to, &mut views, value, side.step)
+            {
+                value = copy(to, value);
+            }
             while !taken.insert(root_of(to, &mut views, value)) {
                 value = copy(to, value);
             }
@@ -210,7 +217,30 @@ fn copy(graph: &Graph, value: Value) -> Value {
 fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, index: usize, input: Value) -> Value {
     views.update(graph);
     let source = views.get(input);
-    if readable(graph, node, index, source) { input } else { copy(graph, input) }
+    let walks = follows(&node.op, views.walk(source.root).step);
+    if walks && readable(graph, node, index, source) { input } else { copy(graph, input) }
+}
+
+/// Whether the node's kernel can follow an operand that moves by `step` elements in each step of a loop: fused
+/// code can, and products, which have the offsets of their operands as parameters and may read vectors of four.
+fn follows(op: &Op, step: u32) -> bool {
+    let moves = matches!(op, Op::Reshape(_) | Op::Permute(_) | Op::Expand(_) | Op::Slice { .. } | Op::Window { .. });
+    let reads = is_pointwise(op) || matches!(op, Op::Reduce { .. } | Op::StopGradient | Op::Assign(_));
+    step == 0 || moves || reads || (*op == Op::MatMul && step.is_multiple_of(4))
+}
+
+/// Whether a value can lie where a loop stacks it up, moving by `step` elements: if fused code stores it, and all
+/// who read it can follow.
+fn may_move(graph: &Graph, views: &mut Views, value: Value, step: u32) -> bool {
+    let root = root_of(graph, views, value);
+    let node = graph.node(root.node);
+    let by_element = match &node.op {
+        // Its parts may be written in place by kernels of their own.
+        Op::Concat { .. } => node.inputs.iter().all(|&part| is_pointwise(&graph.node(views.get(part).root.node).op)),
+        op => is_pointwise(op),
+    };
+    let reads = |node: &Node| node.inputs.iter().any(|&input| views.get(input).root == root);
+    by_element && graph.nodes().iter().all(|node| !reads(node) || follows(&node.op, step))
 }
 
 /// Whether the node's kernel can read its operand `index` as it lies.
@@ -245,7 +275,8 @@ fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
         | Op::DynamicSlice { .. }
         | Op::DynamicUpdate { .. }
         | Op::Gather => stored(graph, source) || matches!(graph.node(source.root.node).op, Op::Const(_)),
-        Op::Scan { .. } => stored(graph, source) && whole(view),
+        // Carries are copied; slices and constants are read by the body through whatever strides they have.
+        Op::Scan { body, .. } => stored(graph, source) && (index >= body.carries() || whole(view)),
         Op::Input(_)
         | Op::State(_)
         | Op::Const(_)

@@ -2,11 +2,14 @@
 //!
 //! The stages, in order: `legalize` (operands made readable), `views` (movements resolved),
 //! `groups` (what shares a kernel), `anchors` (the kernels of each group), `place` (the order, and
-//! where values lie), `emit` and `expression` (texts and bindings), `join` (neighbours united).
+//! where values lie), `emit` and `expression` (texts and bindings), `join` (neighbours united). The
+//! body of a loop goes through them by itself (`body`), and becomes a segment that is repeated.
 
 mod access;
 mod anchors;
 mod bindings;
+mod body;
+mod border;
 mod emit;
 mod expression;
 mod grouping;
@@ -26,7 +29,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::kernels::Profile;
 use crate::passes;
-use crate::program::{Dispatch, Io, Kernel, Program, Segment, StateLayout};
+use crate::program::{Dispatch, Io, Kernel, ParamStep, Program, Segment, StateLayout};
+use border::Border;
 use emit::{GroupEmitter, Launch};
 use expression::Context;
 use place::{Placement, Placer};
@@ -35,30 +39,71 @@ use views::Views;
 
 /// Compiles a traced graph for a device: passes, then everything above.
 pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Program> {
-    let graph = legalize::legalize(&passes::run(graph)?);
+    let border = Border::default();
+    let graph = legalize::legalize(&passes::run(graph)?, &border);
     if cfg!(debug_assertions) {
         graph.verify()?;
     }
     refuse_nan(&graph)?;
-    let views = Views::resolve(&graph);
+    let views = Views::resolve(&graph, &border);
     let grouping = groups::group(&graph, &views, profile)?;
+    let bodies = body::bodies(&graph, &views, layout, profile)?;
     let mut placer = Placer::new(&graph, &views, &grouping, layout);
     let order = placer.order()?;
     let plans: Vec<anchors::Plan> = order
         .iter()
         .map(|&group| anchors::plan(&graph, &views, profile, &grouping.groups[group], &|v| placer.part(v)))
         .collect::<Result<_>>()?;
-    let placement = placer.place(&order, &plans)?;
+    let placement = placer.place(&order, &plans, &bodies)?;
     let context = Context { graph: &graph, views: &views, grouping: &grouping, placement: &placement };
-    let mut launches = Vec::new();
+    let mut stretches = vec![Stretch { steps: None, launches: vec![] }];
     for (position, (&index, plan)) in order.iter().zip(&plans).enumerate() {
+        let anchor = grouping.groups[index].anchor;
+        if let Some((body, inner)) = anchor.and_then(|node| bodies.get(&node).zip(placement.bodies.get(&node))) {
+            stretches.extend([
+                Stretch { steps: None, launches: body.entry(profile, &placement)? },
+                Stretch { steps: Some(body.steps), launches: body.launches(profile, inner)? },
+                Stretch { steps: None, launches: vec![] },
+            ]);
+            continue;
+        }
         let workspaces = &placement.workspaces[position];
         let emitter = GroupEmitter { context: &context, profile, index, workspaces };
-        launches.extend(emitter.emit(plan)?);
+        last(&mut stretches).extend(emitter.emit(plan)?);
     }
-    launches.extend(placement.copies.iter().map(|&(from, to)| emit::copy(profile, from, to)));
-    let launches = join::join(launches.into_iter().filter(|launch| launch.groups > 0).collect());
-    assemble(name, &graph, &views, &placement, launches, profile)
+    last(&mut stretches).extend(placement.copies.iter().map(|&(from, to)| emit::copy(profile, from, to)));
+    assemble(name, &graph, &views, &placement, united(stretches), profile)
+}
+
+/// Launches in order, once or in each step of a loop.
+struct Stretch {
+    steps: Option<u32>,
+    launches: Vec<Launch>,
+}
+
+fn last(stretches: &mut Vec<Stretch>) -> &mut Vec<Launch> {
+    if stretches.last().is_none_or(|stretch| stretch.steps.is_some()) {
+        stretches.push(Stretch { steps: None, launches: vec![] });
+    }
+    let end = stretches.len() - 1;
+    &mut stretches[end].launches
+}
+
+/// Without empty stretches and launches, and neighbouring launches joined where they go on.
+fn united(stretches: Vec<Stretch>) -> Vec<Stretch> {
+    let mut united: Vec<Stretch> = Vec::new();
+    for Stretch { steps, launches } in stretches {
+        let launches = launches.into_iter().filter(|launch| launch.groups > 0);
+        match steps {
+            None => last(&mut united).extend(launches),
+            Some(_) => united.push(Stretch { steps, launches: launches.collect() }),
+        }
+    }
+    let joined = |Stretch { steps, launches }| match steps {
+        None => Stretch { steps, launches: join::join(launches) },
+        Some(_) => Stretch { steps, launches },
+    };
+    united.into_iter().map(joined).filter(|stretch| !stretch.launches.is_empty()).collect()
 }
 
 fn assemble(
@@ -66,13 +111,49 @@ fn assemble(
     graph: &Graph,
     views: &Views,
     placement: &Placement,
-    launches: Vec<Launch>,
+    stretches: Vec<Stretch>,
     profile: &Profile,
 ) -> Result<Program> {
-    let mut kernels: Vec<Kernel> = Vec::new();
-    let mut known: HashMap<(String, Vec<bool>), usize> = HashMap::new();
-    let mut dispatches = Vec::new();
-    for launch in launches {
+    let mut numbered = Numbered::default();
+    let mut segments = Vec::new();
+    for Stretch { steps, launches } in stretches {
+        let stepped = |(dispatch, launch): (usize, &Launch)| {
+            let one = |&(word, step): &(usize, u32)| ParamStep { dispatch, word, step };
+            launch.steps.iter().map(one).collect::<Vec<_>>()
+        };
+        let param_steps: Vec<ParamStep> = launches.iter().enumerate().flat_map(stepped).collect();
+        let dispatches =
+            launches.into_iter().map(|launch| numbered.dispatch(launch, profile)).collect::<Result<Vec<_>>>()?;
+        segments.push(match steps {
+            None => Segment::Gpu(dispatches),
+            Some(count) => Segment::Repeat { count, body: dispatches, steps: param_steps },
+        });
+    }
+    if segments.is_empty() {
+        segments.push(Segment::Gpu(vec![]));
+    }
+    Ok(Program {
+        name: name.into(),
+        kernels: numbered.kernels,
+        buffers: placement.buffers.clone(),
+        segments,
+        inputs: inputs(graph, placement)?,
+        scalars: placement.scalars.clone(),
+        constants: placement.constants.clone(),
+        outputs: outputs(graph, views, placement)?,
+    })
+}
+
+/// The kernels of a program so far: one for each text.
+#[derive(Default)]
+struct Numbered {
+    kernels: Vec<Kernel>,
+    known: HashMap<(String, Vec<bool>), usize>,
+}
+
+impl Numbered {
+    fn dispatch(&mut self, launch: Launch, profile: &Profile) -> Result<Dispatch> {
+        let Numbered { kernels, known } = self;
         let writable: Vec<bool> = launch.bindings.iter().map(|(_, write)| *write).collect();
         check_limits(&launch, profile)?;
         let kernel = *known.entry((launch.wgsl.clone(), writable.clone())).or_insert_with(|| {
@@ -87,7 +168,7 @@ fn assemble(
             });
             kernels.len() - 1
         });
-        dispatches.push(Dispatch {
+        Ok(Dispatch {
             kernel,
             label: launch.label,
             bytes_moved: launch.bindings.iter().map(|(binding, _)| binding.bytes).sum(),
@@ -95,18 +176,8 @@ fn assemble(
             params: launch.params,
             groups: split_groups(launch.groups, profile.max_workgroups),
             flops: launch.flops,
-        });
+        })
     }
-    Ok(Program {
-        name: name.into(),
-        kernels,
-        buffers: placement.buffers.clone(),
-        segments: vec![Segment::Gpu(dispatches)],
-        inputs: inputs(graph, placement)?,
-        scalars: placement.scalars.clone(),
-        constants: placement.constants.clone(),
-        outputs: outputs(graph, views, placement)?,
-    })
 }
 
 fn inputs(graph: &Graph, placement: &Placement) -> Result<Vec<Io>> {

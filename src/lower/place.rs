@@ -6,6 +6,7 @@
 
 use super::access::{accesses, is_pointwise};
 use super::anchors::Plan;
+use super::body::Bodies;
 use super::grouping::{Group, Grouping, stored_output};
 use super::pool::Pool;
 use super::views::Views;
@@ -32,6 +33,8 @@ pub struct Placement {
     locations: HashMap<Value, Location>,
     /// Work buffers of each group, by its place in the order.
     pub workspaces: Vec<Vec<Location>>,
+    /// The places of the values of loops' bodies, by the scan's node.
+    pub bodies: BTreeMap<u32, Placement>,
     /// From where to where, after everything else: new values of states that could not be written in place.
     pub copies: Vec<(Location, Location)>,
 }
@@ -42,6 +45,18 @@ impl Placement {
             what: format!("%{}", root.node),
             message: "a kernel reads a value that was given no memory (please report this)".into(),
         })
+    }
+
+    /// An empty placement for the body of a loop, over the same buffers.
+    pub(super) fn inner(&self) -> Placement {
+        let (buffers, scalars, constants) = (self.buffers.clone(), self.scalars.clone(), self.constants.clone());
+        Placement { buffers, scalars, constants, ..Placement::default() }
+    }
+
+    /// Takes over what a body has declared.
+    pub(super) fn take_back(&mut self, inner: &Placement) {
+        self.buffers.clone_from(&inner.buffers);
+        self.constants.clone_from(&inner.constants);
     }
 
     pub(super) fn declare(&mut self, role: Role, bytes: u64) -> usize {
@@ -129,8 +144,11 @@ fn leaf_reads(
 /// The order in which groups run, assignments placed in their states, and every value its place.
 pub struct Placer<'a> {
     graph: &'a Graph,
+    views: &'a Views,
     grouping: &'a Grouping,
     layout: &'a StateLayout,
+    /// Where the operands and results of a body lie, by name; nothing for a whole program.
+    places: HashMap<String, Location>,
     reads: Vec<Vec<Read>>,
     /// Values that are written straight into a state.
     in_state: HashMap<Value, String>,
@@ -165,7 +183,18 @@ impl<'a> Placer<'a> {
                 }
             }
         }
-        Placer { graph, grouping, layout, reads, in_state, deferred: Vec::new(), parts }
+        let (places, deferred) = (HashMap::new(), Vec::new());
+        Placer { graph, views, grouping, layout, places, reads, in_state, deferred, parts }
+    }
+
+    /// Says where a body's operands and results lie.
+    pub fn enclose(&mut self, places: HashMap<String, Location>) {
+        self.places = places;
+    }
+
+    /// Whether a buffer belongs to the program around a body.
+    fn is_outside(&self, buffer: usize) -> bool {
+        self.places.values().any(|place| place.buffer == buffer)
     }
 
     /// The place of a value within the concatenation that it is written into.
@@ -211,8 +240,9 @@ impl<'a> Placer<'a> {
                 .iter()
                 .any(|&writer| self.reads[writer].iter().any(|read| self.reads_old(read, name) && !read.elementwise))
         };
-        let clashing: Vec<Value> =
+        let mut clashing: Vec<Value> =
             self.in_state.iter().filter(|&entry| clashes(entry)).map(|(root, _)| *root).collect();
+        clashing.sort();
         for root in clashing {
             self.defer(root);
         }
@@ -226,7 +256,9 @@ impl<'a> Placer<'a> {
 
     /// Breaks a circle among groups that wait for each other.
     fn defer_one(&mut self, stuck: &BTreeSet<usize>) -> Result<()> {
-        let mut candidates: Vec<Value> = self.in_state.keys().copied().collect();
+        // What moves from step to step has no old value that someone waits for.
+        let mut candidates: Vec<Value> =
+            self.in_state.keys().copied().filter(|&root| !self.views.walk(root).moves()).collect();
         candidates.sort();
         let waiting =
             candidates.into_iter().find(|root| self.writers(*root).iter().any(|writer| stuck.contains(writer)));
@@ -283,16 +315,36 @@ impl<'a> Placer<'a> {
     }
 
     /// Places everything. `plans` are the groups' kernels, in `order`.
-    pub fn place(&self, order: &[usize], plans: &[Plan]) -> Result<Placement> {
+    pub fn place(&self, order: &[usize], plans: &[Plan], bodies: &Bodies) -> Result<Placement> {
         let mut placement = Placement::default();
-        self.leaves(&mut placement)?;
+        self.place_into(order, plans, bodies, &mut placement, &mut Pool::default())?;
+        // Buffers may have grown since a body was placed.
+        let mut inner = std::mem::take(&mut placement.bodies);
+        inner.values_mut().for_each(|body| body.buffers.clone_from(&placement.buffers));
+        placement.bodies = inner;
+        Ok(placement)
+    }
+
+    /// The same, in buffers of which some may be there; what it took out of the pool is back when it returns.
+    pub(super) fn place_into(
+        &self,
+        order: &[usize],
+        plans: &[Plan],
+        bodies: &Bodies,
+        placement: &mut Placement,
+        pool: &mut Pool,
+    ) -> Result<()> {
+        self.leaves(placement)?;
         let last = self.last_uses(order);
-        let mut pool = Pool::default();
         for (position, (&group, plan)) in order.iter().zip(plans).enumerate() {
             for value in self.grouping.outputs(self.graph, group) {
-                self.place_output(&mut placement, &mut pool, &last, group, position, value)?;
+                self.place_output(placement, pool, &last, group, position, value)?;
             }
-            let works: Vec<usize> = plan.workspaces.iter().map(|&bytes| pool.take(&mut placement, bytes)).collect();
+            if let Some(body) = self.grouping.groups[group].anchor.and_then(|anchor| bodies.get(&anchor)) {
+                let inner = body.place(self.layout, placement, pool)?;
+                placement.bodies.insert(self.grouping.groups[group].anchor.unwrap_or(0), inner);
+            }
+            let works: Vec<usize> = plan.workspaces.iter().map(|&bytes| pool.take(placement, bytes)).collect();
             placement.workspaces.push(
                 works
                     .iter()
@@ -304,6 +356,7 @@ impl<'a> Placer<'a> {
             for (value, _) in last.iter().filter(|(_, at)| **at == position) {
                 if let Some(location) = placement.locations.get(value)
                     && placement.buffers[location.buffer].role == Role::Transient
+                    && !self.is_outside(location.buffer)
                     && !self.parts.contains_key(value)
                 {
                     pool.give(location.buffer);
@@ -311,10 +364,14 @@ impl<'a> Placer<'a> {
             }
         }
         for (root, name) in &self.deferred {
-            let copy = (placement.locate(*root)?, self.state(&mut placement, name)?);
+            let copy = (placement.locate(*root)?, self.state(placement, name)?);
             placement.copies.push(copy);
+            let location = copy.0;
+            if placement.buffers[location.buffer].role == Role::Transient && !self.is_outside(location.buffer) {
+                pool.give(location.buffer);
+            }
         }
-        Ok(placement)
+        Ok(())
     }
 
     fn place_output(
@@ -364,6 +421,12 @@ impl<'a> Placer<'a> {
         bytes: u64,
     ) -> Option<usize> {
         let Group { anchor, .. } = &self.grouping.groups[group];
+        if let Some(anchor) = anchor
+            && let Op::Scan { body, .. } = &self.graph.node(*anchor).op
+            && (value.output as usize) < body.carries()
+        {
+            return self.first_carry(placement, last, position, value, bytes);
+        }
         let fused = anchor.is_none_or(|anchor| {
             anchor != value.node || stored_output(&self.graph.node(anchor).op) == Some(value.output)
         }) && self.grouping.groups[group].column_sums != Some(value.node)
@@ -383,11 +446,34 @@ impl<'a> Placer<'a> {
             let transient = placement.buffers[location.buffer].role == Role::Transient;
             let same_type = self.graph.type_of(read.root).dtype == self.graph.type_of(value).dtype;
             let fits = location.bytes == bytes && same_type && !self.parts.contains_key(&read.root);
-            (dies && alone && transient && fits && !taken(location.buffer)).then_some(location.buffer)
+            let own = !self.is_outside(location.buffer);
+            (dies && alone && transient && own && fits && !taken(location.buffer)).then_some(location.buffer)
         })
     }
 
+    /// The buffer of a first carry that nobody else reads: the loop goes on in it.
+    fn first_carry(
+        &self,
+        placement: &Placement,
+        last: &BTreeMap<Value, usize>,
+        position: usize,
+        carry: Value,
+        bytes: u64,
+    ) -> Option<usize> {
+        let roots = self.graph.node(carry.node).inputs.into_iter().map(|input| self.views.get(input).root);
+        let roots: Vec<Value> = roots.collect();
+        let root = roots[carry.output as usize];
+        let location = placement.locations.get(&root)?;
+        let once = roots.iter().filter(|&&other| other == root).count() == 1;
+        let dies = last.get(&root) == Some(&position) && !self.parts.contains_key(&root);
+        let transient = placement.buffers[location.buffer].role == Role::Transient;
+        (once && dies && transient && location.bytes == bytes).then_some(location.buffer)
+    }
+
     fn state(&self, placement: &mut Placement, name: &str) -> Result<Location> {
+        if let Some(place) = self.places.get(name) {
+            return Ok(*place);
+        }
         let entry = self.layout.entries.get(name).ok_or_else(|| Error::Compile {
             what: format!("state `{name}`"),
             message: "it is used but was not declared to the session".into(),

@@ -33,12 +33,14 @@ impl Emitter<'_> {
         if let Some(name) = self.loads.get(&key) {
             return Ok(name.clone());
         }
+        let walk = self.context.views.walk(root);
         let scalar = strides.iter().all(|&stride| stride == 0);
-        let whole = matches!(self.grid, Grid::Linear) && self.is_whole(&strides, offset);
+        let whole = matches!(self.grid, Grid::Linear) && self.is_whole(&strides, offset) && !walk.moves();
         self.linear &= scalar || whole;
-        let index = self.index_of(strides.clone(), offset);
+        let index = self.index_of(strides.clone(), offset, walk);
         let stride = self.lane_stride(&strides);
-        let aligned = offset.is_multiple_of(4) && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1);
+        let starts = offset.is_multiple_of(4) && walk.in_fours();
+        let aligned = starts && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1);
         let one_unit =
             strides.iter().zip(self.shape.iter()).filter(|(stride, size)| **stride == 1 && **size != 1).count() <= 1;
         let text = match (self.width, stride) {
@@ -125,7 +127,8 @@ impl Emitter<'_> {
             units <= 1 && strides.iter().all(|stride| stride.is_multiple_of(4) || *stride == 1)
         };
         let own = &self.context.views.get(operand).view;
-        let aligned = offset.is_multiple_of(4) && in_fours(&strides, &self.shape) && in_fours(&own.strides, &own.shape);
+        let starts = offset.is_multiple_of(4) && self.context.views.walk(root).in_fours();
+        let aligned = starts && in_fours(&strides, &self.shape) && in_fours(&own.strides, &own.shape);
         Ok(match (self.width, stride) {
             (1, _) | (_, 0) => {
                 let binding = self.bind(location, dtype, true, false, false);
@@ -161,7 +164,7 @@ impl Emitter<'_> {
         let at = self.scalar_index(&reads[0])?;
         let view = &self.context.views.get(table).view;
         let (rows, stride) = (view.shape[0], view.strides[0]);
-        let base = self.index(&reads[1].view)?;
+        let base = self.index(&reads[1])?;
         let rows = self.param(&format!("{at}_rows"), rows);
         let stride = self.param(&format!("{at}_stride"), stride);
         let inside = self.let_index(format!("{at} >= 0 && {at} < i32({rows})"));
@@ -180,7 +183,7 @@ impl Emitter<'_> {
         let start = self.scalar_index(&reads[0])?;
         let view = &self.context.views.get(operand).view;
         let (most, stride) = (view.shape[axis] - size, view.strides[axis]);
-        let base = self.index(&reads[1].view)?;
+        let base = self.index(&reads[1])?;
         let most = self.param(&format!("{start}_most"), most);
         let stride = self.param(&format!("{start}_stride"), stride);
         let index = self.let_index(format!("{base} + u32(clamp({start}, 0, i32({most}))) * {stride}"));
@@ -189,10 +192,10 @@ impl Emitter<'_> {
 
     pub(super) fn dynamic_update(&mut self, reads: &[Access], inputs: &[Value], axis: usize) -> Result<String> {
         let start = self.scalar_index(&reads[0])?;
-        let at = self.index(&reads[1].view)?;
+        let at = self.index(&reads[1])?;
         let (whole, part) = (&self.context.views.get(inputs[0]).view, &self.context.views.get(inputs[1]).view);
         let (most, size, stride) = (whole.shape[axis] - part.shape[axis], part.shape[axis], part.strides[axis]);
-        let base = self.index(&reads[2].view)?;
+        let base = self.index(&reads[2])?;
         let most = self.param(&format!("{start}_most"), most);
         let size = self.param(&format!("{start}_size"), size);
         let stride = self.param(&format!("{start}_stride"), stride);
@@ -208,24 +211,24 @@ impl Emitter<'_> {
         let Some((inner, coordinates)) = reads.split_last() else { return Ok(fill.to_string()) };
         let mut tests = Vec::new();
         for (access, &(start, stop)) in coordinates.iter().zip(bounds) {
-            let at = self.index(&access.view)?;
+            let at = self.index(access)?;
             tests.push(format!("{at} >= {start}u && {at} < {stop}u"));
         }
         let test = if tests.is_empty() { "true".to_string() } else { tests.join(" && ") };
         let inside = self.let_index(test);
-        let base = self.index(&inner.view)?;
+        let base = self.index(inner)?;
         let index = self.let_index(format!("select(0u, {base}, {inside})"));
         let loaded = self.load_root(inner, &index)?;
         Ok(format!("select({fill}, {loaded}, {inside})"))
     }
 
     pub(super) fn concat(&mut self, reads: &[Access], sizes: &[usize], dtype: DType) -> Result<String> {
-        let at = self.index(&reads[0].view)?;
+        let at = self.index(&reads[0])?;
         let mut text = constant(dtype, 0.0);
         let mut start = 0;
         for (access, size) in reads[1..].iter().zip(sizes) {
             let inside = self.let_index(format!("{at} >= {start}u && {at} < {}u", start + size));
-            let base = self.index(&access.view)?;
+            let base = self.index(access)?;
             let index = self.let_index(format!("select(0u, {base}, {inside})"));
             let loaded = self.load_root(access, &index)?;
             text = format!("select({text}, {loaded}, {inside})");
@@ -237,8 +240,8 @@ impl Emitter<'_> {
     /// The sum of what all windows that meet the element's coordinate hold there, first element of a window first.
     pub(super) fn fold(&mut self, reads: &[Access], operand: Value, steps: FoldSteps, dtype: DType) -> Result<String> {
         let FoldSteps { axis, stride, dilation } = steps;
-        let at = self.index(&reads[0].view)?;
-        let base = self.index(&reads[1].view)?;
+        let at = self.index(&reads[0])?;
+        let base = self.index(&reads[1])?;
         let view = &self.context.views.get(operand).view;
         let last = view.shape.rank() - 1;
         let (count, size) = (view.shape[axis], view.shape[last]);

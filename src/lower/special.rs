@@ -6,6 +6,7 @@
 use super::access::{accesses, is_pointwise};
 use super::grouping::is_anchor;
 use super::groups::Grouper;
+use super::views::Source;
 use crate::graph::{MacroOp, Op, ReduceKind, Value};
 use std::collections::{BTreeSet, HashMap};
 
@@ -140,22 +141,64 @@ impl Grouper<'_> {
         }
     }
 
-    /// Lets the parts of a concatenation be written straight into it, where their kernels can.
+    /// Lets the parts of a concatenation be written straight into it, where their kernels can: attention's
+    /// gradients, and what fused code computes for nobody else.
     pub(super) fn assemble(&mut self, index: u32) -> bool {
         let parts: Vec<_> =
             self.nodes[index as usize].inputs.iter().map(|&input| self.views.get(input).clone()).collect();
-        let placeable = parts.iter().all(|part| {
-            let root = &self.nodes[part.root.node as usize];
-            matches!(root.op, Op::Macro(MacroOp::AttentionGrad { .. }))
-                && part.view.is_contiguous()
-                && self.placeable(index, part.root)
+        let whole = |part: &Source| {
+            part.view.is_contiguous()
+                && part.view.offset == 0
                 && part.view.shape.numel() == self.graph.type_of(part.root).shape.numel()
                 && self.grouping.users.get(&part.root).is_some_and(|users| users[..] == [index])
-        });
-        if placeable {
-            self.grouping.assembled.insert(index, parts.into_iter().map(|part| part.root).collect());
+                && !self.grouping.results.contains(&part.root)
+        };
+        let heads = |part: &Source| {
+            let root = &self.nodes[part.root.node as usize];
+            matches!(root.op, Op::Macro(MacroOp::AttentionGrad { .. })) && self.placeable(index, part.root)
+        };
+        if !parts.iter().all(whole) {
+            return false;
         }
-        placeable
+        let roots: Vec<Value> = parts.iter().map(|part| part.root).collect();
+        if !parts.iter().all(heads) {
+            return self.assemble_elements(index, roots);
+        }
+        self.grouping.part_of.extend(roots.iter().map(|&root| (root, index)));
+        self.grouping.assembled.insert(index, roots);
+        true
+    }
+
+    /// Whether a node reads a concatenation of which a group writes a part: not in that group's registers.
+    pub(super) fn reads_whole_of(&self, node: u32, group: usize) -> bool {
+        let inside = |part: &Value| self.grouping.group_of[part.node as usize] == Some(group);
+        self.nodes[node as usize].inputs.iter().any(|&input| {
+            let parts = self.grouping.assembled.get(&self.views.get(input).root.node);
+            parts.is_some_and(|parts| parts.iter().any(inside))
+        })
+    }
+
+    /// The parts that fused code without an anchor computes, if all are such and can be stored on its grid.
+    fn assemble_elements(&mut self, index: u32, roots: Vec<Value>) -> bool {
+        let group = |root: &Value| {
+            let group = self.grouping.group_of[root.node as usize]?;
+            let plain =
+                self.grouping.groups[group].anchor.is_none() && is_pointwise(&self.nodes[root.node as usize].op);
+            plain.then_some(group)
+        };
+        let Some(groups) = roots.iter().map(group).collect::<Option<Vec<usize>>>() else { return false };
+        self.grouping.part_of.extend(roots.iter().map(|&root| (root, index)));
+        self.grouping.assembled.insert(index, roots.clone());
+        let stored = |(root, group): (&Value, &usize)| {
+            let part = self.grouping.part(self.graph, *root);
+            part.is_some_and(|(_, view)| view.reshape(&self.grouping.groups[*group].shape).is_some())
+        };
+        let fits = roots.iter().zip(&groups).all(stored);
+        if !fits {
+            self.grouping.assembled.remove(&index);
+            self.grouping.part_of.retain(|_, node| *node != index);
+        }
+        fits
     }
 
     /// Whether a head's vectors start at multiples of four elements in the whole.

@@ -3,8 +3,10 @@
 //! Movement operations make no kernel where strides can express them: they become views of a
 //! *root*, the value that is really computed or stored.
 
+use super::border::{Border, Walk};
 use crate::graph::{Graph, Op, Value};
 use crate::shape::View;
+use std::collections::HashMap;
 
 /// A value as a view of a root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -17,15 +19,30 @@ pub struct Source {
 #[derive(Default)]
 pub struct Views {
     sources: Vec<Vec<Source>>,
+    border: Border,
+    walks: HashMap<Value, Walk>,
 }
 
 impl Views {
     /// Resolves every value. After `legalize` each reshape is a view; before it, a reshape that
     /// strides cannot express is its own root.
-    pub fn resolve(graph: &Graph) -> Views {
-        let mut views = Views::default();
+    pub fn resolve(graph: &Graph, border: &Border) -> Views {
+        let mut views = Views::within(border);
         views.update(graph);
+        for node in graph.nodes() {
+            if let Op::Assign(name) = &node.op
+                && let Some(side) = border.moving_result(name)
+            {
+                let root = views.get(node.inputs[0]).root;
+                views.walks.insert(root, Walk { start: side.view.offset, step: side.step });
+            }
+        }
         views
+    }
+
+    /// No views yet, of a graph whose leaves may be views of something outside.
+    pub fn within(border: &Border) -> Views {
+        Views { border: border.clone(), ..Views::default() }
     }
 
     /// Resolves the nodes that a growing graph has got since the last call.
@@ -33,17 +50,30 @@ impl Views {
         let views = self;
         for index in views.sources.len()..graph.len() {
             let node = graph.node(index as u32);
+            let side = views.border.read(&node.op).cloned();
             let moved = movement(&node.op, node.inputs.first().map(|&input| views.get(input)));
             let own = |output: u32| Source {
                 root: Value { node: index as u32, output },
-                view: View::contiguous(&node.outputs[output as usize].shape),
+                view: match &side {
+                    Some(side) => side.view.clone(),
+                    None => View::contiguous(&node.outputs[output as usize].shape),
+                },
             };
             let sources = match moved {
                 Some(source) => vec![source],
                 None => (0..node.outputs.len() as u32).map(own).collect(),
             };
             views.sources.push(sources);
+            if let Some(side) = side.filter(|side| side.step != 0) {
+                // Where it starts is in its view.
+                views.walks.insert(Value { node: index as u32, output: 0 }, Walk { start: 0, step: side.step });
+            }
         }
+    }
+
+    /// How the elements of a root move from step to step, beside what its view says.
+    pub fn walk(&self, root: Value) -> Walk {
+        self.walks.get(&root).copied().unwrap_or_default()
     }
 
     pub fn get(&self, value: Value) -> &Source {

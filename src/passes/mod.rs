@@ -6,7 +6,7 @@
 mod merge_cross_entropy;
 mod rewrite;
 mod simplify;
-mod unroll;
+mod trim_scans;
 
 pub use rewrite::{Rewriter, rewrite};
 pub use simplify::simplify;
@@ -19,12 +19,12 @@ pub type Pass = (&'static str, fn(&Graph) -> Graph);
 
 /// The passes in their order.
 pub const PASSES: &[Pass] = &[
-    // First, so that the patterns below need not know of `x * 1` or of constants in disguise; drops dead nodes.
+    // Before everything: what only dead results of loops need is dead.
+    ("trim_scans", trim_scans::trim_scans),
+    // So that the patterns below need not know of `x * 1` or of constants in disguise; drops dead nodes.
     ("simplify", simplify::simplify),
     // After constants are folded: only then is the row gradient of a mean seen to be a constant.
     ("merge_cross_entropy", merge_cross_entropy::merge_cross_entropy),
-    // Last, because it copies what the others have made small.
-    ("unroll", unroll::unroll),
 ];
 
 /// Runs all passes; in debug builds each result is verified.

@@ -179,7 +179,13 @@ impl Program {
     }
 
     pub fn flops(&self) -> u64 {
-        self.each_dispatch().map(|dispatch| dispatch.flops).sum()
+        let once = |dispatches: &[Dispatch]| dispatches.iter().map(|dispatch| dispatch.flops).sum::<u64>();
+        let segment = |segment: &Segment| match segment {
+            Segment::Gpu(dispatches) => once(dispatches),
+            Segment::Repeat { count, body, .. } => u64::from(*count) * once(body),
+            Segment::Host(_) => 0,
+        };
+        self.segments.iter().map(segment).sum()
     }
 }
 

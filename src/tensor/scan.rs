@@ -53,10 +53,8 @@ pub fn scan<'g>(
     let problem = if new.len() != carries {
         Some(format!("the body is given {carries} carries and returns {}", new.len()))
     } else {
-        let foreign = new.iter().chain(&results).any(|tensor| !std::ptr::eq(tensor.graph(), &inner));
         let assigns = inner.nodes().iter().any(|node| matches!(node.op, Op::Assign(_)));
-        let assigns = assigns.then(|| "the body assigns a state; carry the value and assign it outside".to_string());
-        assigns.or(foreign.then(|| "the body returns a tensor from outside; pass it as a constant".to_string()))
+        assigns.then(|| "the body assigns a state; carry the value and assign it outside".to_string())
     };
     if let Some(message) = problem {
         graph.record_error("scan", message);
@@ -80,7 +78,7 @@ pub fn scan<'g>(
 
 /// Pushes a scan of what `results` (carries first) need of `inner`; all its outputs.
 ///
-/// Behind the results that were asked for it stacks what a gradient would want: each step's carries and
+/// Behind the results that were asked for it stacks what a gradient would want: each step's new carries and
 /// products. What no one uses of that, a pass takes out again.
 #[track_caller]
 pub(crate) fn push<'g>(
@@ -95,7 +93,7 @@ pub(crate) fn push<'g>(
     let mut results = results.to_vec();
     let wanted = ScanBody::new(inner, operands, carries, slices, &results);
     let float = |value: &Value| inner.type_of(*value).dtype.is_float();
-    let saved = operands[..carries].iter().copied().chain(products(inner, operands, &results));
+    let saved = results[..carries].iter().copied().chain(products(inner, operands, &results));
     let saved: Vec<Value> = saved.filter(|value| !results[carries..].contains(value)).collect();
     // Without floats in or out there is no gradient to save for.
     if operands.iter().any(float) && results.iter().any(float) {

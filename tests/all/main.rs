@@ -14,6 +14,7 @@ mod oracle_models;
 pub mod ops;
 mod oracle;
 mod running_statistics;
+mod scans;
 mod states;
 #[cfg(feature = "cli")]
 mod tasks;
