@@ -187,15 +187,9 @@ impl<'g> Tensor<'g> {
         }
     }
 
-    /// `value` where the bool `mask` (which broadcasts to this shape) holds, else the elements themselves.
+    /// `value` where the bool `mask` holds, else the elements themselves; all broadcast.
     #[track_caller]
     pub fn masked_fill(self, mask: Tensor<'g>, value: impl Into<Operand<'g>>) -> Tensor<'g> {
-        let (shape, wanted) = (self.shape(), mask.shape());
-        if shape.broadcast(&wanted).is_some_and(|common| common != shape) {
-            let message = format!("the mask {wanted} has axes that {shape} lacks; it must broadcast to {shape}");
-            self.graph().record_error("masked_fill", message);
-            return self;
-        }
         mask.select(self.operand(value.into()), self)
     }
 

@@ -53,7 +53,10 @@ impl<'g> Tensor<'g> {
             self.graph().record_error("chunk", "takes at least one chunk".into());
             return vec![self];
         }
-        self.split(total.div_ceil(count).max(1), axis)
+        if total == 0 {
+            return vec![self; count];
+        }
+        self.split(total.div_ceil(count), axis)
     }
 
     /// The entries along an axis, each without it.

@@ -7,6 +7,7 @@ mod functions;
 pub mod harness;
 mod loops;
 mod norm_errors;
+mod losses;
 mod norms;
 mod statistics;
 mod indexing;
@@ -122,6 +123,7 @@ rows! {
     functions: activations gates powers remainders bits limits choices blends special_values;
     arrangements: splits repeats reversals diagonals triangles vectors constructed;
     statistics: variances products truths norms distances;
+    losses: class_losses probability_losses number_losses embedding_losses einstein;
     loops: scan recurrent_layers ctc;
     indexing: cumsum cumulative argsort sorting gathers scatters overwrites counts;
     attention: attention_options rotary segments;

@@ -4,10 +4,16 @@
 //! two cases of each operation, or all of them with `WGRAD_ORACLE=all`. What PyTorch refuses must be
 //! refused here.
 
+mod activations;
+mod arrangements;
 mod attention;
 mod basics;
 mod norms;
 mod resize;
+mod einsum;
+mod losses;
+mod pointwise;
+mod statistics;
 mod scan;
 mod conv;
 mod index;
