@@ -186,7 +186,7 @@ pub fn meshgrid<'g>(coordinates: &[Tensor<'g>], xy: bool) -> Vec<Tensor<'g>> {
     if xy && order.len() > 1 {
         order.swap(0, 1);
     }
-    for tensor in coordinates.iter().filter(|tensor| tensor.rank() > 1) {
+    if let Some(tensor) = coordinates.iter().find(|tensor| tensor.rank() > 1) {
         tensor.graph().record_error("meshgrid", format!("takes vectors or scalars, got {}", tensor.shape()));
         return coordinates.to_vec();
     }
