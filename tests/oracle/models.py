@@ -251,7 +251,7 @@ SETUPS = {
         images(4, 3, 16, 10), classify, "sgd", 2e-3,
     ),
     "resnet_bottleneck": Setup(
-        nets.Resnet, dict(blocks=[1, 1, 1, 1], bottleneck=True, width=8, channels=3, classes=10, small_images=False),
+        nets.Resnet, dict(blocks=[1, 2, 0, 0], bottleneck=True, width=8, channels=3, classes=10, small_images=False),
         images(4, 3, 33, 10), classify, "sgd", 3e-4,
     ),
     "mobilenet_v2": Setup(

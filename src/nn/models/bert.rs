@@ -9,6 +9,7 @@
 
 use crate::graph::Tensor;
 use crate::nn::{Dropout, Embedding, Init, LayerNorm, Linear, Param, Parameters};
+use crate::tensor::AttentionOptions;
 
 /// The size of a [`Bert`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,14 +27,25 @@ pub struct BertConfig {
     pub hidden: usize,
     /// Probability, after the embedding and each branch.
     pub dropout: f64,
+    /// Probability, of the weights of attention. Above 0, training takes memory for all of them.
+    pub attention_dropout: f64,
 }
 
 impl BertConfig {
     /// `bert-base-uncased`: 109,482,240 parameters with the pooler (Hugging Face's `BertModel`), and
     /// 110,106,428 with the heads of pretraining (`BertForPreTraining`).
     pub const fn base() -> BertConfig {
-        let (vocabulary, positions, token_types, layers, heads) = (30_522, 512, 2, 12, 12);
-        BertConfig { vocabulary, positions, token_types, layers, heads, width: 768, hidden: 3072, dropout: 0.1 }
+        BertConfig {
+            vocabulary: 30_522,
+            positions: 512,
+            token_types: 2,
+            layers: 12,
+            heads: 12,
+            width: 768,
+            hidden: 3072,
+            dropout: 0.1,
+            attention_dropout: 0.1,
+        }
     }
 }
 
@@ -75,6 +87,7 @@ struct Layer {
     output: Linear,
     output_norm: LayerNorm,
     dropout: Dropout,
+    attention_dropout: f64,
 }
 
 impl Bert {
@@ -127,7 +140,7 @@ impl Bert {
 
 impl Layer {
     fn new(parameters: &mut Parameters, index: usize, config: &BertConfig) -> Layer {
-        let BertConfig { heads, width, hidden, dropout, .. } = *config;
+        let BertConfig { heads, width, hidden, dropout, attention_dropout, .. } = *config;
         Layer {
             index,
             heads,
@@ -140,6 +153,7 @@ impl Layer {
             output: Linear::new(parameters, "output.dense", hidden, width),
             output_norm: layer_norm(parameters, "output.LayerNorm", width),
             dropout: Dropout::new(dropout),
+            attention_dropout,
         }
     }
 
@@ -156,22 +170,10 @@ impl Layer {
         let split = [shape[0], shape[1], self.heads, shape[2] / self.heads.max(1)];
         let [q_bths, k_bths, v_bths] =
             [&self.query, &self.key, &self.value].map(|linear| linear.forward(x_btd).reshape(split));
-        let mixed_bths = match mask {
-            None => q_bths.attention(k_bths, v_bths, false),
-            Some(mask) => masked_attention(q_bths, k_bths, v_bths, mask),
-        };
-        self.mixed.forward(mixed_bths.reshape(&shape))
+        let mask = mask.map(|mask_bt| mask_bt.unsqueeze(1).unsqueeze(1));
+        let options = AttentionOptions { mask, dropout: self.attention_dropout, ..AttentionOptions::default() };
+        self.mixed.forward(q_bths.attention_with(k_bths, v_bths, &options).reshape(&shape))
     }
-}
-
-/// Attention to the positions where the mask `[b, t]` holds.
-fn masked_attention<'g>(q: Tensor<'g>, k: Tensor<'g>, v: Tensor<'g>, mask: Tensor<'g>) -> Tensor<'g> {
-    let scale = 1.0 / (q.shape()[3] as f64).sqrt();
-    let scores_bhts = q.permute(&[0, 2, 1, 3]).matmul(k.permute(&[0, 2, 3, 1])) * scale;
-    let seen = mask.unsqueeze(1).unsqueeze(1);
-    // Finite, because WGSL lets a compiler assume that infinities do not occur.
-    let weight_bhts = seen.select(scores_bhts, -1e30).softmax(-1);
-    weight_bhts.matmul(v.permute(&[0, 2, 1, 3])).permute(&[0, 2, 1, 3])
 }
 
 /// The encoder with the heads that it is pretrained with: a hidden token is told from the others (the

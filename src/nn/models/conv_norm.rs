@@ -1,7 +1,7 @@
 //! What the convolutional networks here are made of: a convolution without a bias, then batch norm.
 
 use crate::graph::Tensor;
-use crate::nn::{BatchNorm, Conv2d, Init, Parameters};
+use crate::nn::{BatchNorm, Conv2d, Fan, Init, Parameters};
 use crate::tensor::ConvOptions;
 
 /// Convolution and batch norm; what a bias would add, the norm takes away.
@@ -38,10 +38,8 @@ impl ConvNorm {
 /// Filters start normal as He et al. (2015) have it, by the elements that a filter's window writes to: PyTorch's
 /// `kaiming_normal_` with `mode="fan_out"`.
 pub(super) fn start_filters(parameters: &mut Parameters) {
-    parameters.init_by(|_, shape| match shape[..] {
-        [out, _, height, width] => Some(Init::Normal((2.0 / (out * height * width).max(1) as f32).sqrt())),
-        _ => None,
-    });
+    let init = Init::KaimingNormal { fan: Fan::Out, gain: std::f64::consts::SQRT_2 };
+    parameters.init_by(|_, shape| (shape.rank() == 4).then(|| init.clone()));
 }
 
 /// Whether images are `[b, channels, height, width]`; if not, that is recorded as an error.

@@ -7,10 +7,9 @@
 //! Shapes in names: `b` samples, `t` positions, `d` features, `h` heads, `k` heads of keys and values,
 //! `s` features of a head, `v` vocabulary.
 
-use crate::dtype::DType;
-use crate::graph::{Graph, Tensor};
+use crate::graph::Tensor;
 use crate::nn::{Embedding, Init, Linear, Parameters, RmsNorm};
-use crate::tensor::concat;
+use crate::tensor::{AttentionOptions, Rotary, RotaryScaling};
 
 /// The size of a [`Llama`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,8 +25,8 @@ pub struct LlamaConfig {
     pub hidden: usize,
     /// Added to the mean square before its root.
     pub eps: f32,
-    /// Base of the wavelengths of the rotation.
-    pub theta: f64,
+    /// How heads are turned by their positions.
+    pub rotary: Rotary,
     /// The token table serves as the output layer too.
     pub tied: bool,
 }
@@ -43,10 +42,30 @@ impl LlamaConfig {
             width: 4096,
             hidden: 11_008,
             eps: 1e-5,
-            theta: 1e4,
+            rotary: turn(1e4, RotaryScaling::None),
             tied: false,
         }
     }
+
+    /// Llama 3.2 1B: 1,235,814,400 parameters (Hugging Face's `meta-llama/Llama-3.2-1B`).
+    pub const fn llama3_2_1b() -> LlamaConfig {
+        let scaling = RotaryScaling::Llama3 { factor: 32.0, low: 1.0, high: 4.0, context: 8192.0 };
+        LlamaConfig {
+            vocabulary: 128_256,
+            layers: 16,
+            heads: 32,
+            key_heads: 8,
+            width: 2048,
+            hidden: 8192,
+            eps: 1e-5,
+            rotary: turn(5e5, scaling),
+            tied: true,
+        }
+    }
+}
+
+const fn turn(base: f64, scaling: RotaryScaling) -> Rotary {
+    Rotary { base, interleaved: false, features: None, offset: 0, scaling }
 }
 
 /// The model.
@@ -76,7 +95,7 @@ struct Layer {
 struct Attention {
     heads: usize,
     key_heads: usize,
-    theta: f64,
+    rotary: Rotary,
     query: Linear,
     key: Linear,
     value: Linear,
@@ -118,7 +137,7 @@ impl Llama {
 
 impl Layer {
     fn new(parameters: &mut Parameters, index: usize, config: &LlamaConfig) -> Layer {
-        let LlamaConfig { heads, key_heads, width, hidden, eps, theta, .. } = *config;
+        let LlamaConfig { heads, key_heads, width, hidden, eps, rotary, .. } = *config;
         let key_width = width / heads.max(1) * key_heads;
         Layer {
             index,
@@ -126,7 +145,7 @@ impl Layer {
             attention: parameters.scope("self_attn", |p| Attention {
                 heads,
                 key_heads,
-                theta,
+                rotary,
                 query: Linear::without_bias(p, "q_proj", width, width),
                 key: Linear::without_bias(p, "k_proj", width, key_width),
                 value: Linear::without_bias(p, "v_proj", width, key_width),
@@ -154,47 +173,16 @@ impl Layer {
 
 impl Attention {
     fn forward<'g>(&self, x_btd: Tensor<'g>) -> Tensor<'g> {
-        let (graph, shape) = (x_btd.graph(), x_btd.shape());
+        let shape = x_btd.shape();
         let size = shape[2] / self.heads.max(1);
         let heads = |linear: &Linear, count| linear.forward(x_btd).reshape([shape[0], shape[1], count, size]);
-        graph.scope("self_attn", || {
-            let turn = Rotation::new(graph, shape[1], size, self.theta);
-            let q_bths = turn.apply(heads(&self.query, self.heads));
-            let k_btks = turn.apply(heads(&self.key, self.key_heads));
+        x_btd.graph().scope("self_attn", || {
+            let q_bths = heads(&self.query, self.heads).rotary(&self.rotary);
+            let k_btks = heads(&self.key, self.key_heads).rotary(&self.rotary);
             let v_btks = heads(&self.value, self.key_heads);
-            let [k_bths, v_bths] = [k_btks, v_btks].map(|x| repeat_heads(x, self.heads / self.key_heads.max(1)));
-            self.output.forward(q_bths.attention(k_bths, v_bths, true).reshape(&shape))
+            let mixed_bths = q_bths.attention_with(k_btks, v_btks, &AttentionOptions::causal());
+            self.output.forward(mixed_bths.reshape(&shape))
         })
-    }
-}
-
-/// Each head `times` times in a row: `[b, t, k, s]` to `[b, t, k * times, s]`.
-fn repeat_heads(x_btks: Tensor<'_>, times: usize) -> Tensor<'_> {
-    let shape = x_btks.shape();
-    let (b, t, k, s) = (shape[0], shape[1], shape[2], shape[3]);
-    x_btks.unsqueeze(3).broadcast_to([b, t, k, times, s]).reshape([b, t, k * times, s])
-}
-
-/// Rotary positions (Su et al. 2021): the pairs of features of a head are turned by an angle that grows with the
-/// position, the faster the earlier the pair.
-struct Rotation<'g> {
-    cos: Tensor<'g>,
-    sin: Tensor<'g>,
-}
-
-impl<'g> Rotation<'g> {
-    fn new(graph: &'g Graph, time: usize, size: usize, theta: f64) -> Rotation<'g> {
-        let half = size / 2;
-        let place = graph.iota([time, 1, half], 0).cast(DType::F32);
-        let pair = graph.iota([time, 1, half], 2).cast(DType::F32);
-        let angle = place * (pair * (-2.0 * theta.ln() / size as f64)).exp();
-        Rotation { cos: angle.cos(), sin: angle.sin() }
-    }
-
-    fn apply(&self, x: Tensor<'g>) -> Tensor<'g> {
-        let size = x.shape()[3];
-        let (a, b) = (x.slice(-1, 0, size / 2), x.slice(-1, size / 2, size));
-        concat(a * self.cos - b * self.sin, &[b * self.cos + a * self.sin], -1)
     }
 }
 
@@ -205,13 +193,18 @@ fn rms_norm(parameters: &mut Parameters, name: &str, features: usize, eps: f32) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
+    use crate::graph::Graph;
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn llama_2_7b_has_the_published_size() {
-        let mut parameters = Parameters::new();
-        Llama::new(&mut parameters, LlamaConfig::llama2_7b());
-        assert_eq!(parameters.count(), 6_738_415_616);
+    fn the_sizes_are_the_published_ones() {
+        let configs = [LlamaConfig::llama2_7b(), LlamaConfig::llama3_2_1b()];
+        for (config, wanted) in configs.into_iter().zip([6_738_415_616, 1_235_814_400]) {
+            let mut parameters = Parameters::new();
+            Llama::new(&mut parameters, config);
+            assert_eq!(parameters.count(), wanted);
+        }
     }
 
     #[test]
