@@ -3,15 +3,19 @@
 alias F = f32;
 const W: u32 = 1u;
 const WG: u32 = 64u;
-const CAUSAL: u32 = 1u;
+const BEFORE: u32 = 1u;
+const AFTER: u32 = 1u;
 const ROWS: u32 = 1u;
 
 struct Params {
     heads: u32,
+    share: u32,
     time: u32,
     source: u32,
     tiles: u32,
     scale: f32,
+    before: u32,
+    after: u32,
     q_offset: u32,
     q_batch: u32,
     q_time: u32,
@@ -47,20 +51,39 @@ const LOWEST: f32 = -3.4028234e38;
 // Rows of a workgroup: lane l owns rows l, l + WG, ... of them.
 const TILE: u32 = WG * ROWS;
 
-// How many keys query t sees: the first so many.
-fn keys_seen(t: u32) -> u32 {
-    if (CAUSAL == 0u) {
-        return params.source;
-    }
-    return u32(max(0, i32(t + 1u + params.source) - i32(params.time)));
+// The key at which query t stands; before the first one if there are more queries than keys.
+fn own_key(t: u32) -> i32 {
+    return i32(t + params.source) - i32(params.time);
 }
 
-// The first query that sees key s.
-fn first_query(s: u32) -> u32 {
-    if (CAUSAL == 0u) {
+// Query t sees the keys from first_key(t) on, but not those from keys_seen(t) on.
+fn first_key(t: u32) -> u32 {
+    if (BEFORE == 0u) {
         return 0u;
     }
-    return u32(max(0, i32(s + params.time) - i32(params.source)));
+    return u32(clamp(own_key(t) - i32(params.before), 0, i32(params.source)));
+}
+
+fn keys_seen(t: u32) -> u32 {
+    if (AFTER == 0u) {
+        return params.source;
+    }
+    return u32(clamp(own_key(t) + 1 + i32(params.after), 0, i32(params.source)));
+}
+
+// Key s is seen by the queries from first_query(s) on, but not by those from last_query(s) on.
+fn first_query(s: u32) -> u32 {
+    if (AFTER == 0u) {
+        return 0u;
+    }
+    return u32(max(0, i32(s + params.time) - i32(params.source) - i32(params.after)));
+}
+
+fn last_query(s: u32) -> u32 {
+    if (BEFORE == 0u) {
+        return params.time;
+    }
+    return u32(clamp(i32(s + params.time) - i32(params.source) + 1 + i32(params.before), 0, i32(params.time)));
 }
 
 fn sum4(v: vec4<f32>) -> f32 {
@@ -81,10 +104,12 @@ fn main(
     let stack = group / params.tiles;
     let batch = stack / params.heads;
     let head = stack % params.heads;
+let key_head = head / params.share;
     let q_at = params.q_offset + batch * params.q_batch + head * params.q_head;
-    let k_at = params.k_offset + batch * params.k_batch + head * params.k_head;
-    let v_at = params.v_offset + batch * params.v_batch + head * params.v_head;
+    let k_at = params.k_offset + batch * params.k_batch + key_head * params.k_head;
+    let v_at = params.v_offset + batch * params.v_batch + key_head * params.v_head;
 let t0 = min(first + lane + 0u * WG, params.time - 1u);
+    let from0 = first_key(t0);
     let seen0 = keys_seen(t0);
     let q_row0 = q_at + t0 * params.q_time;
     let q0_0 = q[q_row0 + 0u] * params.scale;
@@ -108,7 +133,7 @@ let t0 = min(first + lane + 0u * WG, params.time - 1u);
     let four = vec4<u32>(0u, 1u, 2u, 3u);
     let last = params.source - 1u;
     let end = keys_seen(min(first + TILE, params.time) - 1u);
-    for (var s = 0u; s < end; s += 4u) {
+    for (var s = first_key(first); s < end; s += 4u) {
         var score0 = vec4<f32>(LOWEST);
         for (var j = 0u; j < 4u; j++) {
             let k_row = k_at + min(s + j, last) * params.k_time;
@@ -132,7 +157,8 @@ let t0 = min(first + lane + 0u * WG, params.time - 1u);
             score0 = select(score0, vec4<f32>(sum4(sum0)), vec4<u32>(j) == four);
         }
         // Keys out of sight, or beyond the last one.
-        score0 = select(vec4<f32>(LOWEST), score0, vec4<u32>(s) + four < vec4<u32>(seen0));
+        let at0 = vec4<u32>(s) + four;
+        score0 = select(vec4<f32>(LOWEST), score0, (at0 >= vec4<u32>(from0)) & (at0 < vec4<u32>(seen0)));
         let new_top0 = max(top0, max(max(score0.x, score0.y), max(score0.z, score0.w)));
         let fade0 = exp(top0 - new_top0);
         let p0 = exp(score0 - new_top0);
@@ -169,7 +195,7 @@ let t0 = min(first + lane + 0u * WG, params.time - 1u);
     }
 if (first + lane + 0u * WG < params.time) {
         let o_row = params.o_offset + batch * params.o_batch + t0 * params.o_time + head * params.o_head;
-        let scale = select(0.0, 1.0 / total0, seen0 > 0u);
+        let scale = select(0.0, 1.0 / total0, seen0 > from0);
         o[o_row + 0u] = o0_0 * scale;
         o[o_row + 1u] = o0_1 * scale;
         o[o_row + 2u] = o0_2 * scale;
@@ -178,6 +204,6 @@ if (first + lane + 0u * WG < params.time) {
         o[o_row + 5u] = o0_5 * scale;
         o[o_row + 6u] = o0_6 * scale;
         o[o_row + 7u] = o0_7 * scale;
-        lse[stack * params.time + t0] = select(0.0, top0 + log(total0), seen0 > 0u);
+        lse[stack * params.time + t0] = select(0.0, top0 + log(total0), seen0 > from0);
     }
 }

@@ -3,15 +3,19 @@
 alias F = f32;
 const W: u32 = 1u;
 const WG: u32 = 64u;
-const CAUSAL: u32 = 1u;
+const BEFORE: u32 = 1u;
+const AFTER: u32 = 1u;
 const ROWS: u32 = 1u;
 
 struct Params {
     heads: u32,
+    share: u32,
     time: u32,
     source: u32,
     tiles: u32,
     scale: f32,
+    before: u32,
+    after: u32,
     q_offset: u32,
     q_batch: u32,
     q_time: u32,
@@ -58,20 +62,39 @@ const LOWEST: f32 = -3.4028234e38;
 // Rows of a workgroup: lane l owns rows l, l + WG, ... of them.
 const TILE: u32 = WG * ROWS;
 
-// How many keys query t sees: the first so many.
-fn keys_seen(t: u32) -> u32 {
-    if (CAUSAL == 0u) {
-        return params.source;
-    }
-    return u32(max(0, i32(t + 1u + params.source) - i32(params.time)));
+// The key at which query t stands; before the first one if there are more queries than keys.
+fn own_key(t: u32) -> i32 {
+    return i32(t + params.source) - i32(params.time);
 }
 
-// The first query that sees key s.
-fn first_query(s: u32) -> u32 {
-    if (CAUSAL == 0u) {
+// Query t sees the keys from first_key(t) on, but not those from keys_seen(t) on.
+fn first_key(t: u32) -> u32 {
+    if (BEFORE == 0u) {
         return 0u;
     }
-    return u32(max(0, i32(s + params.time) - i32(params.source)));
+    return u32(clamp(own_key(t) - i32(params.before), 0, i32(params.source)));
+}
+
+fn keys_seen(t: u32) -> u32 {
+    if (AFTER == 0u) {
+        return params.source;
+    }
+    return u32(clamp(own_key(t) + 1 + i32(params.after), 0, i32(params.source)));
+}
+
+// Key s is seen by the queries from first_query(s) on, but not by those from last_query(s) on.
+fn first_query(s: u32) -> u32 {
+    if (AFTER == 0u) {
+        return 0u;
+    }
+    return u32(max(0, i32(s + params.time) - i32(params.source) - i32(params.after)));
+}
+
+fn last_query(s: u32) -> u32 {
+    if (BEFORE == 0u) {
+        return params.time;
+    }
+    return u32(clamp(i32(s + params.time) - i32(params.source) + 1 + i32(params.before), 0, i32(params.time)));
 }
 
 fn sum4(v: vec4<f32>) -> f32 {
@@ -92,12 +115,14 @@ fn main(
     let stack = group / params.tiles;
     let batch = stack / params.heads;
     let head = stack % params.heads;
+let key_head = head / params.share;
     let q_at = params.q_offset + batch * params.q_batch + head * params.q_head;
-    let k_at = params.k_offset + batch * params.k_batch + head * params.k_head;
-    let v_at = params.v_offset + batch * params.v_batch + head * params.v_head;
+    let k_at = params.k_offset + batch * params.k_batch + key_head * params.k_head;
+    let v_at = params.v_offset + batch * params.v_batch + key_head * params.v_head;
 let o_at = params.o_offset + batch * params.o_batch + head * params.o_head;
     let dout_at = params.dout_offset + batch * params.dout_batch + head * params.dout_head;
     let t0 = min(first + lane + 0u * WG, params.time - 1u);
+    let from0 = first_key(t0);
     let seen0 = keys_seen(t0);
     let q_row0 = q_at + t0 * params.q_time;
     let o_row0 = o_at + t0 * params.o_time;
@@ -138,7 +163,7 @@ let o_at = params.o_offset + batch * params.o_batch + head * params.o_head;
     var dq0_6 = vec4<f32>(0.0);
     var dq0_7 = vec4<f32>(0.0);
     let end = keys_seen(min(first + TILE, params.time) - 1u);
-    for (var s = 0u; s < end; s++) {
+    for (var s = first_key(first); s < end; s++) {
         let k_row = k_at + s * params.k_time;
         let v_row = v_at + s * params.v_time;
         let k0 = k[k_row + 0u];
@@ -175,7 +200,7 @@ let o_at = params.o_offset + batch * params.o_batch + head * params.o_head;
         dp0 += dout0_5 * v5;
         dp0 += dout0_6 * v6;
         dp0 += dout0_7 * v7;
-        let p0 = select(0.0, exp(sum4(score0) - lse0), s < seen0);
+        let p0 = select(0.0, exp(sum4(score0) - lse0), s >= from0 && s < seen0);
         let ds0 = p0 * (sum4(dp0) - delta0);
         dq0_0 += ds0 * k0;
         dq0_1 += ds0 * k1;

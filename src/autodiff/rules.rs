@@ -167,9 +167,9 @@ fn macro_rule<'g>(op: MacroOp, x: &[Tensor<'g>], y: Tensor<'g>, grads: &[Option<
         (MacroOp::CrossEntropy, Some(g)) => {
             vec![Some(x[0].apply(Op::Macro(MacroOp::CrossEntropyGrad), &[x[1], g])), None]
         }
-        (MacroOp::Attention { causal, scale }, Some(g)) if grads[1].is_none() => {
+        (MacroOp::Attention { sight, scale }, Some(g)) if grads[1].is_none() => {
             let operands = [x[1], x[2], y, y.output(1), g];
-            let dq = x[0].apply(Op::Macro(MacroOp::AttentionGrad { causal, scale }), &operands);
+            let dq = x[0].apply(Op::Macro(MacroOp::AttentionGrad { sight, scale }), &operands);
             vec![Some(dq), Some(dq.output(1)), Some(dq.output(2))]
         }
         // Each of the three is linear in both operands, and their gradients are the other two.

@@ -379,9 +379,12 @@ fn channel_operands(x: &[TensorType], vectors: usize) -> Result<(), String> {
 fn attention(x: &[TensorType]) -> Types {
     check(x.iter().all(|ty| ty.dtype == DType::F32), || format!("takes f32 tensors, got {}", list(x)))?;
     let (q, k, v) = (&x[0].shape, &x[1].shape, &x[2].shape);
-    let fits = q.rank() == 4 && k.rank() == 4 && k == v && q[0] == k[0] && q[2] == k[2] && q[3] == k[3];
-    check(fits, || {
-        format!("wants q [batch, time, heads, size] and k, v [batch, source, heads, size], got {q}, {k}, {v}")
+    let fits = q.rank() == 4 && k.rank() == 4 && k == v && q[0] == k[0] && q[3] == k[3];
+    check(fits && k[2] > 0 && q[2].is_multiple_of(k[2]), || {
+        format!(
+            "wants q [batch, time, heads, size] and k, v [batch, source, key heads, size], where the key heads divide \
+             the heads, got {q}, {k}, {v}"
+        )
     })?;
     check(k[1] > 0, || "needs at least one key".into())?;
     Ok(vec![x[0].clone(), TensorType::new([q[0], q[2], q[1]], DType::F32)])

@@ -18,7 +18,7 @@ pub mod windows;
 
 pub use custom::CustomOp;
 pub use handle::{Operand, Tensor};
-pub use op::{Eps, Literal, MacroOp, Op, ReduceKind};
+pub use op::{Eps, Literal, MacroOp, Op, ReduceKind, Sight};
 pub use pointwise::PointwiseOp;
 pub use scan::ScanBody;
 pub use windows::Windows;

@@ -195,10 +195,11 @@ pub enum MacroOp {
     CrossEntropyGrad,
     /// Both of the above in one pass: `(logits, target, g)` to `(loss [rows], dlogits)`.
     CrossEntropyWithGrad,
-    /// `(q [b, t, h, d], k [b, s, h, d], v [b, s, h, d])` to `(o [b, t, h, d], lse [b, h, t])`.
-    Attention { causal: bool, scale: Eps },
+    /// `(q [b, t, h, d], k [b, s, k, d], v [b, s, k, d])` to `(o [b, t, h, d], lse [b, h, t])`. The heads `k` of keys and
+    /// values divide those of the queries, and serve `h / k` of them in a row each.
+    Attention { sight: Sight, scale: Eps },
     /// `(q, k, v, o, lse, do)` to `(dq, dk, dv)`.
-    AttentionGrad { causal: bool, scale: Eps },
+    AttentionGrad { sight: Sight, scale: Eps },
     /// Cross-correlation `(x [n, c, ..], weight [o, c / groups, ..kernel])` to `[n, o, ..windows]`.
     Conv { windows: Windows, groups: u32 },
     /// `(dy [n, o, ..windows], weight)` to `dx [n, c, ..size]`: also the transposed convolution.
@@ -210,6 +211,21 @@ pub enum MacroOp {
     MaxPool { windows: Windows },
     /// `(index, dy)`, both `[n, c, ..windows]`, to `dx [n, c, ..size]`.
     MaxPoolGrad { windows: Windows, size: [u32; SPATIAL] },
+}
+
+/// How many positions before and after its own a query sees, `None` being all. The last query stands at the last source, so
+/// that a decoder's new tokens see all of its cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Sight {
+    pub before: Option<u32>,
+    pub after: Option<u32>,
+}
+
+impl Sight {
+    /// Nothing after the query's own position, or no bounds.
+    pub fn new(causal: bool) -> Sight {
+        Sight { before: None, after: causal.then_some(0) }
+    }
 }
 
 /// A small positive float attribute that can be compared and hashed.

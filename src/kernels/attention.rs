@@ -8,6 +8,7 @@
 //! attention comes here or is expanded is the lowering's choice, made from the `None` returned here.
 
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
+use crate::graph::Sight;
 use std::borrow::Cow;
 
 /// The largest head size that is unrolled.
@@ -19,15 +20,17 @@ pub fn supports(size: usize) -> bool {
 }
 
 /// Sizes of one attention: queries `[batch, time, heads, size]`, keys and values
-/// `[batch, source, heads, size]`. Causal: query `t` sees keys `s <= t + (source - time)`.
+/// `[batch, source, key_heads, size]`, each key head serving `heads / key_heads` heads in a row. Query `t` stands at
+/// key `t + (source - time)`, and sees so far from there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
     pub batch: usize,
     pub time: usize,
     pub source: usize,
     pub heads: usize,
+    pub key_heads: usize,
     pub size: usize,
-    pub causal: bool,
+    pub sight: Sight,
     /// Factor of the scores before the softmax.
     pub scale: f32,
 }
@@ -79,6 +82,9 @@ const DQ: ViewNames = view_names!("dq");
 const DK: ViewNames = view_names!("dk");
 const DV: ViewNames = view_names!("dv");
 
+/// Beyond every sequence, and small enough to be added to positions.
+const FAR: u32 = 1 << 29;
+
 const LSE: Port = Port::new("lse", Element::F32);
 const DELTA: Port = Port::new("delta", Element::F32);
 
@@ -111,7 +117,7 @@ pub fn attention_forward(
     o: HeadView,
 ) -> Option<KernelSpec> {
     let views = [(Q, q), (K, k), (V, v), (O, o)];
-    let kernel = kernel(profile, shape, &FORWARD, shape.time, &views, 4)?;
+    let kernel = kernel(profile, shape, &FORWARD, [shape.heads, shape.time], &views, 4)?;
     let inputs = vec![vectors("q"), vectors("k"), vectors("v")];
     Some(KernelSpec { inputs, outputs: vec![vectors("o"), LSE], ..kernel })
 }
@@ -120,7 +126,7 @@ pub fn attention_forward(
 /// `dot(dout, o)`, which [`attention_grad_kv`] needs. Nothing goes through `store`.
 pub fn attention_grad_q(profile: &Profile, shape: &AttentionShape, views: &GradViews) -> Option<KernelSpec> {
     let strides = [(Q, views.q), (K, views.k), (V, views.v), (O, views.o), (DOUT, views.dout), (DQ, views.dq)];
-    let kernel = kernel(profile, shape, &GRAD_Q, shape.time, &strides, 6)?;
+    let kernel = kernel(profile, shape, &GRAD_Q, [shape.heads, shape.time], &strides, 6)?;
     let inputs = vec![vectors("q"), vectors("k"), vectors("v"), vectors("o"), vectors("dout"), LSE];
     Some(KernelSpec { inputs, outputs: vec![vectors("dq"), DELTA], ..kernel })
 }
@@ -128,22 +134,22 @@ pub fn attention_grad_q(profile: &Profile, shape: &AttentionShape, views: &GradV
 /// `q`, `k`, `v`, `dout`, `lse`, `delta` to secondary outputs `dk` and `dv`. Nothing goes through `store`.
 pub fn attention_grad_kv(profile: &Profile, shape: &AttentionShape, views: &GradViews) -> Option<KernelSpec> {
     let strides = [(Q, views.q), (K, views.k), (V, views.v), (DOUT, views.dout), (DK, views.dk), (DV, views.dv)];
-    let kernel = kernel(profile, shape, &GRAD_KV, shape.source, &strides, 8)?;
+    let kernel = kernel(profile, shape, &GRAD_KV, [shape.key_heads, shape.source], &strides, 8)?;
     let inputs = vec![vectors("q"), vectors("k"), vectors("v"), vectors("dout"), LSE, DELTA];
     Some(KernelSpec { inputs, outputs: vec![vectors("dk"), vectors("dv")], ..kernel })
 }
 
-/// What the three kernels share; `rows` is the number of rows per head that invocations own, `work`
+/// What the three kernels share; `heads` of `rows` rows each are what invocations own, `work`
 /// the operations per element of the head and pair of query and key. Ports are the caller's.
 fn kernel(
     profile: &Profile,
     shape: &AttentionShape,
     template: &Template,
-    rows: usize,
+    [heads, rows]: [usize; 2],
     views: &[(ViewNames, HeadView)],
     work: u64,
 ) -> Option<KernelSpec> {
-    if !supports(shape.size) || shape.source == 0 {
+    if !supports(shape.size) || shape.source == 0 || shape.key_heads == 0 {
         return None;
     }
     let workgroup = match profile.class {
@@ -154,16 +160,19 @@ fn kernel(
     let tiles = rows.div_ceil(workgroup as usize * lane_rows);
     let size = |value: usize| u32::try_from(value).ok().map(Param::U32);
     let mut params = vec![
-        ("heads", size(shape.heads)?),
+        ("heads", size(heads)?),
+        ("share", size(shape.heads / shape.key_heads)?),
         ("time", size(shape.time)?),
         ("source", size(shape.source)?),
         ("tiles", size(tiles)?),
         ("scale", Param::F32(shape.scale)),
+        ("before", Param::U32(shape.sight.before.unwrap_or(0).min(FAR))),
+        ("after", Param::U32(shape.sight.after.unwrap_or(0).min(FAR))),
     ];
     for (names, view) in views {
         params.extend(names.iter().copied().zip(view.in_vectors()?.map(Param::U32)));
     }
-    let stacks = (shape.batch * shape.heads) as u64;
+    let stacks = (shape.batch * heads) as u64;
     Some(KernelSpec {
         name: template.name.to_string(),
         body: Cow::Owned(emit(template, shape.size / 4, lane_rows)),
@@ -171,11 +180,15 @@ fn kernel(
         inputs: Vec::new(),
         outputs: Vec::new(),
         params,
-        constants: vec![("CAUSAL", u32::from(shape.causal)), ("ROWS", lane_rows as u32)],
+        constants: vec![
+            ("BEFORE", u32::from(shape.sight.before.is_some())),
+            ("AFTER", u32::from(shape.sight.after.is_some())),
+            ("ROWS", lane_rows as u32),
+        ],
         width: 1,
         workgroup,
         groups: stacks * tiles as u64,
-        flops: stacks * work * shape.size as u64 * pairs(shape),
+        flops: (shape.batch * shape.heads) as u64 * work * shape.size as u64 * pairs(shape),
     })
 }
 
@@ -190,17 +203,21 @@ fn rows_per_lane(profile: &Profile, size: usize) -> usize {
 
 /// Pairs of query and key that see each other, per head.
 fn pairs(shape: &AttentionShape) -> u64 {
-    let (time, source) = (shape.time as u64, shape.source as u64);
-    if !shape.causal {
-        return time * source;
-    }
-    (1..=time).map(|t| (t + source).saturating_sub(time)).sum()
+    let (time, source) = (shape.time as i64, shape.source as i64);
+    let bound = |far: Option<u32>| far.map_or(i64::MAX / 4, i64::from);
+    let (before, after) = (bound(shape.sight.before), bound(shape.sight.after));
+    let seen = |t: i64| {
+        let own = t + source - time;
+        let (from, to) = ((own - before).clamp(0, source), (own + after + 1).clamp(0, source));
+        (to - from).max(0) as u64
+    };
+    (0..time).map(seen).sum()
 }
 
 /// The body of a kernel for `vectors` vec4s of a head and `rows` rows per invocation.
 fn emit(template: &Template, vectors: usize, rows: usize) -> String {
     let tail: String = (0..rows).map(|row| template.tail.replace('$', &row.to_string())).collect();
-    let head = repeat_lines(&format!("{COMMON}{}", template.sweep), '$', rows);
+    let head = repeat_lines(&format!("{COMMON}{}{}", template.heads, template.sweep), '$', rows);
     repeat_lines(&format!("{head}{tail}}}\n"), '#', vectors)
 }
 
@@ -220,6 +237,8 @@ fn repeat_lines(template: &str, mark: char, copies: usize) -> String {
 /// A kernel's text: in a line, `#` is one of the vec4s of a head and `$` one of the invocation's rows.
 struct Template {
     name: &'static str,
+    /// Where the vectors of the workgroup's head start.
+    heads: &'static str,
     /// From the invocation's own rows to the end of the loop over the other side.
     sweep: &'static str,
     /// Writes the results of row `$`.
@@ -231,20 +250,39 @@ const LOWEST: f32 = -3.4028234e38;
 // Rows of a workgroup: lane l owns rows l, l + WG, ... of them.
 const TILE: u32 = WG * ROWS;
 
-// How many keys query t sees: the first so many.
-fn keys_seen(t: u32) -> u32 {
-    if (CAUSAL == 0u) {
-        return params.source;
-    }
-    return u32(max(0, i32(t + 1u + params.source) - i32(params.time)));
+// The key at which query t stands; before the first one if there are more queries than keys.
+fn own_key(t: u32) -> i32 {
+    return i32(t + params.source) - i32(params.time);
 }
 
-// The first query that sees key s.
-fn first_query(s: u32) -> u32 {
-    if (CAUSAL == 0u) {
+// Query t sees the keys from first_key(t) on, but not those from keys_seen(t) on.
+fn first_key(t: u32) -> u32 {
+    if (BEFORE == 0u) {
         return 0u;
     }
-    return u32(max(0, i32(s + params.time) - i32(params.source)));
+    return u32(clamp(own_key(t) - i32(params.before), 0, i32(params.source)));
+}
+
+fn keys_seen(t: u32) -> u32 {
+    if (AFTER == 0u) {
+        return params.source;
+    }
+    return u32(clamp(own_key(t) + 1 + i32(params.after), 0, i32(params.source)));
+}
+
+// Key s is seen by the queries from first_query(s) on, but not by those from last_query(s) on.
+fn first_query(s: u32) -> u32 {
+    if (AFTER == 0u) {
+        return 0u;
+    }
+    return u32(max(0, i32(s + params.time) - i32(params.source) - i32(params.after)));
+}
+
+fn last_query(s: u32) -> u32 {
+    if (BEFORE == 0u) {
+        return params.time;
+    }
+    return u32(clamp(i32(s + params.time) - i32(params.source) + 1 + i32(params.before), 0, i32(params.time)));
 }
 
 fn sum4(v: vec4<f32>) -> f32 {
@@ -265,7 +303,18 @@ fn main(
     let stack = group / params.tiles;
     let batch = stack / params.heads;
     let head = stack % params.heads;
+";
+
+/// Where the heads of a query's kernels lie.
+const QUERY_HEADS: &str = "\
+    let key_head = head / params.share;
     let q_at = params.q_offset + batch * params.q_batch + head * params.q_head;
+    let k_at = params.k_offset + batch * params.k_batch + key_head * params.k_head;
+    let v_at = params.v_offset + batch * params.v_batch + key_head * params.v_head;
+";
+
+/// Where the head of the keys' kernel lies.
+const KEY_HEADS: &str = "\
     let k_at = params.k_offset + batch * params.k_batch + head * params.k_head;
     let v_at = params.v_offset + batch * params.v_batch + head * params.v_head;
 ";
@@ -274,8 +323,10 @@ fn main(
 /// four are left to the compiler, whose work on a software adapter they keep short.
 const FORWARD: Template = Template {
     name: "attention_forward",
+    heads: QUERY_HEADS,
     sweep: "\
     let t$ = min(first + lane + $u * WG, params.time - 1u);
+    let from$ = first_key(t$);
     let seen$ = keys_seen(t$);
     let q_row$ = q_at + t$ * params.q_time;
     let q$_# = q[q_row$ + #u] * params.scale;
@@ -285,7 +336,7 @@ const FORWARD: Template = Template {
     let four = vec4<u32>(0u, 1u, 2u, 3u);
     let last = params.source - 1u;
     let end = keys_seen(min(first + TILE, params.time) - 1u);
-    for (var s = 0u; s < end; s += 4u) {
+    for (var s = first_key(first); s < end; s += 4u) {
         var score$ = vec4<f32>(LOWEST);
         for (var j = 0u; j < 4u; j++) {
             let k_row = k_at + min(s + j, last) * params.k_time;
@@ -295,7 +346,8 @@ const FORWARD: Template = Template {
             score$ = select(score$, vec4<f32>(sum4(sum$)), vec4<u32>(j) == four);
         }
         // Keys out of sight, or beyond the last one.
-        score$ = select(vec4<f32>(LOWEST), score$, vec4<u32>(s) + four < vec4<u32>(seen$));
+        let at$ = vec4<u32>(s) + four;
+        score$ = select(vec4<f32>(LOWEST), score$, (at$ >= vec4<u32>(from$)) & (at$ < vec4<u32>(seen$)));
         let new_top$ = max(top$, max(max(score$.x, score$.y), max(score$.z, score$.w)));
         let fade$ = exp(top$ - new_top$);
         let p$ = exp(score$ - new_top$);
@@ -313,9 +365,9 @@ const FORWARD: Template = Template {
     tail: "\
     if (first + lane + $u * WG < params.time) {
         let o_row = params.o_offset + batch * params.o_batch + t$ * params.o_time + head * params.o_head;
-        let scale = select(0.0, 1.0 / total$, seen$ > 0u);
+        let scale = select(0.0, 1.0 / total$, seen$ > from$);
         o[o_row + #u] = o$_# * scale;
-        lse[stack * params.time + t$] = select(0.0, top$ + log(total$), seen$ > 0u);
+        lse[stack * params.time + t$] = select(0.0, top$ + log(total$), seen$ > from$);
     }
 ",
 };
@@ -323,10 +375,12 @@ const FORWARD: Template = Template {
 /// With p = exp(score - lse), dp = dot(dout, v), ds = p * (dp - delta): dq = scale * sum over keys of ds * k.
 const GRAD_Q: Template = Template {
     name: "attention_grad_q",
+    heads: QUERY_HEADS,
     sweep: "\
     let o_at = params.o_offset + batch * params.o_batch + head * params.o_head;
     let dout_at = params.dout_offset + batch * params.dout_batch + head * params.dout_head;
     let t$ = min(first + lane + $u * WG, params.time - 1u);
+    let from$ = first_key(t$);
     let seen$ = keys_seen(t$);
     let q_row$ = q_at + t$ * params.q_time;
     let o_row$ = o_at + t$ * params.o_time;
@@ -339,7 +393,7 @@ const GRAD_Q: Template = Template {
     let lse$ = lse[stack * params.time + t$];
     var dq$_# = vec4<f32>(0.0);
     let end = keys_seen(min(first + TILE, params.time) - 1u);
-    for (var s = 0u; s < end; s++) {
+    for (var s = first_key(first); s < end; s++) {
         let k_row = k_at + s * params.k_time;
         let v_row = v_at + s * params.v_time;
         let k# = k[k_row + #u];
@@ -348,7 +402,7 @@ const GRAD_Q: Template = Template {
         score$ += q$_# * k#;
         var dp$ = vec4<f32>(0.0);
         dp$ += dout$_# * v#;
-        let p$ = select(0.0, exp(sum4(score$) - lse$), s < seen$);
+        let p$ = select(0.0, exp(sum4(score$) - lse$), s >= from$ && s < seen$);
         let ds$ = p$ * (sum4(dp$) - delta$);
         dq$_# += ds$ * k#;
     }
@@ -365,31 +419,39 @@ const GRAD_Q: Template = Template {
 /// dv = sum over queries of p * dout; dk = scale * sum over queries of ds * q, with p and ds as in [`GRAD_Q`].
 const GRAD_KV: Template = Template {
     name: "attention_grad_kv",
+    heads: KEY_HEADS,
     sweep: "\
-    let dout_at = params.dout_offset + batch * params.dout_batch + head * params.dout_head;
     let s$ = min(first + lane + $u * WG, params.source - 1u);
     let start$ = first_query(s$);
+    let stop$ = last_query(s$);
     let k_row$ = k_at + s$ * params.k_time;
     let v_row$ = v_at + s$ * params.v_time;
     let k$_# = k[k_row$ + #u] * params.scale;
     let v$_# = v[v_row$ + #u];
     var dk$_# = vec4<f32>(0.0);
     var dv$_# = vec4<f32>(0.0);
-    for (var t = first_query(first); t < params.time; t++) {
-        let q_row = q_at + t * params.q_time;
-        let dout_row = dout_at + t * params.dout_time;
-        let q# = q[q_row + #u];
-        let dout# = dout[dout_row + #u];
-        let query_lse = lse[stack * params.time + t];
-        let query_delta = delta[stack * params.time + t];
-        var score$ = vec4<f32>(0.0);
-        score$ += k$_# * q#;
-        var dp$ = vec4<f32>(0.0);
-        dp$ += v$_# * dout#;
-        let p$ = select(0.0, exp(sum4(score$) - query_lse), t >= start$);
-        let ds$ = p$ * (sum4(dp$) - query_delta);
-        dk$_# += ds$ * q#;
-        dv$_# += p$ * dout#;
+    let end = last_query(min(first + TILE, params.source) - 1u);
+    // The heads of the queries that this head serves.
+    for (var query_head = head * params.share; query_head < (head + 1u) * params.share; query_head++) {
+        let q_at = params.q_offset + batch * params.q_batch + query_head * params.q_head;
+        let dout_at = params.dout_offset + batch * params.dout_batch + query_head * params.dout_head;
+        let line = (batch * params.heads * params.share + query_head) * params.time;
+        for (var t = first_query(first); t < end; t++) {
+            let q_row = q_at + t * params.q_time;
+            let dout_row = dout_at + t * params.dout_time;
+            let q# = q[q_row + #u];
+            let dout# = dout[dout_row + #u];
+            let query_lse = lse[line + t];
+            let query_delta = delta[line + t];
+            var score$ = vec4<f32>(0.0);
+            score$ += k$_# * q#;
+            var dp$ = vec4<f32>(0.0);
+            dp$ += v$_# * dout#;
+            let p$ = select(0.0, exp(sum4(score$) - query_lse), t >= start$ && t < stop$);
+            let ds$ = p$ * (sum4(dp$) - query_delta);
+            dk$_# += ds$ * q#;
+            dv$_# += p$ * dout#;
+        }
     }
 ",
     tail: "\

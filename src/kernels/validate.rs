@@ -53,6 +53,7 @@ pub fn text(kernel: &KernelSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Sight;
     use crate::kernels::attention::{self, AttentionShape, GradViews, HeadView};
     use crate::kernels::{AdapterClass, Profile};
     use crate::kernels::{argmax, cross_entropy, norm, scatter, softmax, sort};
@@ -158,7 +159,8 @@ mod tests {
     }
 
     fn attention_kernels(profile: &Profile, size: usize, view: HeadView) -> Option<Vec<KernelSpec>> {
-        let shape = AttentionShape { batch: 2, time: 70, source: 90, heads: 3, size, causal: true, scale: 0.2 };
+        let (sight, scale) = (Sight { before: Some(40), after: Some(0) }, 0.2);
+        let shape = AttentionShape { batch: 2, time: 70, source: 90, heads: 6, key_heads: 3, size, sight, scale };
         let views = GradViews { q: view, k: view, v: view, o: view, dout: view, dq: view, dk: view, dv: view };
         Some(vec![
             attention::attention_forward(profile, &shape, view, view, view, view)?,

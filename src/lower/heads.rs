@@ -3,7 +3,7 @@
 
 use super::anchors::{Hook, Plan, PortSource, Stage};
 use crate::error::{Error, Result};
-use crate::graph::{MacroOp, Node};
+use crate::graph::{MacroOp, Node, Sight};
 use crate::kernels::KernelSpec;
 use crate::kernels::Profile;
 use crate::kernels::attention::{self, AttentionShape, GradViews, HeadView};
@@ -20,9 +20,9 @@ pub fn plan(
     part: &dyn Fn(u32) -> Option<View>,
 ) -> Result<Plan> {
     match op {
-        MacroOp::Attention { causal, scale } => forward(profile, node, &sizes(view, causal, scale.value()), view),
-        MacroOp::AttentionGrad { causal, scale } => {
-            backward(profile, node, &sizes(view, causal, scale.value()), view, part)
+        MacroOp::Attention { sight, scale } => forward(profile, node, &sizes(view, sight, scale.value()), view),
+        MacroOp::AttentionGrad { sight, scale } => {
+            backward(profile, node, &sizes(view, sight, scale.value()), view, part)
         }
         MacroOp::Softmax
         | MacroOp::LogSoftmax
@@ -47,9 +47,9 @@ pub(super) fn no_kernel(name: &str) -> Error {
     Error::Compile { what: name.into(), message: "has no kernel for these sizes (please report this)".into() }
 }
 
-fn sizes(view: &dyn Fn(usize) -> View, causal: bool, scale: f32) -> AttentionShape {
+fn sizes(view: &dyn Fn(usize) -> View, sight: Sight, scale: f32) -> AttentionShape {
     let (q, k) = (view(0).shape, view(1).shape);
-    AttentionShape { batch: q[0], time: q[1], source: k[1], heads: q[2], size: q[3], causal, scale }
+    AttentionShape { batch: q[0], time: q[1], source: k[1], heads: q[2], key_heads: k[2], size: q[3], sight, scale }
 }
 
 fn head(view: &View) -> HeadView {

@@ -1,7 +1,7 @@
 //! The expansions of macro-ops against identities and central differences.
 
 use super::*;
-use crate::graph::Eps;
+use crate::graph::{Eps, Sight};
 use crate::random::Stream;
 use crate::shape::Shape;
 
@@ -153,13 +153,13 @@ fn attention_is_the_loops_and_its_gradient_is_the_slope() {
     for (causal, t, s) in [(false, 3, 2), (true, 3, 3), (true, 2, 4), (false, 1, 1)] {
         let (q, dy) = (normal([2, t, 2, 3], 1), normal([2, t, 2, 3], 4));
         let (k, v) = (normal([2, s, 2, 3], 2), normal([2, s, 2, 3], 3));
-        let op = MacroOp::Attention { causal, scale };
+        let op = MacroOp::Attention { sight: Sight::new(causal), scale };
         let outputs = apply(op, &[q.clone(), k.clone(), v.clone()]);
         let (o, lse) = attention_by_loops(&q, &k, &v, causal, 0.5);
         assert_close(&outputs[0].data, &o);
         assert_close(&outputs[1].data, &lse);
         let operands = [q, k, v, outputs[0].clone(), outputs[1].clone(), dy];
-        let gradients = apply(MacroOp::AttentionGrad { causal, scale }, &operands);
+        let gradients = apply(MacroOp::AttentionGrad { sight: Sight::new(causal), scale }, &operands);
         assert_gradients(op, &operands[..3], &operands[5], &gradients);
     }
 }
@@ -169,12 +169,12 @@ fn a_query_that_sees_nothing_gives_zero_and_no_gradient() {
     let scale = Eps::new(1.0);
     let (q, dy) = (normal([1, 3, 1, 2], 1), normal([1, 3, 1, 2], 4));
     let (k, v) = (normal([1, 2, 1, 2], 2), normal([1, 2, 1, 2], 3));
-    let op = MacroOp::Attention { causal: true, scale };
+    let op = MacroOp::Attention { sight: Sight::new(true), scale };
     let outputs = apply(op, &[q.clone(), k.clone(), v.clone()]);
     assert_eq!(outputs[0].data[..2], [0.0, 0.0]);
     assert!(outputs[1].data[0] < -1e29 && outputs[1].data[0].is_finite());
     let operands = [q, k, v, outputs[0].clone(), outputs[1].clone(), dy];
-    let gradients = apply(MacroOp::AttentionGrad { causal: true, scale }, &operands);
+    let gradients = apply(MacroOp::AttentionGrad { sight: Sight::new(true), scale }, &operands);
     assert_eq!(gradients[0].data[..2], [0.0, 0.0]);
     assert_gradients(op, &operands[..3], &operands[5], &gradients);
 }

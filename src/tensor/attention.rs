@@ -6,7 +6,7 @@
 
 use super::rotary::constants;
 use crate::dtype::DType;
-use crate::graph::{Eps, Graph, MacroOp, Op, Tensor};
+use crate::graph::{Eps, Graph, MacroOp, Op, Sight, Tensor};
 
 /// The score of a masked position, and what an additive mask must not exceed to mask one.
 const MASKED: f64 = -1e30;
@@ -70,10 +70,9 @@ impl<'g> Tensor<'g> {
             return self;
         }
         let repeat = self.shape()[2] / key.shape()[2].max(1);
-        if let Some(causal) = self.plain_attention(key, value, options) {
+        if let Some(sight) = self.plain_attention(key, value, options) {
             let scale = Eps::new(self.scale_of(options) as f32);
-            let heads = [repeat_heads(key, repeat), repeat_heads(value, repeat)];
-            return self.apply(Op::Macro(MacroOp::Attention { causal, scale }), &heads);
+            return self.apply(Op::Macro(MacroOp::Attention { sight, scale }), &[key, value]);
         }
         let weights_bhts = self.score_weights(key, options).dropout(options.dropout);
         let v_bhse = repeat_heads(value, repeat).permute(&[0, 2, 1, 3]);
@@ -154,12 +153,15 @@ impl<'g> Tensor<'g> {
         options.scale.unwrap_or(1.0 / (size as f64).sqrt())
     }
 
-    /// Whether the flash kernels do all that is asked for, and if so whether they are to be causal.
-    fn plain_attention(self, key: Tensor<'g>, value: Tensor<'g>, options: &AttentionOptions<'g>) -> Option<bool> {
+    /// What queries see, if the flash kernels do all that is asked for.
+    fn plain_attention(self, key: Tensor<'g>, value: Tensor<'g>, options: &AttentionOptions<'g>) -> Option<Sight> {
         let (t, s) = (self.shape()[1] as isize, key.shape()[1] as isize);
         let offset = options.offset.unwrap_or(s - t);
         let AttentionWindow { before, after } = options.window.unwrap_or_default();
-        let reaches = |bound: Option<usize>, most: isize| bound.is_none_or(|bound| bound as isize >= most);
+        // A bound that nothing lies beyond is none.
+        let bound = |far: Option<usize>, most: isize| far.filter(|&far| (far as isize) < most).map(|far| far as u32);
+        let after = if options.causal { Some(0) } else { after };
+        let sight = Sight { before: bound(before, offset + t - 1), after: bound(after, s - 1 - offset) };
         let drops = options.dropout > 0.0 && self.graph().is_training();
         let plain = options.mask.is_none()
             && options.alibi.is_none()
@@ -167,10 +169,8 @@ impl<'g> Tensor<'g> {
             && options.segments.is_none()
             && !drops
             && key.shape() == value.shape()
-            && (!options.causal || offset == s - t)
-            && reaches(before, offset + t - 1)
-            && (options.causal || reaches(after, s - 1 - offset));
-        plain.then_some(options.causal)
+            && (offset == s - t || sight == Sight::default());
+        plain.then_some(sight)
     }
 
     /// Whether operands and options fit each other; records what does not.

@@ -5,7 +5,7 @@
 //! numbers only, because WGSL lets a compiler assume that infinities do not occur.
 
 use super::expand_windows;
-use crate::graph::{MacroOp, Op, ReduceKind, Tensor};
+use crate::graph::{MacroOp, Op, ReduceKind, Sight, Tensor};
 use crate::shape::Shape;
 
 /// The score of a masked position: finite, and so low that its exponential is 0.
@@ -31,8 +31,8 @@ pub fn expand<'g>(op: MacroOp, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
         MacroOp::CrossEntropy => vec![cross_entropy(x[0], x[1])],
         MacroOp::CrossEntropyGrad => vec![cross_entropy_grad(x[0], x[1], x[2])],
         MacroOp::CrossEntropyWithGrad => vec![cross_entropy(x[0], x[1]), cross_entropy_grad(x[0], x[1], x[2])],
-        MacroOp::Attention { causal, scale } => attention(x[0], x[1], x[2], causal, scale.value().into()),
-        MacroOp::AttentionGrad { causal, scale } => attention_grad(x, causal, scale.value().into()),
+        MacroOp::Attention { sight, scale } => attention(x[0], x[1], x[2], sight, scale.value().into()),
+        MacroOp::AttentionGrad { sight, scale } => attention_grad(x, sight, scale.value().into()),
         MacroOp::Conv { windows, groups } => vec![expand_windows::conv(&windows, groups as usize, x[0], x[1])],
         MacroOp::ConvDataGrad { windows, groups, size } => {
             vec![expand_windows::conv_data_grad(&windows, groups as usize, &size, x[0], x[1])]
@@ -194,17 +194,43 @@ fn batch_norm_grad<'g>(x: &[Tensor<'g>], eps: f64) -> Vec<Tensor<'g>> {
 // ---- attention
 
 /// `scale * q k^T` of every head, `[b, h, t, s]`, masked where the query may not look, and where it may.
-fn scores<'g>(q: Tensor<'g>, k: Tensor<'g>, causal: bool, scale: f64) -> (Tensor<'g>, Option<Tensor<'g>>) {
+fn scores<'g>(q: Tensor<'g>, k: Tensor<'g>, sight: Sight, scale: f64) -> (Tensor<'g>, Option<Tensor<'g>>) {
     let scores = matmul(permute(q, [0, 2, 1, 3]), permute(k, [0, 2, 3, 1])) * scale;
-    if !causal {
-        return (scores, None);
-    }
     let (t, s) = (q.shape()[1], k.shape()[1]);
-    // The last query sees the last source, so that a decoder's new tokens see all of its cache.
-    let query = q.graph().iota([t, s], 0);
-    let source = q.graph().iota([t, s], 1);
-    let visible = source.le(query + query.scalar_like(s as f64 - t as f64)).broadcast_to(scores.shape());
+    let (query, source) = (q.graph().iota([t, s], 0), q.graph().iota([t, s], 1));
+    // How far a source lies behind the query's own position; the last query stands at the last source.
+    let behind = query - source + query.scalar_like(s as f64 - t as f64);
+    let bound = |far: u32| behind.scalar_like(f64::from(far));
+    let visible = match (sight.before, sight.after) {
+        (None, None) => return (scores, None),
+        (Some(before), None) => behind.le(bound(before)),
+        (None, Some(after)) => behind.ge(-bound(after)),
+        (Some(before), Some(after)) => behind.le(bound(before)).logical_and(behind.ge(-bound(after))),
+    };
+    let visible = visible.broadcast_to(scores.shape());
     (visible.select(scores, MASKED), Some(visible))
+}
+
+/// Each head `times` times in a row: `[b, s, k, d]` to `[b, s, k * times, d]`.
+fn repeat_heads(x: Tensor<'_>, times: usize) -> Tensor<'_> {
+    let shape = x.shape();
+    if times == 1 {
+        return x;
+    }
+    let (b, s, k, d) = (shape[0], shape[1], shape[2], shape[3]);
+    let apart = x.apply(Op::Reshape([b, s, k, 1, d].into()), &[]);
+    let repeated = apart.apply(Op::Expand([b, s, k, times, d].into()), &[]);
+    repeated.apply(Op::Reshape([b, s, k * times, d].into()), &[])
+}
+
+/// The sum over each `times` heads in a row: the reverse of [`repeat_heads`].
+fn sum_heads(x: Tensor<'_>, times: usize) -> Tensor<'_> {
+    let shape = x.shape();
+    if times == 1 {
+        return x;
+    }
+    let apart = x.apply(Op::Reshape([shape[0], shape[1], shape[2] / times, times, shape[3]].into()), &[]);
+    apart.apply(Op::Reduce { kind: ReduceKind::Sum, axes: vec![3] }, &[])
 }
 
 /// The exponentials of `x`, 0 where masked.
@@ -216,9 +242,11 @@ fn visible_exp<'g>(x: Tensor<'g>, visible: Option<Tensor<'g>>) -> Tensor<'g> {
 }
 
 /// `softmax(scale * q k^T) v` of every head, and the log-sum-exp of the scores of each query.
-/// A causal query that sees no source at all (more queries than sources) gives 0.
-fn attention<'g>(q: Tensor<'g>, k: Tensor<'g>, v: Tensor<'g>, causal: bool, scale: f64) -> Vec<Tensor<'g>> {
-    let (scores, visible) = scores(q, k, causal, scale);
+/// A query that sees no source at all (a causal one before the first source) gives 0.
+fn attention<'g>(q: Tensor<'g>, k: Tensor<'g>, v: Tensor<'g>, sight: Sight, scale: f64) -> Vec<Tensor<'g>> {
+    let times = q.shape()[2] / k.shape()[2].max(1);
+    let (k, v) = (repeat_heads(k, times), repeat_heads(v, times));
+    let (scores, visible) = scores(q, k, sight, scale);
     let largest = reduce_last(scores, ReduceKind::Max).apply(Op::StopGradient, &[]);
     let weight = visible_exp(scores - largest, visible);
     // The largest weight is 1, so the floor acts only on a query that sees nothing.
@@ -231,9 +259,11 @@ fn attention<'g>(q: Tensor<'g>, k: Tensor<'g>, v: Tensor<'g>, causal: bool, scal
 
 /// From `(q, k, v, o, lse, do)`, with `p` the softmax rebuilt from `lse`: `dv = p^T do`,
 /// `ds = scale * p * (do v^T - rowsum(do * o))`, `dq = ds k`, `dk = ds^T q`.
-fn attention_grad<'g>(x: &[Tensor<'g>], causal: bool, scale: f64) -> Vec<Tensor<'g>> {
-    let (q, k, v, o, lse, dy) = (x[0], x[1], x[2], x[3], x[4], x[5]);
-    let (scores, visible) = scores(q, k, causal, scale);
+fn attention_grad<'g>(x: &[Tensor<'g>], sight: Sight, scale: f64) -> Vec<Tensor<'g>> {
+    let times = x[0].shape()[2] / x[1].shape()[2].max(1);
+    let (q, k, v) = (x[0], repeat_heads(x[1], times), repeat_heads(x[2], times));
+    let (o, lse, dy) = (x[3], x[4], x[5]);
+    let (scores, visible) = scores(q, k, sight, scale);
     let p = visible_exp(scores - unsqueeze(lse), visible);
     let p_by_source = permute(p, [0, 1, 3, 2]);
     let dy_heads = permute(dy, [0, 2, 1, 3]);
@@ -243,5 +273,6 @@ fn attention_grad<'g>(x: &[Tensor<'g>], causal: bool, scale: f64) -> Vec<Tensor<
     let ds = p * (dp - delta) * scale;
     let dq = matmul(ds, permute(k, [0, 2, 1, 3]));
     let dk = matmul(permute(ds, [0, 1, 3, 2]), permute(q, [0, 2, 1, 3]));
-    [dq, dk, dv].map(|heads| permute(heads, [0, 2, 1, 3])).to_vec()
+    let [dq, dk, dv] = [dq, dk, dv].map(|heads| permute(heads, [0, 2, 1, 3]));
+    vec![dq, sum_heads(dk, times), sum_heads(dv, times)]
 }

@@ -1,7 +1,7 @@
 //! Composites and macro-ops under the names of `torch.nn.functional`.
 
 use crate::dtype::DType;
-use crate::graph::{Eps, MacroOp, Op, Tensor};
+use crate::graph::{Eps, MacroOp, Op, Sight, Tensor};
 
 impl<'g> Tensor<'g> {
     /// Normalised over the last axis, scaled by `gain [n]` and shifted by `bias [n]`; `torch.nn.LayerNorm`.
@@ -47,13 +47,13 @@ impl<'g> Tensor<'g> {
     }
 
     /// Scaled dot-product attention: this query `[batch, time, heads, size]`, keys and values
-    /// `[batch, source, heads, size]`; result as the query. `torch.nn.functional.scaled_dot_product_attention`
+    /// `[batch, source, heads, size]` (or fewer heads, that divide these); result as the query. `torch.nn.functional.scaled_dot_product_attention`
     /// with scale `1 / sqrt(size)` and the time axis before the heads.
     #[track_caller]
     pub fn attention(self, key: Tensor<'g>, value: Tensor<'g>, causal: bool) -> Tensor<'g> {
         let size = self.shape().last().copied().unwrap_or(1).max(1);
         let scale = Eps::new(1.0 / (size as f32).sqrt());
-        self.apply(Op::Macro(MacroOp::Attention { causal, scale }), &[key, value])
+        self.apply(Op::Macro(MacroOp::Attention { sight: Sight::new(causal), scale }), &[key, value])
     }
 
     /// Zeroes elements with probability `p` and scales the rest by `1 / (1 - p)`, while training.

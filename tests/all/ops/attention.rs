@@ -31,6 +31,33 @@ pub fn attention_options() -> Vec<Sample> {
             window: Some(AttentionWindow::symmetric(7)),
             ..AttentionOptions::default()
         }),
+        attend(&[1, 12, 2, 4], 12, 2, &[], |_| AttentionOptions {
+            window: Some(AttentionWindow { before: Some(3), after: Some(0) }),
+            ..AttentionOptions::default()
+        }),
+        attend(&[2, 70, 4, 8], 70, 2, &[], |_| AttentionOptions {
+            window: Some(AttentionWindow { before: Some(9), after: None }),
+            ..AttentionOptions::causal()
+        }),
+        attend(&[1, 40, 3, 4], 150, 1, &[], |_| AttentionOptions {
+            window: Some(AttentionWindow::symmetric(5)),
+            ..AttentionOptions::default()
+        }),
+        // Most queries stand before the first source, and see none.
+        attend(&[1, 90, 2, 4], 20, 2, &[], |_| AttentionOptions {
+            window: Some(AttentionWindow { before: Some(2), after: Some(3) }),
+            ..AttentionOptions::default()
+        }),
+        attend(&[1, 9, 2, 4], 9, 2, &[], |_| AttentionOptions {
+            window: Some(AttentionWindow { before: None, after: Some(1) }),
+            ..AttentionOptions::default()
+        }),
+        // Queries, keys and values of grouped heads as slices of one packed tensor.
+        sample(&[u(&[2, 10, 48])], |x| {
+            let part = |from: usize, to: usize| x[0].slice(-1, from, to).reshape([2, 10, (to - from) / 8, 8]);
+            part(0, 32).attention_with(part(32, 40), part(40, 48), &AttentionOptions::causal()).reshape([2, 10, 32])
+        })
+        .tolerance(1e-5, 2e-5),
         // And the rest.
         attend(&[2, 5, 3, 8], 7, 3, &[bools(&[5, 7])], |x| AttentionOptions {
             mask: Some(x[0]),
@@ -38,10 +65,6 @@ pub fn attention_options() -> Vec<Sample> {
         }),
         attend(&[2, 5, 4, 3], 7, 2, &[u(&[4, 1, 7])], |x| AttentionOptions {
             mask: Some(x[0]),
-            ..AttentionOptions::default()
-        }),
-        attend(&[1, 12, 2, 4], 12, 2, &[], |_| AttentionOptions {
-            window: Some(AttentionWindow { before: Some(3), after: Some(0) }),
             ..AttentionOptions::default()
         }),
         attend(&[1, 12, 4, 4], 12, 2, &[], |_| AttentionOptions {
