@@ -44,8 +44,8 @@ impl LstmLm {
             dropout: Dropout::new(dropout),
         };
         parameters.init_by(|name, _| match name {
-            "encoder.weight" | "decoder.weight" => Some(Init::Uniform(0.1)),
-            "decoder.bias" => Some(Init::Zeros),
+            name if name.ends_with("encoder.weight") || name.ends_with("decoder.weight") => Some(Init::Uniform(0.1)),
+            name if name.ends_with("decoder.bias") => Some(Init::Zeros),
             _ => None,
         });
         model
