@@ -11,7 +11,8 @@ mod one_step;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod oracle_models;
-pub mod ops;
+pub mod noise;
+mod ops;
 mod oracle;
 mod running_statistics;
 mod scans;
