@@ -85,7 +85,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this directory, with its configuration
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "task", "data", "image_size", "layers", "heads", "width", "context", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "task", "model", "data", "image_size", "layers", "heads", "width", "context", "seed"])]
     pub resume: Option<PathBuf>,
     /// Optimizer steps, counted from the beginning of the run [default: text 1600, digits 1100, images 2000]
     #[arg(long, value_name = "N")]
@@ -109,6 +109,10 @@ pub struct TrainArgs {
     /// text: tokens (bytes) that a prediction can look back on [default: text 64]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// images: convnet, resnet18, resnet34 or resnet50; the published residual networks have --width 64
+    /// [default: images convnet]
+    #[arg(long, value_name = "KIND")]
+    pub model: Option<String>,
     /// images: pixels along a side; the middle square of each image is resized to it [default: images 64]
     #[arg(long, value_name = "N")]
     pub image_size: Option<usize>,
@@ -142,6 +146,7 @@ impl TrainArgs {
             ("model.heads", "--heads", self.heads.map(|n| n.to_string())),
             ("model.width", "--width", self.width.map(|n| n.to_string())),
             ("model.context", "--context", self.context.map(|n| n.to_string())),
+            ("model.kind", "--model", self.model.clone()),
             ("data.image_size", "--image-size", self.image_size.map(|n| n.to_string())),
             ("train.seed", "--seed", self.seed.map(|n| n.to_string())),
             ("train.eval_every", "--eval-every", self.eval_every.map(|n| n.to_string())),
@@ -229,6 +234,8 @@ pub struct ExplainArgs {
 pub enum ExplainModel {
     /// The GPT that `wgrad train` trains by default
     Gpt,
+    /// The convolutional network that `wgrad train --task digits` trains
+    Digits,
     /// A small perceptron, short enough to read
     Mlp,
     /// Workload W2: perceptron 784-512-512-10
@@ -345,7 +352,8 @@ mod tests {
         let help = Cli::command().find_subcommand_mut("train").unwrap().render_help().to_string();
         let help: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
         type Default = fn(&Config) -> String;
-        let flags: [(&str, Default); 10] = [
+        let flags: [(&str, Default); 11] = [
+            ("--model <KIND>", |c| c.model.kind.to_string()),
             ("--steps <N>", |c| c.train.steps.to_string()),
             ("--batch <N>", |c| c.train.batch.to_string()),
             ("--lr <X>", |c| c.train.lr.to_string()),
@@ -374,7 +382,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_exit_code_2() {
-        for changed in ["--out b", "--seed 5", "--data c", "--width 128", "--task digits"] {
+        for changed in ["--out b", "--seed 5", "--data c", "--width 128", "--task digits", "--model resnet18"] {
             assert!(refused(&format!("wgrad train --resume a {changed}")).contains("cannot be used with"), "{changed}");
         }
         assert!(refused("wgrad train --step 3").contains("--steps"));

@@ -25,8 +25,11 @@ pub fn eval(args: &EvalArgs) -> Result<ExitCode> {
     let weights = read_weights(&args.run)?;
     let choice = args.adapter.choice().or(config.device.adapter.clone());
     let device = Device::open(choice.as_deref())?;
-    let Task { trainer, loss, subject } = Task::new(&config)?;
-    let mut evaluator = Evaluator::new(&device, trainer.parameters(), &*loss, &weights)?;
+    let Task { model, subject } = Task::new(&config)?;
+    if let Some(warning) = subject.check_same(&weights)? {
+        say(format!("warning: {warning}"))?;
+    }
+    let mut evaluator = Evaluator::new(&device, model.trainer.parameters(), &*model.loss, &weights)?;
     let found = evaluate(&subject, &mut |batch| evaluator.outputs(batch))?;
     for warning in subject.data.warnings() {
         say(format!("warning: {warning}"))?;

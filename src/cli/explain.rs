@@ -6,19 +6,17 @@ use super::print;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::graph::{Graph, Tensor};
 use crate::kernels::Profile;
 use crate::nn::Parameters;
 use crate::nn::models::Mlp;
 use crate::optim::Sgd;
 use crate::passes;
 use crate::train::char_gpt;
-use crate::train::config::Config;
+use crate::train::config::{Config, TaskKind};
+use crate::train::task::{Loss, Model, Task};
 use crate::train::workloads::{Workload, setup};
 use crate::train::{Trainer, TrainerBuilder};
 use std::process::ExitCode;
-
-type Loss = Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>;
 
 /// Runs the command.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
@@ -67,6 +65,10 @@ fn model(model: ExplainModel) -> Result<(TrainerBuilder, Loss)> {
             let config = Config::default();
             let (trainer, gpt) = char_gpt::trainer(&config);
             Ok((trainer, Box::new(move |graph| char_gpt::loss(&gpt, config.train.batch, graph))))
+        }
+        ExplainModel::Digits => {
+            let Model { trainer, loss } = Task::new(&Config::for_task(TaskKind::Digits))?.model;
+            Ok((trainer, loss))
         }
         ExplainModel::Mlp => {
             let mut parameters = Parameters::new();

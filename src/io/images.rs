@@ -68,6 +68,16 @@ impl ImageFolder {
         Ok(folder)
     }
 
+    /// Stands for which files are listed and how they are divided, not for what is in them.
+    pub fn fingerprint(&self) -> String {
+        let files = self.training.iter().chain(&self.validation);
+        let state = files.fold([self.training.len() as u32, self.validation.len() as u32], |state, file| {
+            let [high, low] = hash_of_name(Path::new(file.path.file_name().unwrap_or_default()));
+            threefry2x32(state, [high ^ file.class, low])
+        });
+        format!("{:08x}{:08x}", state[0], state[1])
+    }
+
     fn divided(train: &Path, val: &Path) -> Result<ImageFolder> {
         let ((classes, training), (held_out, validation)) = (list_classes(train)?, list_classes(val)?);
         let lacks = |own: &[String], other: &[String]| own.iter().find(|name| !other.contains(name)).cloned();
@@ -287,6 +297,7 @@ mod tests {
         assert_eq!([held_out(0), held_out(1), held_out(2)], [2, 2, 2]);
         assert!(folder.training.iter().all(|file| !folder.validation.contains(file)));
         assert_eq!(ImageFolder::open(dir.path(), 0.25).unwrap(), folder);
+        assert_ne!(ImageFolder::open(dir.path(), 0.5).unwrap().fingerprint(), folder.fingerprint());
         // Another image hardly moves the others.
         let before = names(&folder.validation);
         save(&dir.path().join("dog/another.png"), 2, 2);

@@ -4,7 +4,7 @@
 
 use super::config::Config;
 use super::data::{DataSource, TARGETS, TOKENS, TextData};
-use super::task::{Contents, Subject, Task, Unit, builder};
+use super::task::{Contents, Model, Subject, Task, Unit, builder};
 use super::trainer::TrainerBuilder;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -41,8 +41,7 @@ pub fn task(config: &Config) -> Result<Task> {
     };
     let (batch, model) = (config.train.batch, &config.model);
     Ok(Task {
-        trainer,
-        loss: Box::new(move |graph| loss(&gpt, batch, graph)),
+        model: Model { trainer, loss: Box::new(move |graph| loss(&gpt, batch, graph)) },
         subject: Subject {
             unit: Unit::Tokens,
             per_step: data.tokens_per_batch(),
@@ -51,6 +50,7 @@ pub fn task(config: &Config) -> Result<Task> {
             classes: None,
             contents,
             model: format!("{} layers of width {}, context {}", model.layers, model.width, model.context),
+            fingerprint: None,
         },
     })
 }

@@ -6,7 +6,7 @@ use super::classify::{self, IMAGES, LABELS};
 use super::config::{AugmentConfig, Config};
 use super::confusion::Look;
 use super::digit_data::DigitData;
-use super::task::{Classes, Contents, Subject, Task, Unit, builder};
+use super::task::{Classes, Contents, Model, Subject, Task, Unit, builder};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::io::digits::{CLASSES, INK, SIDE, TRAINING};
@@ -18,19 +18,9 @@ use crate::optim::AdamW;
 pub fn task(config: &Config) -> Result<Task> {
     let batch = config.train.batch;
     let data = DigitData::new(batch);
-    let model = &config.model;
-    let size =
-        LittleNetConfig { channels: 1, side: SIDE, width: model.width, classes: CLASSES, dropout: model.dropout };
-    let mut parameters = Parameters::new();
-    let net = LittleNet::new(&mut parameters, size);
-    let augment = augment(&config.augment);
+    let width = config.model.width;
     Ok(Task {
-        trainer: builder(config, parameters, AdamW::new()),
-        loss: Box::new(move |graph| {
-            let images = graph.input(IMAGES, [batch, 1, SIDE, SIDE], DType::U8);
-            let logits = net.forward(augment.forward(images, f64::from(INK)));
-            classify::loss(logits, graph.input(LABELS, [batch], DType::I32))
-        }),
+        model: model(config),
         subject: Subject {
             eval_batches: data.test_batches(),
             classes: Some(Classes {
@@ -46,9 +36,27 @@ pub fn task(config: &Config) -> Result<Task> {
                 validation: data.test().len() as u64,
             },
             data: Box::new(data),
-            model: format!("convolutions of {} and {} channels", model.width, 2 * model.width),
+            model: format!("convolutions of {width} and {} channels", 2 * width),
+            fingerprint: None,
         },
     })
+}
+
+/// The model and how it is trained.
+pub fn model(config: &Config) -> Model {
+    let (batch, width, dropout) = (config.train.batch, config.model.width, config.model.dropout);
+    let mut parameters = Parameters::new();
+    let size = LittleNetConfig { channels: 1, side: SIDE, width, classes: CLASSES, dropout };
+    let net = LittleNet::new(&mut parameters, size);
+    let augment = augment(&config.augment);
+    Model {
+        trainer: builder(config, parameters, AdamW::new()),
+        loss: Box::new(move |graph| {
+            let images = graph.input(IMAGES, [batch, 1, SIDE, SIDE], DType::U8);
+            let logits = net.forward(augment.forward(images, f64::from(INK)));
+            classify::loss(logits, graph.input(LABELS, [batch], DType::I32))
+        }),
+    }
 }
 
 /// How images are changed while training.

@@ -6,7 +6,8 @@ use super::classify::{IMAGES, LABELS, LOG_PROBABILITIES};
 use super::config::{Config, TaskKind};
 use super::data::Batch;
 use super::evaluator::Evaluator;
-use super::task::Task;
+use super::task::class_names;
+use super::{digits, images};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::io::HostTensor;
@@ -24,20 +25,26 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// The model of a configuration with these weights. The classes are those of the run's data, which must still be
-    /// there.
+    /// The model of a configuration with these weights, which know the names of their classes.
     pub fn new(device: &Device, config: &Config, weights: &Weights) -> Result<Predictor> {
         let mut config = config.clone();
         config.train.batch = 1;
-        let (Task { trainer, loss, subject }, task) = (Task::new(&config)?, config.task);
-        let Some(classes) = subject.classes else {
-            return Err(Error::Config(format!(
-                "a run of the task `{task}` does not tell images apart; continue a prompt with `wgrad sample`"
-            )));
+        let task = config.task;
+        let known = class_names(weights)?;
+        let classes = known.ok_or_else(|| Error::Config("the weights do not name their classes".into()));
+        let (model, classes, side) = match task {
+            TaskKind::Text => {
+                let message = "a run of the task `text` judges no images; continue a prompt with `wgrad sample`";
+                return Err(Error::Config(message.into()));
+            }
+            TaskKind::Digits => (digits::model(&config), classes?, SIDE),
+            TaskKind::Images => {
+                let classes = classes?;
+                (images::model(&config, classes.len()), classes, config.data.image_size)
+            }
         };
-        let evaluator = Evaluator::new(device, trainer.parameters(), &*loss, weights)?;
-        let side = if task == TaskKind::Digits { SIDE } else { config.data.image_size };
-        Ok(Predictor { evaluator, task, classes: classes.names, side })
+        let evaluator = Evaluator::new(device, model.trainer.parameters(), &*model.loss, weights)?;
+        Ok(Predictor { evaluator, task, classes, side })
     }
 
     /// The classes of a PNG or JPEG file with their probabilities, the likeliest first.

@@ -91,6 +91,8 @@ pub struct Run {
     without_best: u64,
     /// Of the last evaluation.
     confusion: Option<Confusion>,
+    /// To be told when training begins.
+    warning: Option<String>,
     clock: Clock,
 }
 
@@ -167,6 +169,7 @@ impl Run {
         }
         let checkpoint = Weights::load(&path)?;
         let (mut trainer, subject) = build(&config, device)?;
+        let warning = subject.check_same(&checkpoint)?;
         trainer.resume(&checkpoint)?;
         let done = trainer.steps_done();
         if done >= config.train.steps {
@@ -178,6 +181,7 @@ impl Run {
         let (metrics, history) = MetricsWriter::resume(directory.join(METRICS), done)?;
         let mut run = Run::new(config, directory, trainer, subject, metrics, Some(done + 1))?;
         run.history = history;
+        run.warning = warning;
         run.best = number(&checkpoint, "best_step").zip(number(&checkpoint, "best_loss"));
         run.without_best = number(&checkpoint, "evaluations_without_best").unwrap_or(0);
         run.clock.before = number(&checkpoint, "elapsed_s").unwrap_or(0.0);
@@ -213,6 +217,7 @@ impl Run {
             best: None,
             without_best: 0,
             confusion: None,
+            warning: None,
             clock,
         })
     }
@@ -236,6 +241,9 @@ impl Run {
         let now = Instant::now();
         (self.clock.start, self.clock.last) = (now, now);
         let steps = self.config.train.steps;
+        if let Some(warning) = self.warning.take() {
+            each(Event::Warning(&warning));
+        }
         let mut in_flight: Option<Pending> = None;
         let mut stopped_early = false;
         for step in self.trainer.steps_done() + 1..=steps {
@@ -258,7 +266,9 @@ impl Run {
             }
         }
         if self.best.is_none() {
-            self.trainer.weights()?.save(self.directory.join(BEST))?;
+            let mut weights = self.trainer.weights()?;
+            weights.metadata = self.subject.metadata();
+            weights.save(self.directory.join(BEST))?;
         }
         let confusion = self.confusion.take();
         Ok(Outcome { steps: self.trainer.steps_done(), best: self.best, confusion, stopped_early })
@@ -366,12 +376,14 @@ impl Run {
         }
         (self.best, self.without_best) = (Some((step, loss)), 0);
         let mut weights = self.trainer.weights()?;
-        weights.metadata = words(&[("step", step.to_string()), ("validation_loss", loss.to_string())]);
+        weights.metadata = self.subject.metadata();
+        weights.metadata.extend(words(&[("step", step.to_string()), ("validation_loss", loss.to_string())]));
         weights.save(self.directory.join(BEST))
     }
 
     fn save_checkpoint(&mut self) -> Result<()> {
         let mut checkpoint = self.trainer.checkpoint()?;
+        checkpoint.metadata.extend(self.subject.metadata());
         checkpoint.metadata.extend(words(&[
             ("elapsed_s", self.clock.elapsed().to_string()),
             ("evaluations_without_best", self.without_best.to_string()),
@@ -390,8 +402,8 @@ impl Clock {
 }
 
 fn build(config: &Config, device: &Device) -> Result<(Trainer, Subject)> {
-    let Task { trainer, loss, subject } = Task::new(config)?;
-    Ok((trainer.build(device, loss)?, subject))
+    let Task { model, subject } = Task::new(config)?;
+    Ok((model.trainer.build(device, model.loss)?, subject))
 }
 
 /// Goes through the held-out batches; `outputs` applies the model to one.

@@ -8,19 +8,27 @@ use super::confusion::Look;
 use super::data::DataSource;
 use super::trainer::{Trainer, TrainerBuilder};
 use super::{char_gpt, digits, images};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
+use crate::io::safetensors::Weights;
 use crate::nn::Parameters;
 use crate::optim::{AdamW, Schedule};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The forward pass to the mean loss.
 pub type Loss = Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>;
 
 /// Something to learn, before it is compiled for a device.
 pub struct Task {
+    pub model: Model,
+    pub subject: Subject,
+}
+
+/// A model with its loss, and how it is trained.
+pub struct Model {
     pub trainer: TrainerBuilder,
     pub loss: Loss,
-    pub subject: Subject,
 }
 
 /// What a run needs to know of a task beside its model.
@@ -37,6 +45,44 @@ pub struct Subject {
     pub contents: Contents,
     /// The size of the model in words, such as `3 layers of width 64, context 64`.
     pub model: String,
+    /// Of files that may change: stands for what is listed. A resumed run wants the same.
+    pub fingerprint: Option<String>,
+}
+
+/// The key of the weights' metadata under which the names of the classes lie, as JSON.
+const CLASSES: &str = "classes";
+/// The key of a subject's fingerprint.
+const FINGERPRINT: &str = "data";
+
+impl Subject {
+    /// What stands in the metadata of weights that learned this.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let names = self.classes.as_ref().map(|classes| Value::from(classes.names.clone()).to_string());
+        let entries = [(CLASSES, names), (FINGERPRINT, self.fingerprint.clone())];
+        entries.into_iter().filter_map(|(key, text)| Some((key.to_string(), text?))).collect()
+    }
+
+    /// Whether a checkpoint learned the same. Gives a warning if it is much the same.
+    pub fn check_same(&self, checkpoint: &Weights) -> Result<Option<String>> {
+        if let (Some(classes), Some(known)) = (&self.classes, class_names(checkpoint)?)
+            && known != classes.names
+        {
+            let [known, now] = [&known, &classes.names].map(|names| names.join(", "));
+            return Err(Error::Config(format!("the run began with the classes {known}, but now they are {now}")));
+        }
+        let changed =
+            checkpoint.metadata.get(FINGERPRINT).is_some_and(|known| Some(known) != self.fingerprint.as_ref());
+        Ok(changed.then(|| {
+            "the images are not all those that the run began with; what follows is not what it would have been".into()
+        }))
+    }
+}
+
+/// The names of the classes that weights were trained to tell apart, if they know.
+pub fn class_names(weights: &Weights) -> Result<Option<Vec<String>>> {
+    let Some(text) = weights.metadata.get(CLASSES) else { return Ok(None) };
+    let names = serde_json::from_str(text);
+    names.map(Some).map_err(|e| Error::Config(format!("the classes in the weights' metadata cannot be read: {e}")))
 }
 
 /// What images show, and how they are drawn. The loss of such a task is [`super::classify::loss`].

@@ -4,9 +4,10 @@ use std::path::Path;
 use wgrad::Result;
 use wgrad::io::digits::{INK, SIDE, TRAINING, digits};
 use wgrad::io::safetensors::Weights;
-use wgrad::train::config::{Config, RawConfig};
+use wgrad::train::config::{Config, RawConfig, TrainConfig};
 use wgrad::train::predict::Predictor;
 use wgrad::train::run::{BEST, Event, LAST, Outcome, Run, read_weights};
+use wgrad::train::task::{Model, Task};
 
 fn config(settings: &[&str]) -> Result<Config> {
     let mut raw = RawConfig::default();
@@ -92,6 +93,18 @@ fn predictions(config: &Config, run: &Path, folder: &Path) {
     assert!(message(predictor.predict(&folder.join("absent.png"))).contains("no such file"));
 }
 
+/// A run that was begun with other classes does not go on, and one with other images says so.
+fn resuming_tells_what_changed(config: &Config, data: &Path, run: &Path) {
+    let longer = Config { train: TrainConfig { steps: 121, ..config.train.clone() }, ..config.clone() };
+    std::fs::remove_file(data.join("square/000.png")).expect("was there");
+    let (_, warnings) = finish(Run::resume(longer, run, &crate::device()).expect("resumes")).expect("trains");
+    assert!(warnings.iter().any(|warning| warning.contains("not all those that the run began with")), "{warnings:?}");
+    std::fs::rename(data.join("square"), data.join("box")).expect("renames");
+    let longer = Config { train: TrainConfig { steps: 122, ..config.train.clone() }, ..config.clone() };
+    let changed = message(Run::resume(longer, run, &crate::device()));
+    assert!(changed.contains("disc, square, stripes") && changed.contains("box, disc, stripes"), "{changed}");
+}
+
 fn resuming_refuses_what_is_done(config: &Config, run: &Path) {
     let again = message(Run::resume(config.clone(), run, &crate::device()));
     assert!(again.contains("all of its 400 steps"), "{again}");
@@ -142,12 +155,21 @@ fn a_folder_of_images_is_learned_and_a_damaged_file_is_left_out() {
         "train.eval_every=60".into(),
     ];
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-    let (outcome, warnings) = train(&config(&settings).expect("a configuration"), &run).expect("trains");
+    let config = config(&settings).expect("a configuration");
+    let (outcome, warnings) = train(&config, &run).expect("trains");
     assert!(accuracy(&outcome) > 0.9, "{:?}", outcome.confusion);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("broken.jpg") && warnings[0].contains("1 so far"), "{warnings:?}");
     let picture = std::fs::read_to_string(run.join("confusion.svg")).expect("a picture");
     assert!(picture.contains("stripes") && picture.contains("taken for"));
+    let mut predictor =
+        Predictor::new(&crate::device(), &config, &read_weights(&run).expect("weights")).expect("a model");
+    let right = (0..10).filter(|number| {
+        let path = data.join("square").join(format!("{number:03}.{}", if number % 2 == 0 { "png" } else { "jpg" }));
+        predictor.predict(&path).expect("an answer")[0].0 == "square"
+    });
+    assert!(right.count() >= 8);
+    resuming_tells_what_changed(&config, &data, &run);
 }
 
 #[test]
@@ -180,6 +202,24 @@ fn a_resumed_run_of_images_goes_on_with_the_same_bits() {
     assert_eq!(losses(&halves), losses(&whole));
     let last = |run: &Path| Weights::load(run.join(LAST)).expect("a checkpoint").tensors;
     assert!(last(&halves) == last(&whole), "other weights");
+}
+
+#[test]
+fn kernels_of_the_tasks_pass_the_compilers_of_every_tier() {
+    let dir = tempfile::tempdir().expect("a directory");
+    shapes(dir.path(), 2);
+    let images = |kind: &str| {
+        let (path, kind) = (format!("data.path={}", dir.path().display()), format!("model.kind={kind}"));
+        config(&["task=images", &path, &kind, "data.image_size=32", "model.width=8", "train.batch=4"])
+    };
+    for config in [config(&["task=digits"]), images("convnet"), images("resnet18"), images("resnet50")] {
+        let config = config.expect("a configuration");
+        for (tier, profile) in crate::legality::profiles() {
+            let Model { trainer, loss } = Task::new(&config).expect("a task").model;
+            let plan = trainer.plan(&profile, loss).unwrap_or_else(|error| panic!("{tier}: {error}"));
+            plan.programs.iter().for_each(crate::legality::check);
+        }
+    }
 }
 
 #[test]

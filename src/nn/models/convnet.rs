@@ -1,7 +1,8 @@
 //! Convolutional networks for small images: two convolutions for digits, and residual stages for pictures.
 
+use super::conv_norm::{ConvNorm, are_images, start_filters};
 use crate::graph::Tensor;
-use crate::nn::{BatchNorm, Conv2d, Dropout, Linear, Parameters};
+use crate::nn::{Conv2d, Dropout, Linear, Parameters};
 use crate::tensor::{ConvOptions, PoolOptions};
 
 /// The size of a [`LittleNet`].
@@ -69,6 +70,7 @@ pub struct ConvNetConfig {
 /// A small residual network: a stem and four stages that each halve the image, then the mean over what is left of it.
 #[derive(Debug, Clone)]
 pub struct ConvNet {
+    channels: usize,
     stages: Vec<Stage>,
     pub fc: Linear,
     dropout: Dropout,
@@ -77,31 +79,8 @@ pub struct ConvNet {
 /// A convolution of stride 2, and one around which its input is added.
 #[derive(Debug, Clone)]
 struct Stage {
-    down: Unit,
-    residual: Unit,
-}
-
-/// Convolution, batch norm; ReLU follows.
-#[derive(Debug, Clone)]
-struct Unit {
-    conv: Conv2d,
-    norm: BatchNorm,
-}
-
-impl Unit {
-    fn new(parameters: &mut Parameters, name: &str, channels: [usize; 2], stride: usize) -> Unit {
-        let options = ConvOptions::new().padding(1).stride(stride);
-        parameters.scope(name, |p| Unit {
-            // A bias would vanish in the norm.
-            conv: Conv2d::without_bias(p, "conv", channels, [3, 3], options),
-            norm: BatchNorm::new(p, "bn", channels[1]),
-        })
-    }
-
-    #[track_caller]
-    fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
-        self.norm.forward(self.conv.forward(x))
-    }
+    down: ConvNorm,
+    residual: ConvNorm,
 }
 
 impl ConvNet {
@@ -109,19 +88,25 @@ impl ConvNet {
         let widths = [1, 2, 4, 4].map(|times| times * config.width);
         let mut before = config.channels;
         let stages = widths.iter().enumerate().map(|(number, &width)| {
+            let channels = std::mem::replace(&mut before, width);
+            let (halved, same) = (ConvOptions::new().stride(2), ConvOptions::new());
             parameters.scope(&format!("stage.{number}"), |p| Stage {
-                down: Unit::new(p, "down", [std::mem::replace(&mut before, width), width], 2),
-                residual: Unit::new(p, "residual", [width, width], 1),
+                down: ConvNorm::new(p, ["conv1", "bn1"], [channels, width], 3, halved),
+                residual: ConvNorm::new(p, ["conv2", "bn2"], [width, width], 3, same),
             })
         });
         let stages = stages.collect();
+        start_filters(parameters);
         let fc = Linear::new(parameters, "fc", widths[3], config.classes);
-        ConvNet { stages, fc, dropout: Dropout::new(config.dropout) }
+        ConvNet { channels: config.channels, stages, fc, dropout: Dropout::new(config.dropout) }
     }
 
     /// Images `[samples, channels, height, width]` to logits `[samples, classes]`.
     #[track_caller]
     pub fn forward<'g>(&self, images: Tensor<'g>) -> Tensor<'g> {
+        if !are_images("convnet", images, self.channels) {
+            return images;
+        }
         let x = self.stages.iter().fold(images, |x, stage| {
             let x = stage.down.forward(x).relu();
             (stage.residual.forward(x) + x).relu()

@@ -47,6 +47,7 @@ fn within(value: f64, most: f64) -> bool {
 /// Every key of the configuration.
 pub const KEYS: &[Key] = &[
     text("task", "\"text\", \"digits\" or \"images\"", |_| true),
+    text("model.kind", "\"convnet\", \"resnet18\", \"resnet34\" or \"resnet50\"", |_| true).only(IMAGES),
     key("model.layers", "an integer from 1 to 1024", |c| (1..=1024).contains(&c.model.layers)).only(TEXT),
     key("model.heads", "an integer from 1 to 1024 that divides model.width", |c| (1..=1024).contains(&c.model.heads))
         .only(TEXT),

@@ -43,6 +43,8 @@ pub enum TaskKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
+    /// Of images.
+    pub kind: ModelKind,
     /// Of a text: transformer blocks.
     pub layers: usize,
     /// Of a text: attention heads of a block.
@@ -52,6 +54,28 @@ pub struct ModelConfig {
     /// Of a text: tokens that a prediction sees.
     pub context: usize,
     pub dropout: f64,
+}
+
+/// A network for images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// Four small residual stages: [`crate::nn::models::ConvNet`].
+    ConvNet,
+    Resnet18,
+    Resnet34,
+    Resnet50,
+}
+
+impl std::fmt::Display for ModelKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ModelKind::ConvNet => "convnet",
+            ModelKind::Resnet18 => "resnet18",
+            ModelKind::Resnet34 => "resnet34",
+            ModelKind::Resnet50 => "resnet50",
+        })
+    }
 }
 
 /// What to learn from.
@@ -163,7 +187,7 @@ impl Default for Config {
 impl Default for ModelConfig {
     fn default() -> ModelConfig {
         // Small enough that a software adapter on two cores learns something in two minutes.
-        ModelConfig { layers: 3, heads: 4, width: 64, context: 64, dropout: 0.0 }
+        ModelConfig { kind: ModelKind::ConvNet, layers: 3, heads: 4, width: 64, context: 64, dropout: 0.0 }
     }
 }
 
@@ -292,6 +316,12 @@ impl Config {
                 "the task `images` needs a folder with one subfolder of PNG or JPEG files for each class: --data DIR"
                     .into(),
             ));
+        }
+        if self.task == TaskKind::Images && model.kind != ModelKind::ConvNet && model.dropout > 0.0 {
+            return Err(Error::Config(format!(
+                "model.dropout = {} is for model.kind = convnet; a {} has no dropout",
+                model.dropout, model.kind
+            )));
         }
         if train.warmup >= train.steps {
             return Err(Error::Config(format!(

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_answered_with_the_nearest() {
         let message = |pair: &str| set(pair).unwrap_err().to_string();
-        assert!(message("train.learning_rat=1").contains("the keys are task, model.layers"));
+        assert!(message("train.learning_rat=1").contains("the keys are task, model.kind"));
         assert!(message("model.layer=1").contains("did you mean `model.layers`?"));
         assert!(message("steps=1").contains("did you mean `train.steps`?"));
         assert!(message("train.width=1").contains("did you mean `model.width`?"));
@@ -299,6 +299,8 @@ mod tests {
         let message = |text: &str| read(text).unwrap_err().to_string();
         assert!(message("[model]\nwidth = 130").contains("width 128 would be"));
         assert!(message("[model]\nwidth = 3").contains("width 4 would be"));
+        let resnet = "task = 'images'\ndata.path = 'a'\nmodel = { kind = 'resnet18', dropout = 0.5 }";
+        assert!(message(resnet).contains("a resnet18 has no dropout"), "{}", message(resnet));
         assert!(message("[train]\nsteps = 10\nwarmup = 50").contains("warmup = 50 must be below train.steps = 10"));
         assert!(message("[train]\neval_every = 0\nearly_stopping = 3").contains("needs evaluations"));
     }
