@@ -93,7 +93,7 @@ fn shapes_that_do_not_fit_are_refused_with_both_shapes() {
     refused(&["random_bits", "key"], |g| {
         g.random_bits(g.input("k", [3], DType::U32), [4]);
     });
-    refused(&["dropout", "0..1"], |g| {
+    refused(&["dropout", "0..=1"], |g| {
         f(g, "a", &[2, 3]).dropout(1.5);
     });
     refused(&["softmax", "axis"], |g| {
