@@ -24,10 +24,10 @@ pub(super) fn scan(
         (carries..body.results()).map(|result| vec![0.0; length * body.result_type(result).shape.numel()]).collect();
     for step in 0..length {
         let at = if reverse { length - 1 - step } else { step };
-        for index in carries..carries + slices {
+        for (index, whole) in x.iter().enumerate().skip(carries).take(slices) {
             let size = body.operand_type(index).shape.numel();
             if let Some(slice) = operands.get_mut(&index.to_string()) {
-                slice.data = x[index].data[at * size..][..size].to_vec();
+                slice.data = whole.data[at * size..][..size].to_vec();
             }
         }
         let none = HashMap::new();

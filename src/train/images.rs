@@ -77,7 +77,7 @@ pub fn model(config: &Config, classes: usize) -> Model {
 /// The models to choose from.
 enum Net {
     Conv(ConvNet),
-    Residual(Resnet),
+    Residual(Box<Resnet>),
 }
 
 impl Net {
@@ -93,7 +93,7 @@ impl Net {
             ModelKind::Resnet50 => ResnetConfig::resnet50(),
         };
         let small_images = config.data.image_size <= SMALL;
-        Net::Residual(Resnet::new(parameters, ResnetConfig { width, classes, small_images, ..published }))
+        Net::Residual(Box::new(Resnet::new(parameters, ResnetConfig { width, classes, small_images, ..published })))
     }
 
     fn forward<'g>(&self, images: Tensor<'g>) -> Tensor<'g> {
