@@ -96,6 +96,18 @@ impl Constant {
         Constant { elem: Elem::of(array.ty.dtype), shape: array.ty.shape, data: array.data }
     }
 
+    /// Doubles as f32.
+    pub fn rounded(self) -> Constant {
+        match self.elem {
+            Elem::F64 => Constant {
+                elem: Elem::F32,
+                data: self.data.into_iter().map(|value| f64::from(value as f32)).collect(),
+                shape: self.shape,
+            },
+            Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => self,
+        }
+    }
+
     /// The elements as integers; those of floats must be whole.
     pub fn to_ints(&self) -> Option<Vec<i64>> {
         self.data.iter().map(|&value| (value.fract() == 0.0).then_some(value as i64)).collect()

@@ -11,6 +11,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::reference::{self, Array};
+use crate::shape::Shape;
 use std::collections::HashMap;
 
 /// Which inputs may be traced as floats although they are integers.
@@ -71,10 +72,10 @@ pub fn fold<'g>(
     graph.error()?;
     let ints = rule != AsFloats::None && is(call, Elem::is_int);
     let doubles = is(call, |elem| elem == Elem::F64);
-    if !finish_early(&outputs) {
+    if !small(&graph, &outputs) {
         return Ok(None);
     }
-    for (name, array) in tracer.states.take() {
+    for (name, (array, _)) in tracer.states.take() {
         feeds.insert(name, array);
     }
     let values: Vec<Value> = outputs.iter().filter_map(|value| value.tensor.map(|tensor| tensor.value())).collect();
@@ -108,13 +109,10 @@ fn typed(array: Array, ints: bool, doubles: bool) -> Constant {
     Constant { elem, ..constant }
 }
 
-/// Whether the results are small enough to be kept.
-fn finish_early(outputs: &[Val<'_>]) -> bool {
-    outputs.iter().all(|value| {
-        value
-            .shape()
-            .iter()
-            .try_fold(1usize, |product, &size| product.checked_mul(size))
-            .is_some_and(|n| n <= MAX_FOLDED)
-    })
+/// Whether the results, and everything on the way to them, are small enough to be computed here.
+fn small(graph: &Graph, outputs: &[Val<'_>]) -> bool {
+    let elements = |shape: &Shape| shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    let on_the_way = (0..graph.len() as u32).map(|node| graph.type_of(Value { node, output: 0 }).shape);
+    outputs.iter().all(|value| elements(&value.shape()).is_some_and(|count| count <= MAX_FOLDED))
+        && on_the_way.into_iter().all(|shape| elements(&shape).is_some_and(|count| count <= 4 * MAX_FOLDED))
 }

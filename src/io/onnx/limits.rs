@@ -12,16 +12,20 @@ use std::mem::size_of;
 pub const MAX_FILE: usize = i32::MAX as usize;
 /// Nodes of all graphs of a file together.
 pub const MAX_NODES: usize = 1_000_000;
+/// Nodes that are traced of a small file: loops and functions are written out. A larger one may have twice its nodes more.
+pub const MAX_WRITTEN_OUT: usize = 100_000;
 /// Messages within messages.
 pub const MAX_DEPTH: usize = 90;
-/// Elements of one tensor while tracing.
-pub const MAX_ELEMENTS: usize = 1 << 30;
+/// Elements of one tensor while tracing; fewer where addresses are short.
+pub const MAX_ELEMENTS: usize = if usize::BITS > 32 { 1 << 30 } else { 1 << 26 };
 /// Elements of what only views a tensor, windows say.
-pub const MAX_VIEWED: usize = 1 << 48;
+pub const MAX_VIEWED: usize = if usize::BITS > 32 { usize::MAX >> 16 } else { 1 << 30 };
 /// Elements up to which constants are computed while importing.
 pub const MAX_FOLDED: usize = 1 << 20;
 /// Nodes that an import may add to a graph.
 pub const MAX_TRACED: usize = 4_000_000;
+/// Functions within functions, or graphs within graphs, while tracing.
+pub const MAX_CALLS: usize = 32;
 /// Axes of a tensor.
 pub const MAX_RANK: usize = 64;
 
@@ -112,12 +116,21 @@ struct Tally {
 
 /// Refuses files that are too large, too deep or would take too much memory.
 pub fn check(bytes: &[u8]) -> Result<(), String> {
+    check_kind(bytes, Kind::Model)
+}
+
+/// The same for a file that is one tensor.
+pub fn check_tensor(bytes: &[u8]) -> Result<(), String> {
+    check_kind(bytes, Kind::Tensor)
+}
+
+fn check_kind(bytes: &[u8], kind: Kind) -> Result<(), String> {
     if bytes.len() > MAX_FILE {
         return Err(format!("it has {} bytes; protobuf files end at 2 GiB", bytes.len()));
     }
     let budget = bytes.len().saturating_mul(4).saturating_add(16 << 20);
     let mut tally = Tally::default();
-    walk(bytes, Kind::Model, 0, budget, &mut tally)
+    walk(bytes, kind, 0, budget, &mut tally)
 }
 
 fn walk(mut rest: &[u8], kind: Kind, depth: usize, budget: usize, tally: &mut Tally) -> Result<(), String> {

@@ -16,6 +16,7 @@ mod needs;
 mod ops;
 mod proto;
 mod trace;
+mod trainable;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -27,10 +28,10 @@ use needs::Needs;
 use prost::Message;
 use prost::bytes::Bytes;
 use proto::{FunctionProto, GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use trace::{Env, Frame, Tracer};
+pub use trainable::Trainable;
 
 /// A model as its file has it.
 #[derive(Debug, Clone)]
@@ -38,7 +39,11 @@ pub struct Model {
     graph: GraphProto,
     functions: HashMap<(String, String), FunctionProto>,
     opsets: Rc<HashMap<String, i64>>,
+    /// Number of nodes.
+    size: usize,
     prefix: String,
+    doubles: bool,
+    any_sizes: bool,
 }
 
 /// An input or output of a model as the file declares it.
@@ -89,13 +94,33 @@ impl Model {
             let domain = if domain == "ai.onnx" { String::new() } else { domain };
             (domain, function.name.clone().unwrap_or_default())
         };
+        let size = graph.node.len() + proto.functions.iter().map(|function| function.node.len()).sum::<usize>();
         let functions = proto.functions.into_iter().map(|function| (key(&function), function)).collect();
-        Ok(Model { graph, functions, opsets: Rc::new(opsets(&proto.opset_import)), prefix: String::new() })
+        Ok(Model {
+            graph,
+            functions,
+            opsets: Rc::new(opsets(&proto.opset_import)),
+            size,
+            prefix: String::new(),
+            doubles: false,
+            any_sizes: false,
+        })
     }
 
     /// Puts something before the names of all states, so that several models fit into one graph.
     pub fn prefixed(self, prefix: &str) -> Model {
         Model { prefix: prefix.into(), ..self }
+    }
+
+    /// Reads tensors of doubles as f32, which they are refused as otherwise.
+    pub fn doubles_as_floats(self) -> Model {
+        Model { doubles: true, ..self }
+    }
+
+    /// Takes inputs of other sizes than the file declares: another batch, another resolution. Whether its operators
+    /// allow that is seen when they are traced.
+    pub fn any_sizes(self) -> Model {
+        Model { any_sizes: true, ..self }
     }
 
     fn function(&self, domain: &str, name: &str) -> Option<&FunctionProto> {
@@ -108,12 +133,12 @@ impl Model {
     /// The inputs that must be fed: those without a value in the file.
     pub fn inputs(&self) -> Vec<Declared> {
         let has_value = |name: &Option<String>| self.graph.initializer.iter().any(|tensor| tensor.name == *name);
-        self.graph.input.iter().filter(|input| !has_value(&input.name)).map(declared).collect()
+        self.graph.input.iter().filter(|input| !has_value(&input.name)).map(|info| self.declared(info)).collect()
     }
 
     /// The outputs.
     pub fn outputs(&self) -> Vec<Declared> {
-        self.graph.output.iter().map(declared).collect()
+        self.graph.output.iter().map(|info| self.declared(info)).collect()
     }
 
     /// Inputs that decide about shapes (axes, counts, sizes) and must be given to [`Model::trace`] as constants.
@@ -130,14 +155,7 @@ impl Model {
         inputs: &[(&str, Tensor<'g>)],
         constants: &[(&str, Array)],
     ) -> Result<Traced<'g>> {
-        let tracer = Tracer {
-            model: self,
-            graph,
-            parameters: None,
-            filled_weights: false,
-            states: RefCell::default(),
-            executed: Cell::new(0),
-        };
+        let tracer = Tracer::new(self, graph);
         self.run(&tracer, inputs, constants)
     }
 
@@ -162,14 +180,27 @@ impl Model {
             opsets: self.opsets.clone(),
             bound: None,
             prefix: self.prefix.clone(),
-            needed: Needs::new(self).of(&self.graph.node),
+            needed: tracer.needs.of(&self.graph.node),
             depth: 0,
         };
         let outputs = tracer.graph(&self.graph, env, &frame)?;
         let outputs =
             outputs.into_iter().map(|(name, value)| Ok((name, tracer.tensor(&value)?))).collect::<Result<Vec<_>>>()?;
         tracer.graph.error()?;
-        Ok(Traced { outputs, states: tracer.states.take().into_iter().collect() })
+        let states = tracer.states.borrow().iter().map(|(name, (array, _))| (name.clone(), array.clone())).collect();
+        Ok(Traced { outputs, states })
+    }
+
+    fn declared(&self, info: &ValueInfoProto) -> Declared {
+        let tensor = info.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
+        let elem = tensor.and_then(|tensor| tensor.elem_type).and_then(Elem::from_number);
+        let size = |dim: &proto::DimensionProto| dim.dim_value.and_then(|size| usize::try_from(size).ok());
+        let sizes = tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| shape.dim.iter().map(size).collect());
+        Declared {
+            name: info.name.clone().unwrap_or_default(),
+            dtype: elem.filter(|elem| self.doubles || *elem != Elem::F64).map(Elem::dtype),
+            shape: sizes,
+        }
     }
 
     /// What is given against what the file declares.
@@ -186,7 +217,10 @@ impl Model {
             let shape = value.shape();
             let fits = input.shape.as_ref().is_none_or(|sizes| {
                 sizes.len() == shape.rank()
-                    && sizes.iter().zip(shape.iter()).all(|(size, own)| size.is_none_or(|s| s == *own))
+                    && sizes
+                        .iter()
+                        .zip(shape.iter())
+                        .all(|(size, own)| self.any_sizes || size.is_none_or(|s| s == *own))
             });
             if dtype != value.dtype() || !fits {
                 return Err(Error::Feed(format!(
@@ -201,27 +235,15 @@ impl Model {
     }
 }
 
-fn declared(info: &ValueInfoProto) -> Declared {
-    let tensor = info.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
-    let elem = tensor.and_then(|tensor| tensor.elem_type).and_then(Elem::from_number);
-    let size = |dim: &proto::DimensionProto| dim.dim_value.and_then(|size| usize::try_from(size).ok());
-    Declared {
-        name: info.name.clone().unwrap_or_default(),
-        dtype: elem.filter(|elem| *elem != Elem::F64).map(Elem::dtype),
-        shape: tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| shape.dim.iter().map(size).collect()),
-    }
-}
-
-/// Reads a tensor that was saved on its own (`onnx.save_tensor`, the test data of models): f32, i32, i64 as i32, bool.
+/// Reads a tensor that was saved on its own (`onnx.save_tensor`, the test data of models): f32, f64 rounded to f32, i32,
+/// i64 as i32, bool.
 pub fn parse_tensor(bytes: &[u8]) -> Result<Array> {
-    if bytes.len() > limits::MAX_FILE {
-        return Err(invalid("a protobuf file ends at 2 GiB".into()));
-    }
+    limits::check_tensor(bytes).map_err(invalid)?;
     let tensor =
         proto::TensorProto::decode(Bytes::copy_from_slice(bytes)).map_err(|error| invalid(error.to_string()))?;
     let constant = Constant::decode(&tensor).map_err(Error::Unsupported)?;
-    if constant.elem == Elem::F64 || !constant.fits() {
-        return Err(Error::Unsupported("a tensor of doubles, or of integers beyond 32 bits".into()));
+    if !constant.fits() {
+        return Err(Error::Unsupported("a tensor of integers beyond 32 bits".into()));
     }
-    Ok(constant.to_array())
+    Ok(constant.rounded().to_array())
 }

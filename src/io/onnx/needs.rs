@@ -4,9 +4,10 @@
 //! it is computed from, except through operators that look only at shapes.
 
 use super::Model;
+use super::limits::MAX_CALLS;
 use super::ops;
 use super::proto::{FunctionProto, NodeProto};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 /// The analysis, with what it found about functions.
@@ -14,11 +15,12 @@ pub struct Needs<'m> {
     model: &'m Model,
     /// Which inputs of a function must be known; an empty list while it is being looked at.
     functions: RefCell<HashMap<*const FunctionProto, Vec<usize>>>,
+    depth: Cell<usize>,
 }
 
 impl<'m> Needs<'m> {
     pub fn new(model: &'m Model) -> Needs<'m> {
-        Needs { model, functions: RefCell::default() }
+        Needs { model, functions: RefCell::default(), depth: Cell::new(0) }
     }
 
     /// The names that must be known, whether these nodes give them or something around them.
@@ -54,11 +56,17 @@ impl<'m> Needs<'m> {
 
     fn slots(&self, function: &'m FunctionProto) -> Vec<usize> {
         let key: *const FunctionProto = function;
+        // Deeper than this nothing is traced anyway.
+        if self.depth.get() > MAX_CALLS {
+            return vec![];
+        }
         if let Some(known) = self.functions.borrow().get(&key) {
             return known.clone();
         }
         self.functions.borrow_mut().insert(key, vec![]);
+        self.depth.set(self.depth.get() + 1);
         let needed = self.of(&function.node);
+        self.depth.set(self.depth.get() - 1);
         let slots: Vec<usize> =
             (0..function.input.len()).filter(|&index| needed.contains(function.input[index].as_str())).collect();
         self.functions.borrow_mut().insert(key, slots.clone());

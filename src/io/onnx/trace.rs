@@ -7,7 +7,7 @@
 use super::call::{Call, Outputs, Val};
 use super::constant::{Constant, Elem};
 use super::fold;
-use super::limits::{MAX_ELEMENTS, MAX_FOLDED, MAX_NODES, MAX_TRACED, MAX_VIEWED};
+use super::limits::{MAX_CALLS, MAX_ELEMENTS, MAX_FOLDED, MAX_TRACED, MAX_VIEWED, MAX_WRITTEN_OUT};
 use super::needs::Needs;
 use super::ops;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
@@ -15,7 +15,6 @@ use super::{Model, invalid};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Literal, Tensor, Value};
-use crate::nn::Param;
 use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::concat;
@@ -26,21 +25,29 @@ use std::rc::Rc;
 /// Values by name.
 pub type Env<'g> = HashMap<String, Val<'g>>;
 
-/// Functions within functions, or graphs within graphs.
-const MAX_CALLS: usize = 32;
 /// Constants up to this size are written out as scalars.
 const WRITTEN_OUT: usize = 8;
+
+/// What a state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What is trained.
+    Weight,
+    /// A constant too long to be written into the graph.
+    Table,
+}
 
 /// What all frames of one import share.
 pub struct Tracer<'m, 'g> {
     pub model: &'m Model,
     pub graph: &'g Graph,
-    /// States that were registered as parameters, by their name here.
-    pub parameters: Option<&'m HashMap<String, Param>>,
+    /// What states are called that were registered as parameters, by their name here.
+    pub parameters: Option<&'m HashMap<String, String>>,
     /// Whether floats made by `ConstantOfShape` are weights too.
     pub filled_weights: bool,
-    pub states: RefCell<BTreeMap<String, Array>>,
+    pub states: RefCell<BTreeMap<String, (Array, Kind)>>,
     pub executed: Cell<usize>,
+    pub needs: Needs<'m>,
 }
 
 /// The surroundings of a list of nodes.
@@ -56,16 +63,17 @@ pub struct Frame<'m> {
 }
 
 impl<'m, 'g> Tracer<'m, 'g> {
+    /// An import that has seen nothing yet.
+    pub fn new(model: &'m Model, graph: &'g Graph) -> Tracer<'m, 'g> {
+        let (states, executed, needs) = (RefCell::default(), Cell::new(0), Needs::new(model));
+        Tracer { model, graph, parameters: None, filled_weights: false, states, executed, needs }
+    }
+
     /// The same import writing into another graph, for what is computed while importing.
     pub fn scratch<'s>(&'s self, graph: &'s Graph) -> Tracer<'s, 's> {
-        Tracer {
-            model: self.model,
-            graph,
-            parameters: None,
-            filled_weights: false,
-            states: RefCell::default(),
-            executed: Cell::new(self.executed.get()),
-        }
+        let tracer = Tracer::new(self.model, graph);
+        tracer.executed.set(self.executed.get());
+        tracer
     }
 
     /// A value as a tensor of the graph.
@@ -79,7 +87,7 @@ impl<'m, 'g> Tracer<'m, 'g> {
 
     /// A constant as a tensor: a scalar repeated, a ramp, a few scalars joined, or else a state.
     fn materialise(&self, constant: &Constant, name: &str) -> Result<Tensor<'g>> {
-        if constant.elem == Elem::F64 {
+        if constant.elem == Elem::F64 && !self.model.doubles {
             let message = format!("`{name}` is a tensor of doubles; there are only f32 tensors (cast it in the model)");
             return Err(Error::Unsupported(message));
         }
@@ -111,34 +119,34 @@ impl<'m, 'g> Tracer<'m, 'g> {
         let dtype = constant.elem.dtype();
         let exact = dtype.is_float() || constant.data.iter().all(|value| value.abs() <= 16_777_216.0);
         if exact {
-            return self.state(name, &constant.shape, constant.data.clone()).cast(dtype);
+            return self.state(name, &constant.shape, constant.data.clone(), Kind::Table).cast(dtype);
         }
         let high: Vec<f64> = constant.data.iter().map(|value| (value / 65_536.0).floor()).collect();
         let low = constant.data.iter().zip(&high).map(|(value, high)| value - high * 65_536.0).collect();
-        let high = self.state(&format!("{name}.high"), &constant.shape, high).cast(dtype);
-        high * 65_536 + self.state(&format!("{name}.low"), &constant.shape, low).cast(dtype)
+        let high = self.state(&format!("{name}.high"), &constant.shape, high, Kind::Table).cast(dtype);
+        high * 65_536 + self.state(&format!("{name}.low"), &constant.shape, low, Kind::Table).cast(dtype)
     }
 
-    /// An f32 tensor that keeps its value from run to run: a weight. A name that another tensor has taken gets a number.
-    pub fn state(&self, name: &str, shape: &Shape, data: Vec<f64>) -> Tensor<'g> {
-        let array = Array::new(shape, DType::F32, data);
+    /// An f32 tensor that keeps its value from run to run. A name that another tensor has taken gets a number.
+    pub fn state(&self, name: &str, shape: &Shape, data: Vec<f64>, kind: Kind) -> Tensor<'g> {
+        let entry = (Array::new(shape, DType::F32, data), kind);
         let mut states = self.states.borrow_mut();
         let mut own = name.to_string();
         for number in 2.. {
             match states.get(&own) {
-                Some(other) if *other != array => own = format!("{name}.{number}"),
+                Some(other) if *other != entry => own = format!("{name}.{number}"),
                 _ => break,
             }
         }
-        states.entry(own.clone()).or_insert(array);
-        match self.parameters.and_then(|parameters| parameters.get(&own)) {
-            Some(parameter) => parameter.tensor(self.graph),
-            None => self.graph.state(&own, shape, DType::F32),
-        }
+        let full = self.parameters.and_then(|parameters| parameters.get(&own)).cloned();
+        let full = full.unwrap_or_else(|| own.clone());
+        states.entry(own).or_insert(entry);
+        self.graph.state(&full, shape, DType::F32)
     }
 
     /// Traces a graph of the file whose inputs are in `env` already; its outputs.
     pub fn graph(&self, proto: &'m GraphProto, mut env: Env<'g>, frame: &Frame<'m>) -> Result<Vec<(String, Val<'g>)>> {
+        self.charge(1 + env.len() / 16 + proto.initializer.len())?;
         if !proto.sparse_initializer.is_empty() {
             return Err(Error::Unsupported("sparse initializers of an ONNX model".into()));
         }
@@ -158,8 +166,10 @@ impl<'m, 'g> Tracer<'m, 'g> {
     /// Floats that are not needed as constants are weights; the rest is known.
     fn initializer(&self, name: &str, constant: Constant, frame: &Frame<'m>) -> Val<'g> {
         let full: Rc<str> = format!("{}{name}", frame.prefix).into();
-        if constant.elem == Elem::F32 && constant.shape.rank() > 0 && !frame.needed.contains(name) {
-            let tensor = self.state(&full, &constant.shape, constant.data);
+        let float = constant.elem == Elem::F32 || constant.elem == Elem::F64 && self.model.doubles;
+        if float && constant.shape.rank() > 0 && !frame.needed.contains(name) {
+            let constant = constant.rounded();
+            let tensor = self.state(&full, &constant.shape, constant.data, Kind::Weight);
             return Val { known: None, tensor: Some(tensor), name: full };
         }
         Val { known: Some(Rc::new(constant)), tensor: None, name: full }
@@ -171,10 +181,7 @@ impl<'m, 'g> Tracer<'m, 'g> {
             return Err(invalid(format!("functions or graphs are nested more than {MAX_CALLS} deep")));
         }
         for node in nodes {
-            self.executed.set(self.executed.get() + 1);
-            if self.executed.get() > MAX_NODES {
-                return Err(invalid(format!("more than {MAX_NODES} nodes are to be traced")));
-            }
+            self.charge(1)?;
             let before = self.graph.len();
             let outputs = self.node(node, env, frame)?;
             self.graph.error()?;
@@ -189,6 +196,16 @@ impl<'m, 'g> Tracer<'m, 'g> {
                 }
                 env.insert(name.clone(), value);
             }
+        }
+        Ok(())
+    }
+
+    /// Counts work, so that a small file cannot ask for more than a large one may.
+    fn charge(&self, nodes: usize) -> Result<()> {
+        self.executed.set(self.executed.get().saturating_add(nodes));
+        let most = MAX_WRITTEN_OUT + 2 * self.model.size;
+        if self.executed.get() > most {
+            return Err(invalid(format!("more than {most} nodes are to be traced")));
         }
         Ok(())
     }
@@ -254,7 +271,7 @@ impl<'m, 'g> Tracer<'m, 'g> {
             return known;
         }
         let full = format!("{}{name}", frame.prefix);
-        let tensor = self.state(&full, &constant.shape, constant.data.clone());
+        let tensor = self.state(&full, &constant.shape, constant.data.clone(), Kind::Weight);
         vec![Val { known: None, tensor: Some(tensor), name: full.into() }]
     }
 
@@ -286,7 +303,7 @@ impl<'m, 'g> Tracer<'m, 'g> {
             opsets: Rc::new(super::opsets(&function.opset_import)),
             bound: Some(bound),
             prefix: format!("{}{label}/", frame.prefix),
-            needed: Needs::new(self.model).of(&function.node),
+            needed: self.needs.of(&function.node),
             depth: frame.depth + 1,
         };
         self.nodes(&function.node, &mut env, &inner)?;
@@ -299,7 +316,7 @@ impl<'m, 'g> Tracer<'m, 'g> {
             opsets: frame.opsets.clone(),
             bound: frame.bound.clone(),
             prefix: format!("{}{label}/", frame.prefix),
-            needed: Needs::new(self.model).of(&proto.node),
+            needed: self.needs.of(&proto.node),
             depth: frame.depth + 1,
         }
     }

@@ -8,7 +8,7 @@ fn ratchet() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/onnx_ratchet.txt")
 }
 
-fn listed() -> BTreeSet<String> {
+pub fn listed() -> BTreeSet<String> {
     let text = std::fs::read_to_string(ratchet()).unwrap_or_default();
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(String::from).collect()
 }

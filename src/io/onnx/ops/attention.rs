@@ -38,7 +38,7 @@ fn heads<'g>(c: &Call<'_, 'g>, x: Tensor<'g>, name: &str) -> Result<Tensor<'g>> 
 }
 
 /// Keys or values `[b, h, s, d]` with each head repeated for the queries that share it.
-fn shared<'g>(c: &Call<'_, 'g>, x: Tensor<'g>, queries: usize) -> Result<Tensor<'g>> {
+pub fn shared<'g>(c: &Call<'_, 'g>, x: Tensor<'g>, queries: usize) -> Result<Tensor<'g>> {
     let shape = x.shape();
     let own = shape[1];
     if own == queries {

@@ -2,11 +2,11 @@
 //!
 //! A condition or a number of steps that is known only at run time is refused.
 
-use super::super::call::{Call, Outputs, Val};
+use super::super::call::{Call, Outputs, Val, one};
 use super::super::constant::{Constant, Elem};
 use super::super::proto::GraphProto;
 use super::super::trace::{Env, Frame};
-use super::{Op, Run};
+use super::{Op, Run, op};
 use crate::error::Result;
 use crate::graph::Tensor;
 use crate::tensor::concat;
@@ -19,12 +19,15 @@ pub fn lookup(name: &str) -> Option<Op> {
         "If" => Some(Op { run: Run::Nested(branch), constants: &[0] }),
         "Loop" => Some(Op { run: Run::Nested(repeat), constants: &[0, 1] }),
         "Scan" => Some(Op { run: Run::Nested(scan), constants: &[] }),
+        // Optional values are there or not when the model is traced; those of sequences are refused at the inputs.
+        "OptionalHasElement" => op(|c| one(Constant::scalar(Elem::Bool, f64::from(u8::from(c.has(0)))))),
+        "OptionalGetElement" => op(|c| one(c.required(0)?.clone())),
         _ => None,
     }
 }
 
 /// Runs a graph with values for its inputs, in order; it also sees what is around it.
-fn call<'c, 'g>(
+pub fn call<'c, 'g>(
     c: &Call<'c, 'g>,
     body: &'c GraphProto,
     given: Vec<Val<'g>>,

@@ -32,6 +32,20 @@ pub fn lookup(name: &str) -> Option<Op> {
     }
 }
 
+/// The domain `ai.onnx.ml`, of which only what needs no tables is there.
+pub fn lookup_ml(name: &str) -> Option<Op> {
+    match name {
+        "Binarizer" => op(|c| c.unary(|x| x.gt(c.attr_float("threshold", 0.0)).cast(x.dtype()))),
+        "ArrayFeatureExtractor" => op(|c| {
+            let (x, index) = (c.tensor(0)?, c.tensor(1)?);
+            let last = x.rank().checked_sub(1).ok_or_else(|| c.invalid("takes at least one axis"))?;
+            let count = index.shape().numel();
+            one(take(x, last, index.reshape([count])))
+        }),
+        _ => None,
+    }
+}
+
 /// Negative indices as what they mean.
 fn wrapped(index: Tensor<'_>, size: usize) -> Tensor<'_> {
     index.lt(0).select(index + size as f64, index)

@@ -4,6 +4,8 @@ use super::super::call::{Call, Outputs, one};
 use super::{Op, op};
 use crate::error::Result;
 use crate::graph::Tensor;
+use crate::tensor::einsum;
+use std::collections::BTreeMap;
 
 /// Largest matrix whose determinant is written out.
 const MAX_DETERMINANT: usize = 6;
@@ -12,6 +14,7 @@ pub fn lookup(name: &str) -> Option<Op> {
     match name {
         "MatMul" => op(|c| c.binary(matmul)),
         "Gemm" => op(gemm),
+        "Einsum" => op(einstein),
         "Det" => op(determinant),
         _ => None,
     }
@@ -40,6 +43,30 @@ fn gemm<'g>(c: &Call<'_, 'g>) -> Outputs<'g> {
         Some(added) => product + scaled(added, c.attr_float("beta", 1.0)),
         None => product,
     })
+}
+
+/// What the letters of an equation stand for, multiplied, bounds everything on the way to the result.
+fn einstein<'g>(c: &Call<'_, 'g>) -> Outputs<'g> {
+    let equation = c.attr_text("equation", "").to_string();
+    let parts = c.tensors()?;
+    let first = *parts.first().ok_or_else(|| c.invalid("takes at least one input"))?;
+    let inputs = equation.split("->").next().unwrap_or_default();
+    let mut sizes: BTreeMap<char, usize> = BTreeMap::new();
+    let mut rest = Vec::new();
+    for (term, part) in inputs.split(',').zip(&parts) {
+        let letters: Vec<char> = term.chars().filter(|letter| letter.is_alphabetic()).collect();
+        let shape = part.shape();
+        if letters.len() != shape.rank() {
+            rest.extend(shape.iter().copied());
+            continue;
+        }
+        for (&letter, &size) in letters.iter().zip(shape.iter()) {
+            let known = sizes.entry(letter).or_insert(size);
+            *known = size.max(*known);
+        }
+    }
+    c.view(sizes.into_values().chain(rest))?;
+    one(einsum(&equation, first, &parts[1..]))
 }
 
 /// By expansion along the first row.

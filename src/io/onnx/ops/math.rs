@@ -254,7 +254,7 @@ fn convert<'g>(c: &Call<'_, 'g>, elem: Elem) -> Outputs<'g> {
     if let Some(known) = &value.known {
         return one(converted(c, known, elem)?);
     }
-    if elem == Elem::F64 {
+    if elem == Elem::F64 && !c.tracer.model.doubles {
         return Err(c.unsupported("there are no tensors of doubles"));
     }
     one(c.tensor(0)?.cast(elem.dtype()))

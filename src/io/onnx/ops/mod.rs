@@ -14,12 +14,17 @@ mod linear;
 mod loss;
 mod math;
 mod nn;
+mod order;
 mod pool;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
+mod sequence;
 mod shape;
+mod signal;
 mod training;
+mod twister;
 
 use super::call::{Call, Outputs};
 use super::trace::{Env, Frame};
@@ -66,7 +71,13 @@ pub fn lookup(domain: &str, name: &str) -> Option<Op> {
             .or_else(|| pool::lookup(name))
             .or_else(|| resize::lookup(name))
             .or_else(|| recurrent::lookup(name))
+            .or_else(|| order::lookup(name))
+            .or_else(|| sequence::lookup(name))
+            .or_else(|| signal::lookup(name))
+            .or_else(|| sample::lookup(name))
             .or_else(|| control::lookup(name)),
+        "ai.onnx.preview" => sequence::lookup_preview(name),
+        "ai.onnx.ml" => index::lookup_ml(name),
         "ai.onnx.preview.training" => training::lookup(name),
         _ => None,
     }

@@ -1,6 +1,9 @@
 //! Normalisation and dropout.
 
 use super::super::call::{Call, Outputs, Val, one};
+use super::super::constant::{Constant, Elem};
+use super::super::limits::MAX_FOLDED;
+use super::twister::Twister;
 use super::{Op, op, with};
 use crate::error::Result;
 use crate::graph::Tensor;
@@ -168,17 +171,25 @@ fn local_response_norm<'g>(c: &Call<'_, 'g>) -> Outputs<'g> {
     one(x / (sum * (alpha / size.max(1) as f64) + c.attr_float("bias", 1.0)).pow(beta))
 }
 
-/// Outside training everything passes. In a graph that trains, elements are dropped; `training_mode` alone is not enough.
+/// Outside training everything passes. In a graph that trains, a new mask is drawn for each run; elsewhere `training_mode` with a
+/// seed gives the mask of ONNX's own definition, and without one there is no right answer.
 fn dropout<'g>(c: &Call<'_, 'g>) -> Outputs<'g> {
     let x = c.tensor(0)?;
     let ratio = if c.opset < 12 { c.attr_float("ratio", 0.5) } else { c.number_or(1, 0.5)? };
     let training = c.opset >= 12 && c.number_or(2, 0.0)? != 0.0 && ratio > 0.0;
-    let everything = x.zeros_like().eq(0.0);
     if !training {
-        return Ok(vec![x.into(), everything.into()]);
+        return Ok(vec![x.into(), x.zeros_like().eq(0.0).into()]);
     }
-    if !c.graph().is_training() || c.wants(1) {
-        return Err(c.unsupported("random masks outside of a training graph, or as an output"));
+    if c.graph().is_training() && !c.wants(1) {
+        return one(x.dropout(ratio));
     }
-    one(x.dropout(ratio))
+    let seed = c.attribute("seed").and_then(|attribute| attribute.i).and_then(|seed| u32::try_from(seed).ok());
+    let (Some(seed), true) = (seed, x.shape().numel() <= MAX_FOLDED) else {
+        return Err(c.unsupported("random masks without a seed outside of a training graph"));
+    };
+    let mut twister = Twister::new(seed);
+    let kept = (0..x.shape().numel()).map(|_| f64::from(u8::from(twister.uniform() >= ratio))).collect();
+    let kept = Constant { elem: Elem::Bool, shape: x.shape(), data: kept };
+    let mask = c.tracer.tensor(&Val { name: format!("{}.mask", c.path).into(), ..kept.into() })?;
+    Ok(vec![mask.select(x * (1.0 / (1.0 - ratio)), 0.0).into(), mask.into()])
 }
