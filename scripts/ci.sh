@@ -39,7 +39,7 @@ done
 
 step "devices and explain"
 "$wgrad" devices
-for model in gpt mlp W2 W4; do
+for model in gpt digits mlp W2 W4; do
     "$wgrad" explain "$model" >"$work/explain.txt"
     echo "$model: $(tail -n 1 "$work/explain.txt")"
 done
@@ -66,6 +66,19 @@ cmp "$work/first.txt" "$work/second.txt" || fail "the same seed gave two differe
 "$wgrad" train --resume "$work/run" --steps 20
 [[ $(wc -l <"$work/run/metrics.jsonl") -eq 20 ]] || fail "metrics.jsonl has $(wc -l <"$work/run/metrics.jsonl") lines after 20 steps"
 compgen -G "$work/run/events.out.tfevents.*" >/dev/null || fail "--tensorboard left no event file"
+
+step "digits, as the README has them"
+start=$SECONDS
+"$wgrad" train --task digits --out "$work/digits" | tee "$work/digits.txt"
+echo "took $((SECONDS - start)) s"
+for file in config.toml metrics.jsonl loss.svg accuracy.svg confusion.svg best.safetensors; do
+    [[ -s $work/digits/$file ]] || fail "the run left no $file"
+done
+right=$(sed -n 's/^held out  \([0-9]*\) of 360 right.*/\1/p' "$work/digits.txt")
+promised=$(sed -n 's/.*at least \([0-9]*\)% are read right.*/\1/p' README.md)
+[[ $((100 * ${right:-0})) -ge $((360 * ${promised:-101})) ]] || fail "${right:-none} of 360 digits were read right, the README promises ${promised:-?}%"
+"$wgrad" eval --run "$work/digits" --out "$work/confusion.svg" >"$work/eval.txt"
+grep -q '^accuracy' "$work/eval.txt" && [[ -s $work/confusion.svg ]] || fail "wgrad eval: $(cat "$work/eval.txt")"
 
 step "benchmarks"
 "$wgrad" bench W1-256 W2 | tee "$work/bench.txt"
@@ -98,6 +111,15 @@ refused 'no-such-adapter' train --adapter no-such-adapter
 refused 'no-such-run' train --resume no-such-run
 refused 'no-such-run' sample --run no-such-run
 refused 'run' train --out run
+refused 'data DIR' train --task images
+refused 'no such folder' train --task images --data no-such-folder
+refused 'subfolder' train --task images --data run
+refused 'digits' train --task numbers
+refused 'no use' train --task digits --heads 2
+refused 'wgrad predict' sample --run digits
+refused 'wgrad sample' predict --run run picture.png
+refused 'no-such.png' predict --run digits no-such.png
+refused 'no classes' eval --run run --out matrix.svg
 refused 'W1-512' bench W9
 refused 'possible values' explain resnet
 

@@ -40,15 +40,21 @@ const BRIGHTNESS: usize = 5;
 const CONTRAST: usize = 6;
 const SATURATION: usize = 7;
 
-/// Uniform numbers in 0..1 for each image, `[samples, COLUMNS]`.
+/// Uniform numbers in 0..1 for each image, `[samples, COLUMNS]`, and the shape of the images.
+///
+/// What is drawn for an image is spread over its pixels before anything is computed from it: the compiler then makes
+/// one kernel of all that happens to a pixel, where numbers of another shape would each have a kernel of their own.
 #[derive(Clone, Copy)]
-struct Chance<'g>(Tensor<'g>);
+struct Chance<'g> {
+    numbers: Tensor<'g>,
+    images: Tensor<'g>,
+}
 
 impl<'g> Chance<'g> {
-    /// One number for each image, `[samples, 1, 1, 1]`, in 0..1.
+    /// One number for each image at each of its pixels, in 0..1.
     fn column(self, column: usize) -> Tensor<'g> {
-        let samples = self.0.shape()[0];
-        self.0.slice(1, column, column + 1).reshape([samples, 1, 1, 1])
+        let shape = self.images.shape();
+        self.numbers.slice(1, column, column + 1).reshape([shape[0], 1, 1, 1]).broadcast_to(&shape)
     }
 
     /// Uniform within `reach` of `middle`, but not below 0 for factors.
@@ -73,7 +79,7 @@ impl Augment {
                 return images.cast(DType::F32) * (1.0 / white);
             }
             let bits = graph.random_bits(graph.input(RNG_KEY, [2], DType::U32), [shape[0], COLUMNS]);
-            let chance = Chance(bits.cast(DType::F32) * (1.0 / 4_294_967_296.0));
+            let chance = Chance { numbers: bits.cast(DType::F32) * (1.0 / 4_294_967_296.0), images };
             let moved = if self.rotate > 0.0 || self.scale > 0.0 {
                 self.turned(images, chance)
             } else {
@@ -144,7 +150,7 @@ impl Augment {
         }
         if self.contrast > 0.0 {
             let grey = grey(images);
-            let mean = grey.mean(&[1, 2, 3]).reshape([images.shape()[0], 1, 1, 1]);
+            let mean = grey.mean(&[1, 2, 3]).reshape([images.shape()[0], 1, 1, 1]).broadcast_to(images.shape());
             images = away(images, mean, chance.around(CONTRAST, 1.0, self.contrast));
         }
         if self.saturation > 0.0 && images.shape()[1] == 3 {
@@ -163,9 +169,9 @@ fn grey(images: Tensor<'_>) -> Tensor<'_> {
     channel(0) * 0.2989 + channel(1) * 0.587 + channel(2) * 0.114
 }
 
-/// Where each pixel lies, as i32.
+/// Where each pixel lies, as i32 of the images' shape.
 struct Place<'g> {
-    /// Index of the row's first pixel in its image's first row, `[samples, channels, 1, 1]`.
+    /// Index of the first pixel of the plane.
     plane: Tensor<'g>,
     x: Tensor<'g>,
     y: Tensor<'g>,
@@ -174,14 +180,9 @@ struct Place<'g> {
 impl<'g> Place<'g> {
     fn of(images: Tensor<'g>) -> Place<'g> {
         let (graph, shape) = (images.graph(), images.shape());
-        let [samples, channels, height, width] = [shape[0], shape[1], shape[2], shape[3]];
-        let along = |axis: usize, size: usize| {
-            let mut own = [1; 4];
-            own[axis] = size;
-            graph.iota(own, axis)
-        };
-        let plane = (along(0, samples) * channels as f64 + along(1, channels)) * (height * width) as f64;
-        Place { plane, x: along(3, width), y: along(2, height) }
+        let along = |axis: usize| graph.iota(shape.clone(), axis);
+        let plane = (along(0) * shape[1] as f64 + along(1)) * (shape[2] * shape[3]) as f64;
+        Place { plane, x: along(3), y: along(2) }
     }
 
     /// The pixels at these coordinates as f32; zeros outside of the image.
@@ -190,7 +191,7 @@ impl<'g> Place<'g> {
         let (height, width) = (shape[2] as f64, shape[3] as f64);
         let inside = x.ge(0.0).logical_and(x.lt(width)).logical_and(y.ge(0.0)).logical_and(y.lt(height));
         // An index outside of a table gives zero.
-        let index = inside.select(self.plane + y * width + x, -1.0).broadcast_to(&shape);
+        let index = inside.select(self.plane + y * width + x, -1.0);
         images.reshape([shape.numel()]).gather(index).cast(DType::F32)
     }
 }
