@@ -313,6 +313,17 @@ fn macro_op(op: MacroOp, x: &[TensorType]) -> Types {
             channel_operands(x, 2)?;
             Ok(vec![x[0].clone(), x[1].clone(), x[1].clone()])
         }
+        MacroOp::ChannelMoments => {
+            arity(x, 1)?;
+            channel_operands(x, 0)?;
+            Ok(vec![TensorType::new([x[0].shape[1]], DType::F32); 2])
+        }
+        MacroOp::ChannelProducts => {
+            arity(x, 3)?;
+            check(x[1] == x[0], || format!("the gradient must be {}, got {}", x[1], x[0]))?;
+            channel_operands(&[x[0].clone(), x[2].clone()], 1)?;
+            Ok(vec![x[2].clone(); 2])
+        }
         MacroOp::BatchNormGrad { .. } => {
             arity(x, 5)?;
             channel_operands(&x[..4], 3)?;

@@ -188,6 +188,10 @@ pub enum MacroOp {
     BatchNorm { eps: Eps },
     /// `(x, gain, mean, variance, dy)` to `(dx, dgain, dbias)`.
     BatchNormGrad { eps: Eps },
+    /// `(x [n, c, s])` to the `(mean [c], variance [c])` of each channel, the variance biased.
+    ChannelMoments,
+    /// `(dy [n, c, s], x, mean [c])` to the sums over each channel of `dy` and of `dy * (x - mean)`, both `[c]`.
+    ChannelProducts,
     /// `(logits [rows, classes], target [rows] i32)` to the loss of each row; a target outside
     /// `0..classes` gives 0 and no gradient.
     CrossEntropy,
@@ -299,6 +303,8 @@ impl MacroOp {
             MacroOp::RmsNormGrad { .. } => "rms_norm_grad",
             MacroOp::BatchNorm { .. } => "batch_norm",
             MacroOp::BatchNormGrad { .. } => "batch_norm_grad",
+            MacroOp::ChannelMoments => "channel_moments",
+            MacroOp::ChannelProducts => "channel_products",
             MacroOp::CrossEntropy => "cross_entropy",
             MacroOp::CrossEntropyGrad => "cross_entropy_grad",
             MacroOp::CrossEntropyWithGrad => "cross_entropy_with_grad",

@@ -5,6 +5,7 @@
 
 pub mod argmax;
 pub mod attention;
+pub mod channel;
 pub mod cross_entropy;
 pub mod cumsum;
 pub mod elementwise;

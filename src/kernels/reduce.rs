@@ -61,7 +61,7 @@ struct Form {
 }
 
 /// Into how many chunks the reduced axes are cut, so that the device has enough to do.
-fn chunks(profile: &Profile, outputs: usize, length: usize, by_rows: bool) -> usize {
+pub(super) fn chunks(profile: &Profile, outputs: usize, length: usize, by_rows: bool) -> usize {
     let (busy, least) = match (profile.class, by_rows) {
         (AdapterClass::Cpu, true) => (8, 4096),
         (AdapterClass::Cpu, false) => (256, 64),

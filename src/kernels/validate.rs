@@ -55,6 +55,7 @@ mod tests {
     use super::*;
     use crate::graph::Sight;
     use crate::kernels::attention::{self, AttentionShape, GradViews, HeadView};
+    use crate::kernels::channel::{self, Sums};
     use crate::kernels::{AdapterClass, Profile};
     use crate::kernels::{argmax, cross_entropy, norm, scatter, softmax, sort};
     use naga::back::{hlsl, msl, spv};
@@ -113,7 +114,14 @@ mod tests {
             scatter::scatter_bounds(rows, 77),
             sort::argsort_block(profile, rows, cols, sort::Kind::F32, false),
             sort::argsort_merge(profile, rows, cols, 128),
+            channel::channel_moments_join(profile, [rows, 16, cols], 8),
         ]
+    }
+
+    /// Sums over channels in all their forms: their hooks are part of their bodies.
+    fn channel_kernels(profile: &Profile, rows: usize, cols: usize) -> Vec<KernelSpec> {
+        let forms = [(Sums::Moments, 1), (Sums::Moments, 8), (Sums::Products, 1), (Sums::Products, 8)];
+        forms.map(|(what, chunks)| channel::channel_sums(profile, [rows, 16, cols], what, chunks)).into()
     }
 
     #[test]
@@ -121,7 +129,8 @@ mod tests {
         // Both widths, rows kept in registers and rows too long for that.
         for profile in profiles() {
             for cols in [3, 128, 10_001, 10_000] {
-                for kernel in row_kernels(&profile, 300, cols) {
+                let channels = channel_kernels(&profile, 300, cols);
+                for kernel in row_kernels(&profile, 300, cols).into_iter().chain(channels) {
                     let label = format!("{} of {cols} columns, {}", kernel.name, profile.tier());
                     let (module, info) = parse(&label, &text(&kernel));
                     assert!(kernel.workgroup <= profile.max_invocations, "{label}");
@@ -150,9 +159,12 @@ mod tests {
 
     #[test]
     fn files_with_hooks_are_legal_as_they_stand() {
-        for name in ["cumsum", "scatter_sorted", "scatter_parts"] {
+        let sums: &[&str] = &["wide4", "reduce_workgroup"];
+        let files = [("cumsum", &[][..]), ("scatter_sorted", &[]), ("scatter_parts", &[]), ("channel_sums", sums)];
+        for (name, parts) in files {
             let path = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
             let file = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let file = parts.iter().fold(file, |text, name| text + &part(name));
             let (module, info) = parse(&path, &file);
             write_all(&path, &module, &info);
         }

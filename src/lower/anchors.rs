@@ -5,6 +5,7 @@ use super::sorted;
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MacroOp, Node, Op, Value};
+use crate::kernels::channel::{self, Sums};
 use crate::kernels::cumsum::CumSum;
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::reduce::{self, ReduceStage};
@@ -256,7 +257,9 @@ fn macro_plan(
             let sums = norm::column_sums(profile, blocks, cols);
             norm_grad(norm::rms_norm_grad(profile, rows, cols, eps.value()), sums, blocks * cols)
         }
-        // Legalized to their expansions.
+        MacroOp::ChannelMoments => channel_sums(profile, &view(0).shape, Sums::Moments, count),
+        MacroOp::ChannelProducts => channel_sums(profile, &view(0).shape, Sums::Products, count),
+        // Split, or legalized to their expansions.
         MacroOp::BatchNorm { .. } | MacroOp::BatchNormGrad { .. } => return Err(super::heads::no_kernel(op.name())),
         MacroOp::CrossEntropy => single(
             cross_entropy::cross_entropy(profile, rows, cols),
@@ -284,6 +287,26 @@ fn macro_plan(
             });
         }
     })
+}
+
+fn channel_sums(profile: &Profile, shape: &Shape, what: Sums, operands: usize) -> Plan {
+    let sizes = [shape[0], shape[1], shape[2]];
+    let chunks = channel::chunks(profile, sizes);
+    let spec = channel::channel_sums(profile, sizes, what, chunks);
+    let outputs = vec![PortSource::Output(0), PortSource::Output(1)];
+    if chunks == 1 {
+        return single(spec, ports(operands), outputs, Hook::None);
+    }
+    let partials = PortSource::Workspace(0);
+    let (join, inputs) = match what {
+        Sums::Moments => {
+            (channel::channel_moments_join(profile, sizes, chunks), vec![partials, PortSource::Operand(0)])
+        }
+        Sums::Products => (norm::column_sums_pair(profile, chunks, sizes[1]), vec![partials]),
+    };
+    let first = Stage { spec, inputs: ports(operands), outputs: vec![partials], hook: Hook::None };
+    let second = Stage { spec: join, inputs, outputs, hook: Hook::None };
+    Plan { stages: vec![first, second], workspaces: vec![(2 * chunks * sizes[1]) as u64 * 4], by_runs: false }
 }
 
 fn norm_grad(grad: KernelSpec, sums: KernelSpec, partials: usize) -> Plan {

@@ -133,7 +133,13 @@ pub fn stored_output(op: &Op) -> Option<u32> {
             Some(0)
         }
         Op::Macro(MacroOp::CrossEntropyWithGrad) => Some(1),
-        Op::Macro(MacroOp::CrossEntropy | MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. }) => None,
+        Op::Macro(
+            MacroOp::CrossEntropy
+            | MacroOp::Attention { .. }
+            | MacroOp::AttentionGrad { .. }
+            | MacroOp::ChannelMoments
+            | MacroOp::ChannelProducts,
+        ) => None,
         Op::Macro(
             MacroOp::Softmax
             | MacroOp::LogSoftmax

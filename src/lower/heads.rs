@@ -31,6 +31,8 @@ pub fn plan(
         | MacroOp::RmsNorm { .. }
         | MacroOp::RmsNormGrad { .. }
         | MacroOp::BatchNorm { .. }
+        | MacroOp::ChannelMoments
+        | MacroOp::ChannelProducts
         | MacroOp::BatchNormGrad { .. }
         | MacroOp::CrossEntropy
         | MacroOp::CrossEntropyGrad

@@ -139,6 +139,7 @@ fn supported(op: MacroOp, node: &Node) -> bool {
             node.outputs[0].shape.last().is_some_and(|&size| attention::supports(size))
         }
         MacroOp::BatchNorm { .. } | MacroOp::BatchNormGrad { .. } => false,
+        MacroOp::ChannelMoments | MacroOp::ChannelProducts => true,
         MacroOp::Softmax
         | MacroOp::LogSoftmax
         | MacroOp::LayerNorm { .. }

@@ -6,6 +6,7 @@
 mod merge_cross_entropy;
 mod rewrite;
 mod simplify;
+mod split_batch_norm;
 mod trim_scans;
 
 pub use rewrite::{Rewriter, rewrite};
@@ -25,6 +26,8 @@ pub const PASSES: &[Pass] = &[
     ("simplify", simplify::simplify),
     // After constants are folded: only then is the row gradient of a mean seen to be a constant.
     ("merge_cross_entropy", merge_cross_entropy::merge_cross_entropy),
+    // Last, for kernels' sake: the passes above see whole batch norms.
+    ("split_batch_norm", split_batch_norm::split_batch_norm),
 ];
 
 /// Runs all passes; in debug builds each result is verified.

@@ -116,6 +116,19 @@ fn batch_norm_gives_the_statistics_of_its_channels_and_its_gradient_is_the_slope
 }
 
 #[test]
+fn channel_sums_are_what_the_gradient_of_batch_norm_is_made_of() {
+    let (dy, x) = (normal([3, 2, 4], 1), normal([3, 2, 4], 2));
+    let moments = apply(MacroOp::ChannelMoments, std::slice::from_ref(&x));
+    let sums = apply(MacroOp::ChannelProducts, &[dy.clone(), x.clone(), moments[0].clone()]);
+    let one = Array::floats([2], &[1.0, 1.0]);
+    let operands = [x, one, moments[0].clone(), moments[1].clone(), dy];
+    let gradients = apply(MacroOp::BatchNormGrad { eps: Eps::new(0.0) }, &operands);
+    assert_close(&gradients[2].data, &sums[0].data);
+    let scaled: Vec<f64> = (0..2).map(|c| sums[1].data[c] / moments[1].data[c].sqrt()).collect();
+    assert_close(&gradients[1].data, &scaled);
+}
+
+#[test]
 fn cross_entropy_ignores_targets_outside_and_its_gradient_is_the_slope() {
     let logits = normal([4, 3], 1);
     let target = Array::ints([4], &[2, -1, 0, 3]);

@@ -28,6 +28,8 @@ pub fn expand<'g>(op: MacroOp, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
         MacroOp::RmsNormGrad { eps } => rms_norm_grad(x[0], x[1], x[2], eps.value().into()),
         MacroOp::BatchNorm { eps } => batch_norm(x[0], x[1], x[2], eps.value().into()),
         MacroOp::BatchNormGrad { eps } => batch_norm_grad(x, eps.value().into()),
+        MacroOp::ChannelMoments => channel_moments(x[0]),
+        MacroOp::ChannelProducts => vec![sum_channels(x[0]), sum_channels(x[0] * (x[1] - per_channel(x[2])))],
         MacroOp::CrossEntropy => vec![cross_entropy(x[0], x[1])],
         MacroOp::CrossEntropyGrad => vec![cross_entropy_grad(x[0], x[1], x[2])],
         MacroOp::CrossEntropyWithGrad => vec![cross_entropy(x[0], x[1]), cross_entropy_grad(x[0], x[1], x[2])],
@@ -171,12 +173,17 @@ fn channel_size(x: Tensor<'_>) -> f64 {
     (shape[0] * shape[2]).max(1) as f64
 }
 
-fn batch_norm<'g>(x: Tensor<'g>, gain: Tensor<'g>, bias: Tensor<'g>, eps: f64) -> Vec<Tensor<'g>> {
+fn channel_moments(x: Tensor<'_>) -> Vec<Tensor<'_>> {
     let mean = sum_channels(x) / channel_size(x);
     let centred = x - per_channel(mean);
-    let variance = sum_channels(centred * centred) / channel_size(x);
+    vec![mean, sum_channels(centred * centred) / channel_size(x)]
+}
+
+fn batch_norm<'g>(x: Tensor<'g>, gain: Tensor<'g>, bias: Tensor<'g>, eps: f64) -> Vec<Tensor<'g>> {
+    let moments = channel_moments(x);
+    let (mean, variance) = (moments[0], moments[1]);
     let scale = (variance + eps).rsqrt() * gain;
-    vec![centred * per_channel(scale) + per_channel(bias), mean, variance]
+    vec![(x - per_channel(mean)) * per_channel(scale) + per_channel(bias), mean, variance]
 }
 
 /// From `(x, gain, mean, variance, dy)`, with `n` the normalised input: `dbias = sum(dy)`, `dgain = sum(dy * n)`,
