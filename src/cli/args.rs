@@ -113,7 +113,7 @@ pub struct TrainArgs {
     /// [default: images convnet]
     #[arg(long, value_name = "KIND")]
     pub model: Option<String>,
-    /// images: pixels along a side; the middle square of each image is resized to it [default: images 64]
+    /// images: pixels along a side; the middle square of each image is resized to it [default: images 32]
     #[arg(long, value_name = "N")]
     pub image_size: Option<usize>,
     /// Seed of weights, data order, augmentation and dropout; the same seed gives the same run [default: 0]

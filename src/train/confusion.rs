@@ -39,10 +39,15 @@ pub struct ConfusionPicture<'a> {
 const MOST_CLASSES: usize = 40;
 const TOP: f64 = 96.0;
 const MARGIN: f64 = 24.0;
-/// A mistake's image and the space to the next one.
+/// A mistake's image, and from its top to that of the next one.
 const IMAGE: f64 = 72.0;
-const TILE: (f64, f64) = (112.0, 122.0);
+const TILE_HEIGHT: f64 = 122.0;
+/// What the mistakes side by side take at most, and how many rows of them there are.
+const TILES_WIDTH: f64 = 680.0;
+const TILE_ROWS: usize = 8;
+/// Widths of a character in any system font, since nothing here can measure them.
 const CHARACTER: f64 = 6.6;
+const BOLD_CHARACTER: f64 = 7.3;
 const LONGEST_NAME: usize = 18;
 
 const STYLE: Style = Style {
@@ -53,6 +58,14 @@ const STYLE: Style = Style {
 .cell{fill:#1a202b}.right{fill:#4b82ea}.wrong{fill:#e2763f}.on{fill:#fff}.off{fill:#c9d0dc}.sum{fill:#69748a}\
 .frame{stroke:#434c5c}.said{fill:#ffb184}",
 };
+
+/// Where the mistakes lie.
+struct Tiles {
+    left: f64,
+    width: f64,
+    per_row: usize,
+    shown: usize,
+}
 
 /// Where the table lies.
 struct Table {
@@ -76,18 +89,16 @@ impl ConfusionPicture<'_> {
         let left = MARGIN + 30.0 + longest * CHARACTER;
         let table = Table { cell, left, top: TOP + 12.0 + column_names, drawn };
         let side = cell * table.drawn.len() as f64;
-        let tiles_left = left + side + 110.0;
-        let shown = self.confusion.misread().len();
-        let per_row = if shown > 12 { 5 } else { 4 };
-        let tiles_width = if shown == 0 { 190.0 } else { per_row.min(shown.max(2)) as f64 * TILE.0 };
-        let rows = shown.div_ceil(per_row) as f64;
-        let width = (tiles_left + tiles_width + MARGIN).max(560.0);
-        let height = (table.top + side + 40.0).max(TOP + 22.0 + rows * TILE.1 + 16.0);
+        let tiles = self.tiles(left + side + 110.0);
+        let rows = tiles.shown.div_ceil(tiles.per_row) as f64;
+        let tiles_width = (tiles.per_row.min(tiles.shown) as f64 * tiles.width).max(210.0);
+        let width = (tiles.left + tiles_width + MARGIN).max(560.0);
+        let height = (table.top + side + 40.0).max(TOP + 22.0 + rows * TILE_HEIGHT + 16.0);
         let about = format!("Confusion matrix: {}", self.title);
         let mut svg = svg::open((width.ceil(), height.ceil()), STYLE, &about, self.title, self.subtitle);
         self.draw_names(&mut svg, &table, upright);
         self.draw_cells(&mut svg, &table);
-        self.draw_mistakes(&mut svg, tiles_left, per_row);
+        self.draw_mistakes(&mut svg, &tiles);
         svg.push_str("</svg>\n");
         svg
     }
@@ -110,6 +121,27 @@ impl ConfusionPicture<'_> {
             0..=LONGEST_NAME => name.to_string(),
             _ => name.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
         }
+    }
+
+    /// Tiles as wide as the longest words under one of them.
+    fn tiles(&self, left: f64) -> Tiles {
+        let misread = self.confusion.misread();
+        let width = misread.iter().map(|mistake| {
+            let [said, is] = self.captions(mistake).map(|words| words.chars().count() as f64);
+            (said * BOLD_CHARACTER).max(is * CHARACTER)
+        });
+        let width = width.fold(IMAGE, f64::max).ceil() + 16.0;
+        let per_row = ((TILES_WIDTH / width) as usize).clamp(1, 5);
+        Tiles { left, width, per_row, shown: misread.len().min(per_row * TILE_ROWS) }
+    }
+
+    /// The two lines under a mistake.
+    fn captions(&self, mistake: &Misread) -> [String; 2] {
+        let sure = (100.0 * mistake.confidence).round();
+        [
+            format!("{} {}", self.look.said(), self.name(mistake.predicted)),
+            format!("is {}, {sure}% sure", self.name(mistake.label)),
+        ]
     }
 
     fn draw_names(&self, svg: &mut String, table: &Table, upright: bool) {
@@ -167,21 +199,21 @@ impl ConfusionPicture<'_> {
         }
     }
 
-    fn draw_mistakes(&self, svg: &mut String, left: f64, per_row: usize) {
-        let (misread, all) = (self.confusion.misread(), self.confusion.images() - self.confusion.right());
-        let title = match (all, misread.len() as u64) {
+    fn draw_mistakes(&self, svg: &mut String, tiles: &Tiles) {
+        let &Tiles { left, width, per_row, shown } = tiles;
+        let all = self.confusion.images() - self.confusion.right();
+        let title = match (all, shown as u64) {
             (0, _) => "no mistakes".to_string(),
             (all, shown) if shown < all => format!("mistakes: the {shown} surest of {all}"),
             (all, _) => format!("mistakes: {all}, the surest first"),
         };
         label(svg, (left, TOP - 4.0), "start", "strong", &title);
-        for (number, mistake) in misread.iter().enumerate() {
-            let x = left + (number % per_row) as f64 * TILE.0;
-            let y = TOP + 14.0 + (number / per_row) as f64 * TILE.1;
+        for (number, mistake) in self.confusion.misread().iter().take(shown).enumerate() {
+            let x = left + (number % per_row) as f64 * width;
+            let y = TOP + 14.0 + (number / per_row) as f64 * TILE_HEIGHT;
             self.draw_image(svg, (x, y), mistake);
-            let said = format!("{} {}", self.look.said(), self.name(mistake.predicted));
+            let [said, is] = self.captions(mistake);
             label(svg, (x, y + IMAGE + 16.0), "start", "said", &said);
-            let is = format!("is {}, {:.0}% sure", self.name(mistake.label), 100.0 * mistake.confidence);
             label(svg, (x, y + IMAGE + 31.0), "start", "", &is);
         }
     }
@@ -295,7 +327,7 @@ mod tests {
         let names: Vec<String> =
             (0..300).map(|i| format!("class & \"number\" <{i}> with a name beyond measure")).collect();
         let svg = draw(&names, &confusion(300, 3, 1));
-        assert!(svg.contains("the 40 of 300 classes") && svg.contains("the 40 surest of 300"), "{}", svg.len());
+        assert!(svg.contains("the 40 of 300 classes") && svg.contains("the 24 surest of 300"), "{}", svg.len());
         assert!(svg.len() < 700_000, "{}", svg.len());
         draw(&names[..2], &confusion(2, 1000, 400));
         draw(&[], &confusion(2, 1, 1));

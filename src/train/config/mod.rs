@@ -193,7 +193,7 @@ impl Default for ModelConfig {
 
 impl Default for DataConfig {
     fn default() -> DataConfig {
-        DataConfig { path: None, validation: 0.1, image_size: 64, workers: 2 }
+        DataConfig { path: None, validation: 0.1, image_size: 32, workers: 2 }
     }
 }
 

@@ -287,28 +287,119 @@ fn trace(bytes: &[u8]) {
     let _ = model.any_sizes().trace(&graph, &tensors, &known);
 }
 
-/// Changes of every case of the node suite; `WGRAD_ONNX_MUTATIONS` says how many of each.
+/// How many changes of each case are tried: `WGRAD_ONNX_MUTATIONS`.
+fn rounds() -> u32 {
+    std::env::var("WGRAD_ONNX_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2)
+}
+
+/// Traces a model that may be anything; what is wrong with how that went.
+fn harm(what: String, bytes: &[u8]) -> Option<String> {
+    let start = Instant::now();
+    if std::panic::catch_unwind(|| trace(bytes)).is_err() {
+        return Some(format!("{what} panics"));
+    }
+    let took = start.elapsed();
+    (took > Duration::from_secs(5)).then(|| format!("{what} takes {took:?}"))
+}
+
 #[test]
 fn changed_files_do_no_harm() {
     let Some(folder) = cases::folder() else { return };
-    let each: u32 = std::env::var("WGRAD_ONNX_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
-    let all = cases::all(&folder);
-    for (number, case) in all.iter().enumerate() {
+    let mut found = Vec::new();
+    for (number, case) in cases::all(&folder).iter().enumerate() {
         let bytes = std::fs::read(case.folder.join("model.onnx")).expect("a case");
-        for round in 0..each {
+        for round in 0..rounds() {
             let seed = number as u32 * 1000 + round;
-            let changed = mutated(&bytes, seed);
-            let start = Instant::now();
-            let outcome = std::panic::catch_unwind(|| trace(&changed));
-            assert!(outcome.is_ok(), "{} with seed {seed} panics", case.name);
-            let took = start.elapsed();
-            assert!(took < Duration::from_secs(5), "{} with seed {seed} takes {took:?}", case.name);
+            found.extend(harm(format!("{} with seed {seed}", case.name), &mutated(&bytes, seed)));
         }
         if number % 16 == 0 {
             let tensor = std::fs::read(case.folder.join("test_data_set_0/output_0.pb")).unwrap_or_default();
-            for round in 0..if tensor.is_empty() { 0 } else { 8 * each } {
+            for round in 0..if tensor.is_empty() { 0 } else { 8 * rounds() } {
                 let _ = parse_tensor(&mutated(&tensor, number as u32 * 1000 + round));
             }
         }
     }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// A model whose parts are kept as they are but for its nodes.
+#[derive(Clone, PartialEq, Message)]
+struct RawModel {
+    #[prost(int64, tag = "1")]
+    ir_version: i64,
+    #[prost(message, optional, tag = "7")]
+    graph: Option<RawGraph>,
+    #[prost(message, repeated, tag = "8")]
+    opset: Vec<Opset>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawGraph {
+    #[prost(message, repeated, tag = "1")]
+    node: Vec<RawNode>,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    initializer: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "11")]
+    input: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "12")]
+    output: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawNode {
+    #[prost(string, repeated, tag = "1")]
+    input: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    output: Vec<String>,
+    #[prost(string, tag = "4")]
+    op_type: String,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    attribute: Vec<Vec<u8>>,
+    #[prost(string, tag = "7")]
+    domain: String,
+}
+
+/// Every operator with the inputs and attributes of others: none may take for granted what it is given.
+#[test]
+fn operators_refuse_the_inputs_of_others() {
+    let Some(folder) = cases::folder() else { return };
+    let models: Vec<(String, RawModel)> = cases::all(&folder)
+        .iter()
+        .filter_map(|case| {
+            let bytes = std::fs::read(case.folder.join("model.onnx")).ok()?;
+            Some((case.name.clone(), RawModel::decode(bytes.as_slice()).ok()?))
+        })
+        .collect();
+    let nodes: Vec<RawNode> =
+        models.iter().filter_map(|(_, model)| model.graph.as_ref()?.node.first().cloned()).collect();
+    let mut found = Vec::new();
+    for (number, (name, model)) in models.iter().enumerate() {
+        for round in 0..4 * rounds() {
+            let draw = Stream::new(8, number as u32 * 4000 + round).uniform(5, 0.0, 1.0);
+            let mut model = model.clone();
+            let Some(graph) = &mut model.graph else { continue };
+            let Some(node) = graph.node.first_mut() else { continue };
+            let other = &nodes[((draw[0] * nodes.len() as f32) as usize).min(nodes.len() - 1)];
+            node.op_type = other.op_type.clone();
+            node.domain = other.domain.clone();
+            if draw[1] < 0.6 {
+                node.attribute = other.attribute.clone();
+            }
+            if draw[2] < 0.3 && !node.input.is_empty() {
+                let last = node.input.len() - 1;
+                node.input.swap(0, last);
+            }
+            if draw[3] < 0.3 {
+                node.input.extend(node.input.clone());
+            }
+            if draw[4] < 0.2 {
+                node.input.pop();
+            }
+            let version = model.opset.first().map_or(20, |opset| opset.version);
+            model.opset.push(Opset { domain: other.domain.clone(), version });
+            let what = format!("{} in {name}, round {round}", other.op_type);
+            found.extend(harm(what, &model.encode_to_vec()));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -171,7 +171,10 @@ fn max_pool<'g>(c: &Call<'_, 'g>) -> Outputs<'g> {
 fn max_unpool<'g>(c: &Call<'_, 'g>) -> Outputs<'g> {
     let (x, index) = (c.tensor(0)?, c.tensor(1)?);
     let shape = x.shape();
-    let rank = shape.rank().saturating_sub(2);
+    if shape.rank() < 3 {
+        return Err(c.invalid(format_args!("expected [batch, channels, sizes...], got {shape}")));
+    }
+    let rank = shape.rank() - 2;
     let place = Placing::read(c, &list(c, "kernel_shape", rank)?, &shape[2..])?;
     let mut sizes = shape.to_vec();
     for axis in 0..rank {
