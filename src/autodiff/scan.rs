@@ -7,7 +7,7 @@
 
 use super::vjp_reached;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, Op, PointwiseOp, ReduceKind, ScanBody, Tensor, TensorType, Value};
+use crate::graph::{Graph, Literal, Node, Op, PointwiseOp, ReduceKind, ScanBody, Tensor, TensorType, Value};
 use crate::shape::Shape;
 use crate::tensor::{concat, push_scan};
 use std::collections::HashMap;
@@ -66,6 +66,16 @@ impl Outside {
             }
         }
     }
+}
+
+/// Where the gradient of an operand is found.
+enum Found {
+    Nothing,
+    /// Among the last carries of the reverse scan.
+    Carry(usize),
+    /// In the stack of a value of the step.
+    Stack(Value),
+    Outside(Outside),
 }
 
 /// Operands of the reverse scan: what its body calls them, and what they are outside.
@@ -159,7 +169,7 @@ impl<'g, 'i> Reverse<'g, 'i> {
                 Some(grad) if carry => self.carries.push(seed.value(), *grad),
                 Some(grad) => self.slices.push(seed.value(), *grad),
                 None => {
-                    let zero = graph.constant(crate::graph::Literal::new(dtype, 0.0));
+                    let zero = graph.constant(Literal::new(dtype, 0.0));
                     self.carries.push(seed.value(), zero.broadcast_to(&shape));
                 }
             }
@@ -168,70 +178,81 @@ impl<'g, 'i> Reverse<'g, 'i> {
 
     /// Differentiates the body, pushes the reverse scan, and hands out its results.
     fn finish(mut self, graph: &'g Graph, node: &Node, steps: (usize, bool)) -> Result<Vec<Option<Tensor<'g>>>> {
+        let gradients = self.differentiate()?;
+        let (carries, varying) = (self.body.carries(), self.body.carries() + self.body.slices());
+        // New carries: first the gradients of the forward carries, then sums.
+        let (mut new, mut wanted, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, gradient) in gradients.into_iter().enumerate() {
+            let leaf = self.leaves[index];
+            found.push(match gradient {
+                _ if index < carries && leaf.dtype().is_float() => {
+                    new.push(gradient.unwrap_or_else(|| leaf.zeros_like()).value());
+                    Found::Carry(new.len() - 1)
+                }
+                None => Found::Nothing,
+                Some(gradient) if index < varying => {
+                    wanted.push(gradient.value());
+                    Found::Stack(gradient.value())
+                }
+                Some(gradient) => match Outside::plan(self.inner, gradient.value()) {
+                    Some(plan) => {
+                        plan.values(&mut wanted);
+                        Found::Outside(plan)
+                    }
+                    None => {
+                        let sum = self.inner.input(&format!("sum {index}"), gradient.shape(), gradient.dtype());
+                        self.carries.push(sum.value(), Tensor::new(graph, node.inputs[index]).zeros_like());
+                        new.push((sum + gradient).value());
+                        Found::Carry(new.len() - 1)
+                    }
+                },
+            });
+        }
+        let (last, stacks) = self.push(graph, node, new, wanted, steps);
+        let hand_out = |found: Found| match found {
+            Found::Nothing => None,
+            Found::Carry(index) => Some(last[index]),
+            Found::Stack(value) => Some(stacks[&value]),
+            Found::Outside(plan) => Some(plan.build(&stacks)),
+        };
+        Ok(found.into_iter().map(hand_out).collect())
+    }
+
+    /// The gradient of each operand of the body within one step, where it has one.
+    fn differentiate(&self) -> Result<Vec<Option<Tensor<'i>>>> {
         let float = |leaf: &Tensor<'i>| leaf.dtype().is_float();
         let wrt: Vec<Tensor<'i>> = self.leaves.iter().copied().filter(float).collect();
         let mut found = vjp_reached(&self.seeds, &wrt)?.into_iter();
         self.inner.error()?;
-        let gradients: Vec<Option<Tensor<'i>>> =
-            self.leaves.iter().map(|leaf| if float(leaf) { found.next().flatten() } else { None }).collect();
-        let (carries, varying) = (self.body.carries(), self.body.carries() + self.body.slices());
-        // First the new gradients of the carries, then sums, then what is stacked.
-        let mut results: Vec<Value> = Vec::new();
-        for (leaf, gradient) in self.leaves.iter().zip(&gradients).take(carries).filter(|(leaf, _)| float(leaf)) {
-            results.push(gradient.unwrap_or_else(|| leaf.zeros_like()).value());
-        }
-        let mut outside: HashMap<usize, Outside> = HashMap::new();
-        let mut summed: HashMap<usize, usize> = HashMap::new();
-        let mut wanted: Vec<Value> = gradients[carries..varying].iter().flatten().map(|g| g.value()).collect();
-        for (index, gradient) in gradients.iter().enumerate().skip(varying) {
-            let Some(gradient) = gradient else { continue };
-            if let Some(plan) = Outside::plan(self.inner, gradient.value()) {
-                plan.values(&mut wanted);
-                outside.insert(index, plan);
-                continue;
-            }
-            let sum = self.inner.input(&format!("sum {index}"), gradient.shape(), gradient.dtype());
-            self.carries.push(sum.value(), Tensor::new(graph, node.inputs[index]).zeros_like());
-            summed.insert(index, results.len());
-            results.push((sum + *gradient).value());
-        }
-        let known = self.slices.inside.len();
-        wanted.retain(|value| !self.slices.inside.contains(value));
+        Ok(self.leaves.iter().map(|leaf| if float(leaf) { found.next().flatten() } else { None }).collect())
+    }
+
+    /// Pushes the reverse scan: its last carries, and the stack of every value that has one.
+    fn push(
+        &self,
+        graph: &'g Graph,
+        node: &Node,
+        new: Vec<Value>,
+        wanted: Vec<Value>,
+        steps: (usize, bool),
+    ) -> (Vec<Tensor<'g>>, HashMap<Value, Tensor<'g>>) {
+        let counts = [new.len(), self.slices.inside.len()];
+        let mut results = new;
         for value in wanted {
-            if !results[self.carries.inside.len()..].contains(&value) {
+            if !self.slices.inside.contains(&value) && !results[counts[0]..].contains(&value) {
                 results.push(value);
             }
         }
-        let counts = [self.carries.inside.len(), known];
-        let constants = self.leaves.iter().skip(varying).map(|leaf| leaf.value());
-        let operands: Vec<Value> =
-            self.carries.inside.iter().chain(&self.slices.inside).copied().chain(constants).collect();
-        let constants = node.inputs[varying..].iter().map(|&input| Tensor::new(graph, input));
-        let outer: Vec<Tensor<'g>> =
-            self.carries.outside.iter().chain(&self.slices.outside).copied().chain(constants).collect();
-        let outputs = push_scan(graph, self.inner, &operands, counts, &results, &outer, steps);
-        let mut stacks: HashMap<Value, Tensor<'g>> =
-            self.slices.inside.iter().copied().zip(self.slices.outside.iter().copied()).collect();
-        for (value, output) in results.iter().zip(&outputs).skip(counts[0]) {
-            stacks.entry(*value).or_insert(*output);
-        }
-        let mut floats = 0;
-        Ok(gradients
-            .iter()
-            .enumerate()
-            .map(|(index, gradient)| {
-                if index < carries {
-                    let carried = self.leaves[index].dtype().is_float();
-                    floats += usize::from(carried);
-                    return carried.then(|| outputs[floats - 1]);
-                }
-                let gradient = gradient.as_ref()?;
-                Some(match (outside.get(&index), summed.get(&index)) {
-                    (Some(plan), _) => plan.build(&stacks),
-                    (None, Some(&carry)) => outputs[carry],
-                    (None, None) => stacks[&gradient.value()],
-                })
-            })
-            .collect())
+        let varying = self.body.carries() + self.body.slices();
+        let inside = self.leaves[varying..].iter().map(|leaf| leaf.value());
+        let inside: Vec<Value> = self.carries.inside.iter().chain(&self.slices.inside).copied().chain(inside).collect();
+        let outside = node.inputs[varying..].iter().map(|&input| Tensor::new(graph, input));
+        let outside: Vec<Tensor<'g>> =
+            self.carries.outside.iter().chain(&self.slices.outside).copied().chain(outside).collect();
+        let outputs = push_scan(graph, self.inner, &inside, counts, &results, &outside, steps);
+        let known = self.slices.inside.iter().copied().zip(self.slices.outside.iter().copied());
+        let stacked = results.iter().copied().zip(outputs.iter().copied()).skip(counts[0]);
+        let stacks = stacked.chain(known).collect();
+        (outputs[..counts[0]].to_vec(), stacks)
     }
 }

@@ -47,6 +47,11 @@ impl Border {
         self.sides.insert(name, side);
     }
 
+    /// Whether this is the body of a loop.
+    pub fn is_loop(&self) -> bool {
+        !self.sides.is_empty()
+    }
+
     /// The side that a leaf reads, if it comes from outside.
     pub fn read(&self, op: &Op) -> Option<&Side> {
         match op {

@@ -310,24 +310,33 @@ impl<'a> Grouper<'a> {
         // Values that some other group surely reads, and what the new nodes write.
         let decided = |value: &Value| {
             let other = |user: &u32| {
-                let assign = matches!(self.nodes[*user as usize].op, Op::Assign(_));
-                let outside =
-                    !extra.contains(user) && self.grouping.group_of[*user as usize].is_some_and(|g| g != group);
-                assign || outside
+                let op = &self.nodes[*user as usize].op;
+                // These read what is in memory; a reduction may absorb what it reads instead.
+                let memory = !matches!(op, Op::Pointwise(_) | Op::Cast(_) | Op::Reduce { .. });
+                let outside = self.grouping.group_of[*user as usize].is_some_and(|g| g != group);
+                !extra.contains(user) && (memory || outside)
             };
             self.grouping.users.get(value).is_some_and(|users| users.iter().any(other))
         };
-        let written = g.members.iter().chain(extra).map(|&node| Value { node, output: 0 }).filter(decided);
-        for value in written {
-            keys.insert(self.grouping.output_key(self.graph, value));
+        let value = |&node: &u32| Value { node, output: 0 };
+        let counted = extra.iter().map(value).any(|value| decided(&value));
+        for value in g.members.iter().chain(extra).map(value).filter(decided) {
+            // Parts of a concatenation will be written into it.
+            let whole = match self.grouping.users.get(&value).map(Vec::as_slice) {
+                Some(&[user]) if matches!(self.nodes[user as usize].op, Op::Concat { .. }) => {
+                    Value { node: user, output: 0 }
+                }
+                _ => value,
+            };
+            keys.insert(self.grouping.output_key(self.graph, whole));
         }
         let ports = g.anchor.map_or(0, |anchor| {
             let node = &self.nodes[anchor as usize];
             let secondary = node.outputs.len() - 1 + usize::from(g.column_sums.is_some());
             node.inputs.len() + work_operands(&node.op) + secondary
         });
-        // What the new nodes write takes a binding, unless it goes into a state that is bound anyway.
-        let fresh = usize::from(!keys.iter().any(|key| key.starts_with("state")));
+        // What the new nodes write takes a binding, unless it is counted or goes into a state that is bound anyway.
+        let fresh = usize::from(!counted && !keys.iter().any(|key| key.starts_with("state")));
         keys.len() + ports + fresh <= self.limit
     }
 

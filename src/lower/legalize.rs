@@ -66,7 +66,7 @@ fn readable_operands(graph: &Graph, border: &Border) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     let mut views = Views::within(border);
     let live = graph.live();
-    let mut taken = HashSet::new();
+    let (mut taken, mut parts_of) = (HashSet::new(), HashSet::new());
     for (index, node) in graph.nodes().iter().enumerate() {
         if !live[index] {
             continue;
@@ -81,6 +81,14 @@ fn readable_operands(graph: &Graph, border: &Border) -> Graph {
             && inputs.len() > CONCAT_PARTS
         {
             let new = to.in_scope(&node.scope, || concat_in_turns(to, &mut views, axis, &inputs));
+            rewriter.record(index, node, new);
+            continue;
+        }
+        if let Op::Concat { .. } = node.op
+            && border.is_loop()
+        {
+            let parts: Vec<Value> = inputs.iter().map(|&part| own_part(to, &mut views, &mut parts_of, part)).collect();
+            let new = to.in_scope(&node.scope, || to.push(node.op.clone(), &parts));
             rewriter.record(index, node, new);
             continue;
         }
@@ -196,6 +204,15 @@ fn concat_in_turns(graph: &Graph, views: &mut Views, axis: usize, parts: &[Value
             .collect();
     }
     parts[0]
+}
+
+/// A part of a concatenation in a loop. Computed by fused code it can be written straight into the whole; into
+/// each further one it goes as a copy.
+fn own_part(graph: &Graph, views: &mut Views, parts: &mut HashSet<Value>, part: Value) -> Value {
+    let part = stored_part(graph, views, part);
+    let root = root_of(graph, views, part);
+    let computed = matches!(graph.node(root.node).op, Op::Pointwise(_) | Op::Cast(_));
+    if computed && !parts.insert(root) { copy(graph, part) } else { part }
 }
 
 /// A part that lies in memory or is a constant.

@@ -4,7 +4,7 @@
 //! inputs that it reads become constants of the scan, so that gradients reach them. Nothing here
 //! knows how a scan is run; programs hold its body once, whatever the number of steps.
 
-use crate::graph::{Graph, Literal, Op, ScanBody, Tensor, TensorType, Value};
+use crate::graph::{Graph, Literal, Op, PointwiseOp, ScanBody, Tensor, TensorType, Value};
 use crate::shape::Shape;
 use std::sync::Arc;
 
@@ -94,7 +94,9 @@ pub(crate) fn push<'g>(
     let wanted = ScanBody::new(inner, operands, carries, slices, &results);
     let float = |value: &Value| inner.type_of(*value).dtype.is_float();
     let saved = results[..carries].iter().copied().chain(products(inner, operands, &results));
-    let saved: Vec<Value> = saved.filter(|value| !results[carries..].contains(value)).collect();
+    let mut saved: Vec<Value> = saved.filter(|value| !results[carries..].contains(value)).collect();
+    saved.sort_unstable();
+    saved.dedup();
     // Without floats in or out there is no gradient to save for.
     if operands.iter().any(float) && results.iter().any(float) {
         results.extend(saved);
@@ -109,21 +111,35 @@ pub(crate) fn push<'g>(
     (0..results.len() as u32).map(|output| Tensor::new(graph, Value { output, ..first })).collect()
 }
 
-/// The products that results depend on: too dear to compute again for the gradient.
+/// The products that results depend on, which are too dear to compute again for the gradient: what is added to
+/// one and nothing else is saved with it.
 fn products(inner: &Graph, operands: &[Value], results: &[Value]) -> Vec<Value> {
     let nodes = inner.nodes();
+    let given = |index: usize| operands.iter().any(|value| value.node as usize == index);
     let mut needed = vec![false; nodes.len()];
+    let mut users: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     results.iter().for_each(|value| needed[value.node as usize] = true);
-    let mut found = Vec::new();
-    for index in (0..nodes.len()).rev().filter(|&index| !operands.iter().any(|value| value.node as usize == index)) {
+    for index in (0..nodes.len()).rev().filter(|&index| !given(index)) {
         if needed[index] {
-            nodes[index].inputs.iter().for_each(|input| needed[input.node as usize] = true);
-            if nodes[index].op == Op::MatMul {
-                found.push(Value { node: index as u32, output: 0 });
+            for input in &nodes[index].inputs {
+                needed[input.node as usize] = true;
+                users[input.node as usize].push(index);
             }
         }
     }
-    found.reverse();
+    let saved = |product: usize| {
+        let mut last = product;
+        while let [user] = users[last][..]
+            && matches!(nodes[user].op, Op::Pointwise(PointwiseOp::Add | PointwiseOp::Sub | PointwiseOp::Neg))
+            && !results.iter().any(|value| value.node as usize == last)
+        {
+            last = user;
+        }
+        Value { node: last as u32, output: 0 }
+    };
+    let product = |&index: &usize| needed[index] && !given(index) && nodes[index].op == Op::MatMul;
+    let mut found: Vec<Value> = (0..nodes.len()).filter(product).map(saved).collect();
+    found.dedup();
     found
 }
 

@@ -73,7 +73,10 @@ fn a_program_does_not_grow_with_the_number_of_steps() {
     assert_eq!(eight.len(), 10);
     assert!(eight.iter().zip(&many).all(|(a, b)| a.0 == 8 && b.0 == 512 && a.1 == b.1));
     // A product and what follows from it; backward what led to it, and its transpose.
-    assert!(eight.iter().all(|&(_, dispatches)| dispatches <= 14), "{eight:?}");
+    // Only the GRU's gradient, whose gates mix products in both directions, takes more.
+    let mut dispatches: Vec<usize> = eight.iter().map(|&(_, dispatches)| dispatches).collect();
+    dispatches.sort_unstable();
+    assert!(dispatches[..9].iter().all(|&count| count <= 2) && dispatches[9] <= 9, "{eight:?}");
 }
 
 #[test]
