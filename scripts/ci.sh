@@ -48,7 +48,7 @@ step "train, as the README has it"
 start=$SECONDS
 (cd "$work" && "$wgrad" train) | tee "$work/train.txt"
 echo "took $((SECONDS - start)) s"
-for file in config.toml metrics.jsonl loss.svg best.safetensors last.safetensors; do
+for file in config.toml metrics.jsonl loss.svg best.safetensors checkpoints/step-1600/manifest.json; do
     [[ -s $work/runs/1/$file ]] || fail "the run left no $file"
 done
 threshold=$(sed -n 's/.*validation loss falls below \([0-9.]*[0-9]\) nats.*/\1/p' README.md)

@@ -28,9 +28,10 @@ pub enum Command {
     /// network on --data DIR, which has one subfolder of PNG or JPEG files for each class (or `train`
     /// and `val` folders that have).
     ///
-    /// The run directory holds config.toml, metrics.jsonl, loss.svg, best.safetensors and
-    /// last.safetensors, and of images accuracy.svg and confusion.svg too. Flags win over --config, and
-    /// --set over both.
+    /// The run directory holds config.toml, metrics.jsonl, loss.svg, best.safetensors and checkpoints,
+    /// and of images accuracy.svg and confusion.svg too. Flags win over --config, and --set over both.
+    ///
+    /// Ctrl-C (or SIGTERM) saves a checkpoint and ends with exit code 0; a second one ends at once.
     Train(Box<TrainArgs>),
     /// Measure the best weights of a run on its held-out part, anew
     ///

@@ -11,6 +11,7 @@ mod explain;
 mod format;
 mod predict;
 mod sample;
+mod signals;
 mod train;
 
 use crate::error::{Error, Result};

@@ -4,22 +4,25 @@ use super::args::{ADAPTER_VARIABLE, TrainArgs};
 use super::format::{bytes, memory, thousands};
 use super::sample::write_sample;
 use super::say;
+use super::signals::StopOnSignal;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::Sampling;
 use crate::train::config::{Config, RawConfig, TaskKind};
 use crate::train::metrics::Record;
 use crate::train::pictures::in_words;
-use crate::train::run::{Event, Outcome, Overview, Run, next_free_directory, read_config};
+use crate::train::run::{Ended, Event, Outcome, Overview, Run, next_free_directory, read_config};
 use crate::train::task::Contents;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Runs the command.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     let config = configure(args)?;
+    let stop = StopOnSignal::install()?;
     let choice = config.device.adapter.clone().or(args.adapter.choice());
     let device = Device::open(choice.as_deref())?;
     say(format!("adapter   {} ({})", device.name(), device.profile().tier()))?;
@@ -32,17 +35,20 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
         Some(_) => Run::resume(config.clone(), &directory, &device)?,
         None => Run::begin(config.clone(), &directory, &device)?,
     };
+    run.stop_with(Arc::clone(&stop.flag));
     describe(&run.overview(), &directory)?;
     let outcome = {
         let mut progress = Progress::new(&run.overview());
         let outcome = run.train(&mut |event| match event {
             Event::Step(record) => progress.show(record),
+            Event::Saved(_) => {}
             Event::Warning(warning) => progress.warn(warning),
         });
         progress.end();
         outcome?
     };
     drop(run);
+    drop(stop);
     conclude(&outcome, &config, &directory, &device)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -86,7 +92,14 @@ fn describe(overview: &Overview, directory: &Path) -> Result<()> {
 }
 
 fn conclude(outcome: &Outcome, config: &Config, directory: &Path, device: &Device) -> Result<()> {
-    let ended = if outcome.stopped_early { "stopped early" } else { "finished" };
+    let ended = match outcome.ended {
+        Ended::Finished => "finished",
+        Ended::StoppedEarly => "stopped early",
+        Ended::Interrupted => {
+            say(format!("stopped after step {} of {}; everything is saved", outcome.steps, config.train.steps))?;
+            return say(format!("go on with: wgrad train --resume {}", quoted(directory)));
+        }
+    };
     match outcome.best {
         Some((step, loss)) => {
             say(format!("{ended} after step {}; best validation loss {loss:.4} at step {step}", outcome.steps))?

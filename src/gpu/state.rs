@@ -18,6 +18,17 @@ pub(super) struct State {
     pub buffers: Vec<wgpu::Buffer>,
 }
 
+/// A part of a tensor on its way home.
+struct Part<'a> {
+    /// Index among the tensors that are read.
+    tensor: usize,
+    buffer: &'a wgpu::Buffer,
+    from: u64,
+    /// Where it goes in the staging buffer.
+    to: u64,
+    bytes: u64,
+}
+
 impl State {
     fn entry(&self, name: &str) -> Result<&StateEntry> {
         let unknown = || Error::Feed(format!("the session has no state tensor `{name}`"));
@@ -49,30 +60,57 @@ impl State {
 
     /// Reads a whole tensor through a temporary staging buffer, which the planned memory does not count.
     pub async fn read(&self, name: &str) -> Result<Vec<u8>> {
+        self.read_all(&[name]).await.map(|mut tensors| tensors.pop().unwrap_or_default())
+    }
+
+    /// Reads whole tensors, many in one copy: waiting for each alone would cost more than the copy of a small one.
+    pub async fn read_all(&self, names: &[&str]) -> Result<Vec<Vec<u8>>> {
         self.device.settle().await?;
-        let entry = self.entry(name)?;
-        let total: u64 = entry.pieces.iter().map(|piece| piece.bytes).sum();
-        let mut bytes = Vec::with_capacity(total as usize);
+        let entries: Vec<&StateEntry> = names.iter().map(|name| self.entry(name)).collect::<Result<_>>()?;
+        let pieces = || entries.iter().enumerate().flat_map(|(i, entry)| entry.pieces.iter().map(move |p| (i, p)));
+        let total: u64 = pieces().map(|(_, piece)| whole_words(piece.bytes)).sum();
         let staging = self.staging(whole_words(total.min(CHUNK).min(self.device.profile().max_buffer_bytes)))?;
-        for piece in &entry.pieces {
+        let reserved = |entry: &&StateEntry| Vec::with_capacity(entry.dtype.bytes(&entry.shape) as usize);
+        let mut tensors: Vec<Vec<u8>> = entries.iter().map(reserved).collect();
+        let (mut batch, mut filled) = (Vec::new(), 0);
+        for (tensor, piece) in pieces() {
             let mut done = 0;
             while done < piece.bytes {
-                let size = (piece.bytes - done).min(staging.size());
-                let copied = whole_words(size);
-                let buffer = &self.buffers[piece.buffer];
-                let submission = self.device.guarded_if_borrowed("refused to read state", || {
-                    let mut encoder = self.device.wgpu_device().create_command_encoder(&Default::default());
-                    encoder.copy_buffer_to_buffer(buffer, piece.offset + done, &staging, 0, copied);
-                    self.device.wgpu_queue().submit([encoder.finish()])
-                })?;
-                Mapping::start(&staging, copied).wait(&self.device, &submission).await?;
-                bytes.extend_from_slice(&take_mapped(&staging, copied)?[..size as usize]);
-                done += size;
+                if filled == staging.size() {
+                    self.bring_home(&staging, &batch, &mut tensors).await?;
+                    (batch, filled) = (Vec::new(), 0);
+                }
+                let bytes = (piece.bytes - done).min(staging.size() - filled);
+                let from = piece.offset + done;
+                batch.push(Part { tensor, buffer: &self.buffers[piece.buffer], from, to: filled, bytes });
+                filled += whole_words(bytes);
+                done += bytes;
             }
         }
+        self.bring_home(&staging, &batch, &mut tensors).await?;
         staging.destroy();
         self.device.settle().await?;
-        Ok(bytes)
+        Ok(tensors)
+    }
+
+    /// Copies parts of tensors into the staging buffer, waits, and appends each to its tensor.
+    async fn bring_home(&self, staging: &wgpu::Buffer, parts: &[Part<'_>], tensors: &mut [Vec<u8>]) -> Result<()> {
+        let Some(last) = parts.last() else { return Ok(()) };
+        let submission = self.device.guarded_if_borrowed("refused to read state", || {
+            let mut encoder = self.device.wgpu_device().create_command_encoder(&Default::default());
+            for part in parts {
+                encoder.copy_buffer_to_buffer(part.buffer, part.from, staging, part.to, whole_words(part.bytes));
+            }
+            self.device.wgpu_queue().submit([encoder.finish()])
+        })?;
+        let filled = last.to + whole_words(last.bytes);
+        Mapping::start(staging, filled).wait(&self.device, &submission).await?;
+        let bytes = take_mapped(staging, filled)?;
+        for part in parts {
+            let (from, to) = (part.to as usize, (part.to + part.bytes) as usize);
+            tensors[part.tensor].extend_from_slice(&bytes[from..to]);
+        }
+        Ok(())
     }
 
     fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {

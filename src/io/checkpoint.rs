@@ -39,8 +39,16 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// Tensors, and the metadata that they were saved with.
     pub state: Weights,
-    /// Newer directories that cannot be used, and why: a line for the user each.
-    pub rejected: Vec<String>,
+    /// Newer ones that cannot be used.
+    pub rejected: Vec<Rejected>,
+}
+
+/// A directory that claims to be a checkpoint and is damaged.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    pub path: PathBuf,
+    /// A line for the user.
+    pub why: String,
 }
 
 impl CheckpointStore {
@@ -218,16 +226,26 @@ impl CheckpointStore {
             let path = self.directory.join(name);
             match self.read_verified(&path) {
                 Ok((step, state)) => return Ok(Some(Checkpoint { step, path, state, rejected })),
-                Err(error) => rejected.push(error.to_string()),
+                Err(error) => rejected.push(Rejected { path, why: error.to_string() }),
             }
         }
-        match rejected.is_empty() {
+        let reasons: Vec<String> = rejected.into_iter().map(|one| one.why).collect();
+        match reasons.is_empty() {
             true => Ok(None),
             false => Err(Error::Format {
                 path: self.directory.display().to_string(),
                 format: FORMAT,
-                message: format!("none of its {} checkpoints is whole: {}", found.len(), rejected.join("; ")),
+                message: format!("none of its {} checkpoints is whole: {}", found.len(), reasons.join("; ")),
             }),
+        }
+    }
+
+    /// Renames damaged checkpoints to `damaged-step-N`: kept for whoever wants to see them, but no longer counted
+    /// among the newest. A failure leaves them where they are, where they are passed over again.
+    pub fn set_aside(&self, found: &Checkpoint) {
+        for rejected in &found.rejected {
+            let name = rejected.path.file_name().map(|name| format!("damaged-{}", name.to_string_lossy()));
+            let _ = name.map(|name| self.storage.rename(&rejected.path, &self.directory.join(name)));
         }
     }
 

@@ -36,6 +36,17 @@ fn temporary_beside(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
+/// Removes what atomic writes of a process that is gone left in a directory. A failure does no harm.
+pub fn remove_leftovers(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Makes a rename in the directory of `path` durable.
 #[cfg(unix)]
 fn sync_directory(path: &Path) -> std::io::Result<()> {
@@ -102,6 +113,9 @@ mod tests {
         write_atomic(&path, b"old content").unwrap();
         write_atomic(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        std::fs::write(dir.path().join(".file.7.tmp"), b"of a process that is gone").unwrap();
+        remove_leftovers(dir.path());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

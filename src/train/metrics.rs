@@ -1,8 +1,9 @@
 //! `metrics.jsonl`: one line of JSON for each recorded step, appended as training goes.
 //!
 //! A line is handed to the system before the next step begins, so a killed run loses at most the
-//! line being written. A resumed run first removes such a torn line, and every line after the step
-//! it goes on from, so that no step occurs twice. Knows nothing about what the numbers mean.
+//! line being written. A checkpoint says how long the file was; a resumed run cuts it to that length, so
+//! that no step is missing and none occurs twice. What a full disk refuses waits in memory and is
+//! written with the next line that goes through. Knows nothing about what the numbers mean.
 
 use crate::error::{Error, Result};
 use crate::io::files::{open_regular, write_atomic};
@@ -49,6 +50,12 @@ pub struct Record {
 pub struct MetricsWriter {
     file: File,
     path: PathBuf,
+    /// Whole lines in the file.
+    written: u64,
+    /// Lines that the disk did not take yet.
+    waiting: Vec<u8>,
+    /// A failed write may have left a part of a line behind `written`.
+    torn: bool,
 }
 
 impl MetricsWriter {
@@ -56,37 +63,72 @@ impl MetricsWriter {
     pub fn create(path: impl AsRef<Path>) -> Result<MetricsWriter> {
         let path = path.as_ref();
         let file = OpenOptions::new().append(true).create_new(true).open(path);
-        Ok(MetricsWriter { file: file.map_err(|e| Error::file(path, &e))?, path: path.into() })
+        let file = file.map_err(|e| Error::file(path, &e))?;
+        Ok(MetricsWriter { file, path: path.into(), written: 0, waiting: Vec::new(), torn: false })
     }
 
-    /// Goes on with a file after step `last_step`: later records and a torn last line are removed.
-    /// Returns the records that stay. A missing file is begun anew.
-    pub fn resume(path: impl AsRef<Path>, last_step: u64) -> Result<(MetricsWriter, Vec<Record>)> {
+    /// Goes on with a file after step `last_step`, when it was `length` bytes long: what follows, later
+    /// records and a torn last line are removed. Returns the records that stay. A missing file is begun anew.
+    pub fn resume(path: impl AsRef<Path>, last_step: u64, length: Option<u64>) -> Result<(MetricsWriter, Vec<Record>)> {
         let path = path.as_ref();
         if !path.exists() {
             return Ok((MetricsWriter::create(path)?, Vec::new()));
         }
-        let bytes = read_bytes(path)?;
-        let lines: Vec<_> = parse(path, &bytes)?.into_iter().filter(|(_, r)| r.step <= last_step).collect();
-        let mut kept = Vec::with_capacity(bytes.len());
+        let whole = read_bytes(path)?;
+        let length = length.map_or(whole.len(), |length| whole.len().min(length as usize));
+        let lines = parse(path, whole.get(..length).unwrap_or_default())?;
+        let lines: Vec<_> = lines.into_iter().filter(|(_, r)| r.step <= last_step).collect();
+        let mut kept = Vec::with_capacity(length);
         for (line, _) in &lines {
             kept.extend_from_slice(line);
             kept.push(b'\n');
         }
-        if kept != bytes {
+        if kept != whole {
             write_atomic(path, &kept)?;
         }
         let file = OpenOptions::new().append(true).open(path).map_err(|e| Error::file(path, &e))?;
         let records = lines.into_iter().map(|(_, record)| record).collect();
-        Ok((MetricsWriter { file, path: path.into() }, records))
+        let written = kept.len() as u64;
+        Ok((MetricsWriter { file, path: path.into(), written, waiting: Vec::new(), torn: false }, records))
     }
 
-    /// Appends one record, in one write, so that a reader or a crash sees whole lines.
+    /// Appends one record, in one write, so that a reader or a crash sees whole lines. After an error the
+    /// record waits, and goes with the next one or with [`MetricsWriter::flush`].
     pub fn write(&mut self, record: &Record) -> Result<()> {
-        let failed = |e: std::io::Error| Error::file(&self.path, &e);
-        let mut line = serde_json::to_vec(record).map_err(|e| failed(e.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(failed)
+        serde_json::to_writer(&mut self.waiting, record).map_err(|e| Error::file(&self.path, &e.into()))?;
+        self.waiting.push(b'\n');
+        self.flush()
+    }
+
+    /// Writes what waits.
+    pub fn flush(&mut self) -> Result<()> {
+        let written = self.try_flush();
+        written.map_err(|e| Error::file(&self.path, &e))
+    }
+
+    fn try_flush(&mut self) -> std::io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.written)?;
+            self.torn = false;
+        }
+        self.torn = true;
+        self.file.write_all(&self.waiting)?;
+        self.torn = false;
+        self.written += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// Bytes of the records in the file, which a checkpoint refers to.
+    pub fn length(&self) -> u64 {
+        self.written
+    }
+
+    /// Work for any thread: returns once the records written so far would survive a power cut.
+    pub fn syncing(&self) -> Result<impl FnOnce() -> Result<()> + Send + 'static> {
+        let (file, path) = (self.file.try_clone(), self.path.clone());
+        let file = file.map_err(|e| Error::file(&path, &e))?;
+        Ok(move || file.sync_all().map_err(|e| Error::file(&path, &e)))
     }
 }
 
@@ -236,7 +278,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in (0..whole.len()).step_by(5) {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let (mut writer, kept) = MetricsWriter::resume(&path, 3).unwrap();
+            let (mut writer, kept) = MetricsWriter::resume(&path, 3, None).unwrap();
             let next = kept.len() as u64 + 1;
             assert!(next <= 4, "cut at {cut}");
             writer.write(&record(next)).unwrap();
@@ -246,13 +288,27 @@ mod tests {
     }
 
     #[test]
+    fn resuming_cuts_to_the_length_that_a_checkpoint_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let mut writer = MetricsWriter::create(&path).unwrap();
+        (1..=3).for_each(|step| writer.write(&record(step)).unwrap());
+        let length = writer.length();
+        writer.syncing().unwrap()().unwrap();
+        (4..=5).for_each(|step| writer.write(&record(step)).unwrap());
+        let (writer, kept) = MetricsWriter::resume(&path, 3, Some(length)).unwrap();
+        assert_eq!((kept.len(), writer.length()), (3, length));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
+    }
+
+    #[test]
     fn zeros_left_by_a_power_cut_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = written(dir.path(), 1..=2);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.extend([0; 100]);
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(MetricsWriter::resume(&path, 9).unwrap().1.len(), 2);
+        assert_eq!(MetricsWriter::resume(&path, 9, None).unwrap().1.len(), 2);
         assert_eq!(std::fs::read(&path).unwrap().len(), bytes.len() - 100);
     }
 
@@ -264,7 +320,7 @@ mod tests {
         std::fs::write(&path, format!("{text}nonsense\n{text}")).unwrap();
         let message = read(&path).unwrap_err().to_string();
         assert!(message.contains("line 2"), "{message}");
-        let (_, none) = MetricsWriter::resume(dir.path().join("new.jsonl"), 0).unwrap();
+        let (_, none) = MetricsWriter::resume(dir.path().join("new.jsonl"), 0, None).unwrap();
         assert!(none.is_empty());
     }
 }

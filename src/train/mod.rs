@@ -41,6 +41,8 @@ pub mod tensorboard;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod saver;
 #[cfg(feature = "cli")]
+pub mod keeper;
+#[cfg(feature = "cli")]
 pub mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod workloads;

@@ -1,11 +1,13 @@
 //! A training run from its first step to its last, and the directory that it leaves behind.
 //!
 //! Knows files and the order of events: step, record, evaluate, save, stop. What is learned is a [`Task`]'s business, and
-//! how a run looks on a terminal is told through a callback. Read before: `task.rs`, `trainer.rs`.
+//! how a run looks on a terminal is told through a callback. A disk that is full does not end a run: it is told, and
+//! what could not be written is tried again. Read before: `task.rs`, `trainer.rs`, `keeper.rs`.
 
 use super::classify::{ACCURACY, Confusion};
 use super::config::Config;
 use super::data::Batch;
+use super::keeper::{Keeper, Standing, newest, set_aside};
 use super::metrics::{MetricsWriter, Record};
 use super::pictures::Pictures;
 use super::step::LOSS;
@@ -14,11 +16,13 @@ use super::tensorboard::EventWriter;
 use super::trainer::{Pending, StepReport, Trainer, scalar};
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results};
-use crate::io::files::write_atomic;
+use crate::io::checkpoint::Rejected;
+use crate::io::files::{remove_leftovers, write_atomic};
 use crate::io::safetensors::Weights;
 use crate::program::Memory;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use web_time::Instant;
 
 /// The resolved configuration.
@@ -27,8 +31,6 @@ pub const CONFIG: &str = "config.toml";
 pub const METRICS: &str = "metrics.jsonl";
 /// The parameters with the lowest validation loss.
 pub const BEST: &str = "best.safetensors";
-/// The latest parameters with the optimizer's state, to resume from.
-pub const LAST: &str = "last.safetensors";
 
 /// What is known before the first step.
 #[derive(Debug, Clone)]
@@ -56,14 +58,26 @@ pub struct Outcome {
     pub best: Option<(u64, f32)>,
     /// What was taken for what after the last step, where there are classes.
     pub confusion: Option<Confusion>,
-    /// Whether early stopping ended it.
-    pub stopped_early: bool,
+    pub ended: Ended,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All steps are made.
+    Finished,
+    /// The validation loss did not get better for long enough.
+    StoppedEarly,
+    /// It was asked to stop; everything is saved, and [`Run::resume`] goes on.
+    Interrupted,
 }
 
 /// What happens while a run goes on.
 pub enum Event<'a> {
     /// A step was recorded.
     Step(&'a Record),
+    /// A checkpoint is on disk, in this directory.
+    Saved(&'a Path),
     /// Something went wrong that the run got over.
     Warning(&'a str),
 }
@@ -86,13 +100,20 @@ pub struct Run {
     metrics: MetricsWriter,
     events: Option<EventWriter>,
     history: Vec<Record>,
+    keeper: Keeper,
     best: Option<(u64, f32)>,
+    /// The best weights while the disk does not take them.
+    unsaved_best: Option<Weights>,
     /// Evaluations since the best.
     without_best: u64,
+    /// A record waits because the disk did not take it, which was told.
+    records_wait: bool,
+    stop: Arc<AtomicBool>,
+    adapter: String,
     /// Of the last evaluation.
     confusion: Option<Confusion>,
     /// To be told when training begins.
-    warning: Option<String>,
+    warnings: Vec<String>,
     clock: Clock,
 }
 
@@ -125,16 +146,17 @@ pub fn read_config(directory: &Path) -> Result<(String, String)> {
     }
 }
 
-/// The best weights of a run; those of its last checkpoint if it was never evaluated.
+/// The best weights of a run; those of its newest checkpoint if it was never evaluated.
 pub fn read_weights(directory: &Path) -> Result<Weights> {
-    let files = [BEST, LAST].map(|name| directory.join(name));
-    match files.iter().find(|path| path.exists()) {
-        Some(path) => Weights::load(path),
-        None => Err(Error::Config(format!(
-            "the run in {} has no weights yet: neither {BEST} nor {LAST}",
-            directory.display()
-        ))),
+    let best = directory.join(BEST);
+    if best.exists() {
+        return Weights::load(best);
     }
+    let nothing = || {
+        let shown = directory.display();
+        Error::Config(format!("the run in {shown} has no weights yet: neither {BEST} nor a checkpoint"))
+    };
+    newest(directory)?.map(|checkpoint| checkpoint.state).ok_or_else(nothing)
 }
 
 impl Run {
@@ -152,51 +174,60 @@ impl Run {
         {
             *path = absolute.display().to_string();
         }
-        let (trainer, subject) = build(&config, device)?;
+        let built = build(&config, device)?;
         std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;
+        // Before anything else: a run that dies from now on can be resumed.
+        write_atomic(&directory.join(CONFIG), config.to_toml()?.as_bytes())?;
         let metrics = MetricsWriter::create(directory.join(METRICS))?;
-        Run::new(config, directory, trainer, subject, metrics, None)
+        Run::new(config, directory, device, built, metrics, None)
     }
 
-    /// Goes on with a run at its last checkpoint.
+    /// Goes on with a run at its newest checkpoint that is whole; from its beginning if it ended before it had saved one.
     pub fn resume(config: Config, directory: &Path, device: &Device) -> Result<Run> {
-        let path = directory.join(LAST);
-        if !path.exists() {
-            return Err(Error::Config(format!(
-                "{} has no {LAST} to resume from: the run ended before its first checkpoint; begin again with another `--out`",
-                directory.display()
-            )));
-        }
-        let checkpoint = Weights::load(&path)?;
+        let checkpoint = newest(directory)?;
         let (mut trainer, subject) = build(&config, device)?;
-        let warning = subject.check_same(&checkpoint)?;
-        trainer.resume(&checkpoint)?;
-        let done = trainer.steps_done();
-        if done >= config.train.steps {
-            return Err(Error::Config(format!(
-                "the run has made all of its {done} steps; to go on, give more with `--steps`, such as `--steps {}`",
-                done * 2
-            )));
+        let mut standing = Standing::default();
+        let mut warnings = Vec::new();
+        match &checkpoint {
+            Some(found) => {
+                let passed_over = |it: &Rejected| format!("a newer checkpoint cannot be used: {}", it.why);
+                warnings.extend(found.rejected.iter().map(passed_over));
+                warnings.extend(subject.check_same(&found.state)?);
+                trainer.resume(&found.state)?;
+                standing = Standing::of(&found.state);
+            }
+            None => warnings.push("the run ended before its first checkpoint; it begins again".into()),
         }
-        let (metrics, history) = MetricsWriter::resume(directory.join(METRICS), done)?;
-        let mut run = Run::new(config, directory, trainer, subject, metrics, Some(done + 1))?;
-        run.history = history;
-        run.warning = warning;
-        run.best = number(&checkpoint, "best_step").zip(number(&checkpoint, "best_loss"));
-        run.without_best = number(&checkpoint, "evaluations_without_best").unwrap_or(0);
-        run.clock.before = number(&checkpoint, "elapsed_s").unwrap_or(0.0);
+        may_go_on(&config, trainer.steps_done(), &standing)?;
+        if !standing.adapter.is_empty() && standing.adapter != device.name() {
+            let (then, now) = (&standing.adapter, device.name());
+            warnings
+                .push(format!("the run began on {then} and goes on on {now}; numbers will differ in their last bits"));
+        }
+        let done = trainer.steps_done();
+        // Of a run without a checkpoint no record stays.
+        let length = if checkpoint.is_some() { standing.metrics_bytes } else { Some(0) };
+        let (metrics, history) = MetricsWriter::resume(directory.join(METRICS), done, length)?;
+        if length.is_some_and(|length| metrics.length() < length) {
+            warnings.push(format!("{METRICS} is shorter than it was; the record of the run has a gap"));
+        }
+        write_atomic(&directory.join(CONFIG), config.to_toml()?.as_bytes())?;
+        checkpoint.iter().for_each(|found| set_aside(directory, found));
+        remove_leftovers(directory);
+        let mut run = Run::new(config, directory, device, (trainer, subject), metrics, Some(done + 1))?;
+        (run.history, run.warnings) = (history, warnings);
+        (run.best, run.without_best, run.clock.before) = (standing.best, standing.without_best, standing.elapsed_s);
         Ok(run)
     }
 
     fn new(
         config: Config,
         directory: &Path,
-        trainer: Trainer,
-        subject: Subject,
+        device: &Device,
+        (trainer, subject): (Trainer, Subject),
         metrics: MetricsWriter,
         resume_at: Option<u64>,
     ) -> Result<Run> {
-        write_atomic(&directory.join(CONFIG), config.to_toml()?.as_bytes())?;
         let events = match config.train.tensorboard {
             true => Some(EventWriter::create(directory, resume_at)?),
             false => None,
@@ -207,6 +238,7 @@ impl Run {
         let pictures = Pictures::new(&directory, format!("{parameters} parameters: {}", subject.model));
         Ok(Run {
             config,
+            keeper: Keeper::new(&directory),
             directory,
             trainer,
             subject,
@@ -215,11 +247,25 @@ impl Run {
             events,
             history: Vec::new(),
             best: None,
+            unsaved_best: None,
             without_best: 0,
+            records_wait: false,
+            stop: Arc::default(),
+            adapter: device.name().to_string(),
             confusion: None,
-            warning: None,
+            warnings: Vec::new(),
             clock,
         })
+    }
+
+    /// Setting this from any thread asks the run to save everything and end after the step it is at.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Lets another flag ask the run to stop, in place of its own.
+    pub fn stop_with(&mut self, flag: Arc<AtomicBool>) {
+        self.stop = flag;
     }
 
     /// What can be said before the first step.
@@ -236,16 +282,25 @@ impl Run {
         }
     }
 
-    /// Trains to the end, telling `each` what happens.
+    /// Trains to the end, or until it is asked to stop, telling `each` what happens.
     pub fn train(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
         let now = Instant::now();
         (self.clock.start, self.clock.last) = (now, now);
-        let steps = self.config.train.steps;
-        if let Some(warning) = self.warning.take() {
-            each(Event::Warning(&warning));
+        std::mem::take(&mut self.warnings).iter().for_each(|warning| each(Event::Warning(warning)));
+        let ended = self.advance(each)?;
+        if self.best.is_none() && ended != Ended::Interrupted {
+            let mut weights = self.trainer.weights()?;
+            weights.metadata = self.subject.metadata();
+            weights.save(self.directory.join(BEST))?;
         }
+        self.finish_saving(each)?;
+        let confusion = self.confusion.take();
+        Ok(Outcome { steps: self.trainer.steps_done(), best: self.best, confusion, ended })
+    }
+
+    fn advance(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Ended> {
+        let steps = self.config.train.steps;
         let mut in_flight: Option<Pending> = None;
-        let mut stopped_early = false;
         for step in self.trainer.steps_done() + 1..=steps {
             let batch = self.subject.data.training(self.trainer.seed(), self.trainer.samples_done())?;
             self.subject.data.warnings().iter().for_each(|warning| each(Event::Warning(warning)));
@@ -254,24 +309,23 @@ impl Run {
             if let Some(before) = in_flight.replace(submitted) {
                 self.finish_step(before, None, each)?;
             }
+            if let Some(outcome) = self.keeper.poll() {
+                tell_saved(&outcome, each);
+            }
+            let stops = self.stop.load(Ordering::Relaxed);
             let evaluates = due(step, self.config.train.eval_every, steps);
-            let saves = due(step, self.config.train.checkpoint_every, steps) || step == steps;
+            let saves = due(step, self.config.train.checkpoint_every, steps) || step == steps || stops;
             if (evaluates || saves)
                 && let Some(pending) = in_flight.take()
+                && self.pause(pending, evaluates, saves, each)?
             {
-                stopped_early = self.pause(pending, evaluates, saves, each)?;
+                return Ok(Ended::StoppedEarly);
             }
-            if stopped_early {
-                break;
+            if stops && step < steps {
+                return Ok(Ended::Interrupted);
             }
         }
-        if self.best.is_none() {
-            let mut weights = self.trainer.weights()?;
-            weights.metadata = self.subject.metadata();
-            weights.save(self.directory.join(BEST))?;
-        }
-        let confusion = self.confusion.take();
-        Ok(Outcome { steps: self.trainer.steps_done(), best: self.best, confusion, stopped_early })
+        Ok(Ended::Finished)
     }
 
     /// A step after which the run looks up from its work. Gives whether to stop early.
@@ -288,16 +342,16 @@ impl Run {
         if let Some(found) = found {
             self.keep_best(step, found.loss)?;
             if let (Some(classes), Some(confusion)) = (&self.subject.classes, &found.confusion) {
-                self.pictures.confusion(classes, confusion, step)?;
+                get_over(self.pictures.confusion(classes, confusion, step), each);
             }
             self.confusion = found.confusion;
         }
-        let patience = self.config.train.early_stopping;
-        let stop = patience > 0 && self.without_best >= patience;
+        get_over(self.write_best(), each);
+        let stop = out_of_patience(&self.config, self.without_best);
         if saves || stop {
-            self.save_checkpoint()?;
+            self.save_checkpoint(each)?;
         }
-        self.pictures.curves(&self.history)?;
+        get_over(self.pictures.curves(&self.history), each);
         Ok(stop)
     }
 
@@ -310,20 +364,7 @@ impl Run {
     ) -> Result<()> {
         let report = self.trainer.wait(pending)?;
         let record = self.record(&report, found)?;
-        self.metrics.write(&record)?;
-        if let Some(events) = &mut self.events {
-            let mut values = vec![("loss/train", record.loss), ("lr", record.lr as f32)];
-            let known = [
-                ("loss/validation", record.val_loss),
-                ("accuracy/train", record.accuracy),
-                ("accuracy/validation", record.val_accuracy),
-                ("grad_norm", report.grad_norm),
-                ("tokens_s", record.tokens_s.map(|rate| rate as f32)),
-                ("images_s", record.images_s.map(|rate| rate as f32)),
-            ];
-            values.extend(known.into_iter().filter_map(|(name, value)| Some((name, value?))));
-            events.scalars(record.step, &values)?;
-        }
+        self.write_record(&record, report.grad_norm, each);
         each(Event::Step(&record));
         let failed = !record.loss.is_finite();
         self.history.push(record);
@@ -338,6 +379,34 @@ impl Run {
             )));
         }
         Ok(())
+    }
+
+    /// Into the metrics and, if wanted, the events for TensorBoard. What a full disk refuses is told once.
+    fn write_record(&mut self, record: &Record, grad_norm: Option<f32>, each: &mut dyn FnMut(Event<'_>)) {
+        let written = self.metrics.write(record);
+        if let Err(error) = &written
+            && !self.records_wait
+        {
+            let warning = format!("{error}; training goes on, and the records wait until there is room");
+            each(Event::Warning(&warning));
+        }
+        self.records_wait = written.is_err();
+        let Some(events) = &mut self.events else { return };
+        let mut values = vec![("loss/train", record.loss), ("lr", record.lr as f32)];
+        let known = [
+            ("loss/validation", record.val_loss),
+            ("accuracy/train", record.accuracy),
+            ("accuracy/validation", record.val_accuracy),
+            ("grad_norm", grad_norm),
+            ("tokens_s", record.tokens_s.map(|rate| rate as f32)),
+            ("images_s", record.images_s.map(|rate| rate as f32)),
+        ];
+        values.extend(known.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        if let Err(error) = events.scalars(record.step, &values) {
+            // A part of an event may be in the file, and nothing behind it could be read.
+            self.events = None;
+            each(Event::Warning(&format!("{error}; there will be no more events for TensorBoard")));
+        }
     }
 
     fn record(&mut self, report: &StepReport, found: Option<&Evaluation>) -> Result<Record> {
@@ -377,22 +446,98 @@ impl Run {
         (self.best, self.without_best) = (Some((step, loss)), 0);
         let mut weights = self.trainer.weights()?;
         weights.metadata = self.subject.metadata();
-        weights.metadata.extend(words(&[("step", step.to_string()), ("validation_loss", loss.to_string())]));
-        weights.save(self.directory.join(BEST))
+        let about = [("step", step.to_string()), ("validation_loss", loss.to_string())];
+        weights.metadata.extend(about.map(|(key, text)| (key.to_string(), text)));
+        self.unsaved_best = Some(weights);
+        Ok(())
     }
 
-    fn save_checkpoint(&mut self) -> Result<()> {
-        let mut checkpoint = self.trainer.checkpoint()?;
-        checkpoint.metadata.extend(self.subject.metadata());
-        checkpoint.metadata.extend(words(&[
-            ("elapsed_s", self.clock.elapsed().to_string()),
-            ("evaluations_without_best", self.without_best.to_string()),
-        ]));
-        if let Some((step, loss)) = self.best {
-            checkpoint.metadata.extend(words(&[("best_step", step.to_string()), ("best_loss", loss.to_string())]));
+    /// Writes the best weights, if they are new or could not be written before.
+    fn write_best(&mut self) -> Result<()> {
+        if let Some(weights) = &self.unsaved_best {
+            weights.save(self.directory.join(BEST))?;
+            self.unsaved_best = None;
         }
-        checkpoint.save(self.directory.join(LAST))
+        Ok(())
     }
+
+    /// Copies the state to the host and has it written while training goes on. A checkpoint refers to the records of
+    /// its steps, so they are flushed to disk before it is committed.
+    fn save_checkpoint(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        if let Some(outcome) = self.keeper.make_room() {
+            tell_saved(&outcome, each);
+        }
+        let mut state = self.trainer.checkpoint()?;
+        let recorded = self.metrics.flush().and_then(|()| self.metrics.syncing());
+        let standing = Standing {
+            best: self.best,
+            without_best: self.without_best,
+            elapsed_s: self.clock.elapsed(),
+            metrics_bytes: Some(self.metrics.length()),
+            adapter: self.adapter.clone(),
+            config: self.config.to_toml()?,
+        };
+        state.metadata.extend(self.subject.metadata());
+        state.metadata.extend(standing.to_metadata());
+        let first = move || recorded.and_then(|sync| sync());
+        if let Some(outcome) = self.keeper.save(self.trainer.steps_done(), state, first) {
+            tell_saved(&outcome, each);
+        }
+        Ok(())
+    }
+
+    /// Waits for the last checkpoint, and fails if it, or something else that should stay, cannot be written.
+    fn finish_saving(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        match self.keeper.settle() {
+            Some(Err(error @ Error::DurabilityUncertain { .. })) => tell_saved(&Err(error), each),
+            Some(outcome) => tell_saved(&Ok(outcome?), each),
+            None => {}
+        }
+        self.write_best()
+    }
+}
+
+/// Tells what became of a save.
+fn tell_saved(outcome: &Result<PathBuf>, each: &mut dyn FnMut(Event<'_>)) {
+    match outcome {
+        Ok(path) => each(Event::Saved(path)),
+        Err(error @ Error::DurabilityUncertain { .. }) => each(Event::Warning(&error.to_string())),
+        Err(error) => {
+            let what = if matches!(error, Error::NotCommitted { .. }) { "" } else { "a checkpoint was not written: " };
+            each(Event::Warning(&format!("{what}{error}; training goes on, and the next one is tried as usual")));
+        }
+    }
+}
+
+/// Tells a failure that does not matter to the training.
+fn get_over(result: Result<()>, each: &mut dyn FnMut(Event<'_>)) {
+    if let Err(error) = result {
+        each(Event::Warning(&format!("{error}; training goes on")));
+    }
+}
+
+fn out_of_patience(config: &Config, without_best: u64) -> bool {
+    let patience = config.train.early_stopping;
+    patience > 0 && without_best >= patience
+}
+
+/// An error if there is nothing left to train.
+fn may_go_on(config: &Config, done: u64, standing: &Standing) -> Result<()> {
+    if done >= config.train.steps {
+        return Err(Error::Config(format!(
+            "the run has made all of its {done} steps; to go on, give more with `--steps`, such as `--steps {}`",
+            done.saturating_mul(2)
+        )));
+    }
+    if out_of_patience(config, standing.without_best) {
+        let without = standing.without_best;
+        return Err(Error::Config(format!(
+            "the run was stopped early after {without} evaluations without a better loss; to go on, allow more with \
+             `--set train.early_stopping={}`, or 0 for any number",
+            without.saturating_mul(2)
+        )));
+    }
+    Ok(())
 }
 
 impl Clock {
@@ -426,12 +571,4 @@ pub fn evaluate(subject: &Subject, outputs: &mut dyn FnMut(&Batch) -> Result<Res
 /// Whether something happens after this step: every so many steps, and after the last; 0 is never.
 fn due(step: u64, every: u64, steps: u64) -> bool {
     every > 0 && (step.is_multiple_of(every) || step == steps)
-}
-
-fn words(entries: &[(&str, String)]) -> BTreeMap<String, String> {
-    entries.iter().map(|(key, text)| (key.to_string(), text.clone())).collect()
-}
-
-fn number<T: std::str::FromStr>(checkpoint: &Weights, key: &str) -> Option<T> {
-    checkpoint.metadata.get(key)?.parse().ok()
 }

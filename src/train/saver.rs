@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::io::checkpoint::CheckpointStore;
 use crate::io::safetensors::Weights;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Saves into one store, one after another.
@@ -39,19 +40,25 @@ impl Saver {
         if ended { self.settle() } else { None }
     }
 
-    /// Hands a state over to be written and returns at once. Gives the outcome of the save before,
-    /// which is waited for.
-    pub fn save(&mut self, step: u64, state: Weights) -> Option<Result<PathBuf>> {
+    /// Hands a state over to be written and returns at once. `first` runs before anything is written, on the
+    /// thread that writes: what the state refers to must be on disk before it. Gives the outcome of the save
+    /// before, which is waited for.
+    pub fn save(
+        &mut self,
+        step: u64,
+        state: Arc<Weights>,
+        first: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Option<Result<PathBuf>> {
         let before = self.settle();
         let store = self.store.clone();
-        let work = move || store.save(step, &state);
-        self.under_way = match std::thread::Builder::new().name("checkpoint".into()).spawn(work) {
-            Ok(thread) => Some(thread),
+        let work = move || first().and_then(|()| store.save(step, &state));
+        match std::thread::Builder::new().name("checkpoint".into()).spawn(work) {
+            Ok(thread) => self.under_way = Some(thread),
             Err(e) => {
                 let failed = Error::NotCommitted { path: self.shown(), message: format!("no thread to write it: {e}") };
                 return Some(Err(failed));
             }
-        };
+        }
         before
     }
 
@@ -72,10 +79,14 @@ mod tests {
     use super::*;
     use crate::io::safetensors::NamedTensor;
     use crate::io::storage::Disk;
-    use std::sync::Arc;
 
-    fn state(step: u64) -> Weights {
-        Weights { tensors: vec![NamedTensor::f32("w", [2], &[step as f32, 1.0])], ..Weights::default() }
+    fn state(step: u64) -> Arc<Weights> {
+        let tensors = vec![NamedTensor::f32("w", [2], &[step as f32, 1.0])];
+        Arc::new(Weights { tensors, ..Weights::default() })
+    }
+
+    fn nothing() -> Result<()> {
+        Ok(())
     }
 
     #[test]
@@ -83,10 +94,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = CheckpointStore::new(Arc::new(Disk), dir.path().join("checkpoints"));
         let mut saver = Saver::new(store.clone());
-        assert!(saver.save(1, state(1)).is_none());
-        assert!(saver.save(2, state(2)).unwrap().unwrap().ends_with("step-1"));
+        assert!(saver.save(1, state(1), nothing).is_none());
+        assert!(saver.save(2, state(2), nothing).unwrap().unwrap().ends_with("step-1"));
         drop(saver);
         assert_eq!(store.latest().unwrap().unwrap().state.tensors, state(2).tensors);
+    }
+
+    #[test]
+    fn nothing_is_saved_when_what_comes_first_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::new(Arc::new(Disk), dir.path().join("checkpoints"));
+        let mut saver = Saver::new(store.clone());
+        assert!(saver.save(1, state(1), || Err(Error::Config("on purpose".into()))).is_none());
+        assert_eq!(saver.settle().unwrap().unwrap_err().to_string(), "on purpose");
+        assert!(store.latest().unwrap().is_none());
     }
 
     #[test]
@@ -95,11 +116,11 @@ mod tests {
         let taken = dir.path().join("taken");
         std::fs::write(&taken, "a file where the directory should be").unwrap();
         let mut saver = Saver::new(CheckpointStore::new(Arc::new(Disk), &taken));
-        assert!(saver.save(1, state(1)).is_none());
+        assert!(saver.save(1, state(1), nothing).is_none());
         let message = saver.settle().unwrap().unwrap_err().to_string();
         assert!(message.contains("was not written"), "{message}");
         std::fs::remove_file(&taken).unwrap();
-        assert!(saver.save(2, state(2)).is_none());
+        assert!(saver.save(2, state(2), nothing).is_none());
         saver.settle().unwrap().unwrap();
     }
 }

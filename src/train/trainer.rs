@@ -3,9 +3,7 @@
 //! Everything is traced, compiled and allocated by [`TrainerBuilder::build`]; a step only writes its
 //! batch and a few scalars. Knows nothing about files, data sets or how long to train.
 
-use super::step::{
-    GRAD_NORM, LOSS, LossFn, scalar_name, slot_name, state_specs, trace_eval, trace_micro_step, trace_update,
-};
+use super::step::{GRAD_NORM, LOSS, LossFn, scalar_name, state_specs, trace_eval, trace_micro_step, trace_update};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
@@ -16,7 +14,7 @@ use crate::kernels::Profile;
 use crate::lower::lower;
 use crate::nn::Parameters;
 use crate::optim::{AdamW, Optimizer, Schedule, StepHyper};
-use crate::program::{Memory, Program, StateLayout};
+use crate::program::{Category, Memory, Program, StateEntry, StateLayout};
 use crate::tensor::RNG_KEY;
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -226,11 +224,8 @@ impl Trainer {
 
     /// The present values of parameters and buffers, on every target.
     pub async fn weights_async(&self) -> Result<Weights> {
-        let mut weights = Weights::default();
-        for spec in self.parameters.specs() {
-            weights.tensors.push(self.read(&spec.name).await?);
-        }
-        Ok(weights)
+        let names: Vec<&str> = self.parameters.specs().iter().map(|spec| &*spec.name).collect();
+        self.read(&names).await
     }
 
     /// Replaces parameters and buffers by the tensors of the same names; all must be there, and other
@@ -239,8 +234,8 @@ impl Trainer {
         load_states(&mut self.session, weights, self.parameters.specs().iter().map(|spec| &*spec.name))
     }
 
-    /// Everything that [`Trainer::resume`] needs to go on: parameters, optimizer state, and counters
-    /// in the metadata.
+    /// Everything that [`Trainer::resume`] needs to go on: every state but the gradients, which the next step
+    /// writes anew, and counters in the metadata.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn checkpoint(&self) -> Result<Weights> {
         pollster::block_on(self.checkpoint_async())
@@ -248,10 +243,9 @@ impl Trainer {
 
     /// What to resume from, on every target.
     pub async fn checkpoint_async(&self) -> Result<Weights> {
-        let mut checkpoint = self.weights_async().await?;
-        for name in self.slot_names() {
-            checkpoint.tensors.push(self.read(&name).await?);
-        }
+        let names = self.kept_names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut checkpoint = self.read(&names).await?;
         let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed)];
         checkpoint.metadata = counters.into_iter().map(|(key, n)| (key.to_string(), n.to_string())).collect();
         Ok(checkpoint)
@@ -266,9 +260,8 @@ impl Trainer {
             })
         };
         let (step, samples, seed) = (counter("step")?, counter("samples")?, counter("seed")?);
-        let slots = self.slot_names();
-        let names = self.parameters.specs().iter().map(|spec| &*spec.name).chain(slots.iter().map(String::as_str));
-        load_states(&mut self.session, checkpoint, names)?;
+        let names = self.kept_names();
+        load_states(&mut self.session, checkpoint, names.iter().map(String::as_str))?;
         (self.step, self.samples, self.seed) = (step, samples, seed);
         Ok(())
     }
@@ -392,21 +385,35 @@ impl Trainer {
         Ok(())
     }
 
-    async fn read(&self, name: &str) -> Result<NamedTensor> {
-        let bytes = self.session.read_state_async(name).await?;
-        let entry = state_entry(&self.session, name)?;
-        Ok(NamedTensor { name: name.into(), dtype: entry.dtype, shape: entry.shape.clone(), bytes })
+    /// States by name, in this order.
+    async fn read(&self, names: &[&str]) -> Result<Weights> {
+        let mut weights = Weights::default();
+        for (name, bytes) in names.iter().zip(self.session.read_states_async(names).await?) {
+            let entry = state_entry(&self.session, name)?;
+            weights.tensors.push(NamedTensor {
+                name: name.to_string(),
+                dtype: entry.dtype,
+                shape: entry.shape.clone(),
+                bytes,
+            });
+        }
+        Ok(weights)
     }
 
-    fn slot_names(&self) -> Vec<String> {
-        let slots = self.optimizer.slots().iter();
-        slots
-            .flat_map(|slot| self.parameters.trainable().map(move |spec| slot_name(&*self.optimizer, slot, &spec.name)))
-            .collect()
+    /// What a checkpoint holds: parameters and buffers first, then whatever else outlives a step.
+    fn kept_names(&self) -> Vec<String> {
+        let specs = self.parameters.specs();
+        let own: HashSet<&str> = specs.iter().map(|spec| &*spec.name).collect();
+        let layout = self.session.layout();
+        let lasts = |entry: &StateEntry| {
+            entry.pieces.iter().all(|piece| layout.buffers[piece.buffer].category != Category::Gradients)
+        };
+        let others = layout.entries.iter().filter(|(name, entry)| !own.contains(name.as_str()) && lasts(entry));
+        specs.iter().map(|spec| spec.name.to_string()).chain(others.map(|(name, _)| name.clone())).collect()
     }
 }
 
-fn state_entry<'a>(session: &'a Session, name: &str) -> Result<&'a crate::program::StateEntry> {
+fn state_entry<'a>(session: &'a Session, name: &str) -> Result<&'a StateEntry> {
     let entry = session.layout().entries.get(name);
     entry.ok_or_else(|| Error::Feed(format!("the session has no state `{name}`")))
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use wgrad::Result;
 use wgrad::io::digits::{INK, SIDE, TRAINING, digits};
-use wgrad::io::safetensors::Weights;
 use wgrad::train::config::{Config, RawConfig, TrainConfig};
+use wgrad::train::keeper::newest;
 use wgrad::train::predict::Predictor;
-use wgrad::train::run::{BEST, Event, LAST, Outcome, Run, read_weights};
+use wgrad::train::run::{BEST, Event, Outcome, Run, read_weights};
 use wgrad::train::task::{Model, Task};
 
 fn config(settings: &[&str]) -> Result<Config> {
@@ -53,7 +53,7 @@ fn digits_are_read() {
     let (outcome, warnings) = train(&config, &run).expect("trains");
     assert!(accuracy(&outcome) >= 0.98, "{:?}", outcome.confusion);
     assert!(warnings.is_empty(), "{warnings:?}");
-    for file in ["config.toml", "metrics.jsonl", "loss.svg", "accuracy.svg", "confusion.svg", BEST, LAST] {
+    for file in ["config.toml", "metrics.jsonl", "loss.svg", "accuracy.svg", "confusion.svg", BEST] {
         assert!(run.join(file).metadata().is_ok_and(|about| about.len() > 0), "{file}");
     }
     let picture = std::fs::read_to_string(run.join("confusion.svg")).expect("a picture");
@@ -200,7 +200,7 @@ fn a_resumed_run_of_images_goes_on_with_the_same_bits() {
     train(&with(6, 1), &halves).expect("trains");
     finish(Run::resume(with(14, 2), &halves, &crate::device()).expect("resumes")).expect("trains");
     assert_eq!(losses(&halves), losses(&whole));
-    let last = |run: &Path| Weights::load(run.join(LAST)).expect("a checkpoint").tensors;
+    let last = |run: &Path| newest(run).expect("reads").expect("a checkpoint").state.tensors;
     assert!(last(&halves) == last(&whole), "other weights");
 }
 

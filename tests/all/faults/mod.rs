@@ -1,4 +1,6 @@
-//! What fails beneath: each call of a save, damaged files, full disks.
+//! What fails beneath: each call of a save, damaged files, full disks, a process that is killed.
 
-mod disk;
 mod checkpoints;
+mod disk;
+#[cfg(feature = "cli")]
+mod runs;

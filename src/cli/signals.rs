@@ -1,0 +1,34 @@
+//! Ctrl-C and SIGTERM: the first asks the run to save and stop, a second ends the process at once.
+//!
+//! Only the command line installs handlers; a program that uses the library has its own, and sets
+//! [`crate::train::run::Run::stop_flag`].
+
+use crate::error::{Error, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// From being made until it is dropped, a signal sets the flag; afterwards it ends the process.
+pub struct StopOnSignal {
+    pub flag: Arc<AtomicBool>,
+}
+
+impl StopOnSignal {
+    pub fn install() -> Result<StopOnSignal> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset and sets it, the next finds it set.
+            let installed = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
+                .and_then(|_| flag::register(signal, Arc::clone(&stop)));
+            installed.map_err(|e| Error::Config(format!("no handler for signal {signal} could be installed: {e}")))?;
+        }
+        Ok(StopOnSignal { flag: stop })
+    }
+}
+
+impl Drop for StopOnSignal {
+    fn drop(&mut self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+}
