@@ -109,6 +109,16 @@ impl Windows {
         all.filter(|_| lengths.len() == self.rank()).map(Shape::from)
     }
 
+    /// Whether nothing is put around the data.
+    pub fn is_unpadded(&self) -> bool {
+        self.before.iter().chain(&self.after).all(|&amount| amount == 0)
+    }
+
+    /// The same windows over data that is padded already.
+    pub fn unpadded(self) -> Windows {
+        Windows { before: [0; SPATIAL], after: [0; SPATIAL], ..self }
+    }
+
     /// Whether each window is one element and there is one for every element: nothing slides.
     pub fn is_pointwise(&self) -> bool {
         let plain = |axis: usize| {

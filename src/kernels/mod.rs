@@ -11,6 +11,7 @@ pub mod cumsum;
 pub mod elementwise;
 pub mod matmul;
 pub mod norm;
+pub mod pool;
 pub mod profile;
 pub mod reduce;
 pub mod row;

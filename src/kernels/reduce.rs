@@ -152,6 +152,15 @@ fn hooks(form: &Form, width: u32) -> String {
     text
 }
 
+/// Sums of `chunks` partial results of each of `outputs`, which a kernel before has written chunk by chunk.
+pub fn sum_chunks(profile: &Profile, outputs: usize, chunks: usize) -> KernelSpec {
+    let (kind, element, by_rows) = (ReduceKind::Sum, "f32", outputs < 32);
+    let length = chunks;
+    let form =
+        Form { kind, element, outputs, length, chunks: 1, by_rows, wide: true, second: true, first_of_two: false };
+    stage(profile, &form).spec
+}
+
 /// `vec4` elements that one workgroup of [`sum_squares`] takes.
 pub const SQUARES_CHUNK: usize = 4096;
 

@@ -10,7 +10,7 @@ use crate::kernels::cumsum::CumSum;
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::reduce::{self, ReduceStage};
 use crate::kernels::scatter::Sorted;
-use crate::kernels::{Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, norm, softmax};
+use crate::kernels::{Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, norm, pool, softmax};
 use crate::shape::{Shape, View, collapse};
 
 /// What a kernel's port is bound to.
@@ -163,6 +163,8 @@ fn product(profile: &Profile, a: &View, b: &View, group: &Group) -> Plan {
         b: operand(b, &strides[1]),
         out_wide: n.is_multiple_of(4),
         bias_gradient: group.column_sums.is_some(),
+        pairs: false,
+        walks: [None, None],
     };
     let spec = matmul::emit(matmul::choose(profile, &mm), &mm, profile);
     let sums = if group.column_sums.is_some() { vec![PortSource::ColumnSums] } else { vec![] };
@@ -276,16 +278,10 @@ fn macro_plan(
             single(spec, ports(count), vec![PortSource::Output(0)], Hook::Store)
         }
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => super::heads::plan(profile, op, node, view, part)?,
-        MacroOp::Conv { .. }
-        | MacroOp::ConvDataGrad { .. }
-        | MacroOp::ConvWeightGrad { .. }
-        | MacroOp::MaxPool { .. }
-        | MacroOp::MaxPoolGrad { .. } => {
-            return Err(Error::Compile {
-                what: op.name().into(),
-                message: "has no kernel (please report this)".into(),
-            });
+        MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. } => {
+            super::convolve::plan(profile, op, node, view).ok_or_else(|| super::heads::no_kernel(op.name()))?
         }
+        MacroOp::MaxPool { .. } | MacroOp::MaxPoolGrad { .. } => pooling(op, node, &view(0).shape),
     })
 }
 
@@ -307,6 +303,23 @@ fn channel_sums(profile: &Profile, shape: &Shape, what: Sums, operands: usize) -
     let first = Stage { spec, inputs: ports(operands), outputs: vec![partials], hook: Hook::None };
     let second = Stage { spec: join, inputs, outputs, hook: Hook::None };
     Plan { stages: vec![first, second], workspaces: vec![(2 * chunks * sizes[1]) as u64 * 4], by_runs: false }
+}
+
+/// `operand` is the shape of the first: data, or indices.
+fn pooling(op: MacroOp, node: &Node, operand: &Shape) -> Plan {
+    let result = &node.outputs[0].shape;
+    let planes = result[0] * result[1];
+    match op {
+        MacroOp::MaxPool { windows } => {
+            let spec = pool::max_pool(&windows, planes, &operand[2..], &result[2..]);
+            single(spec, ports(1), vec![PortSource::Output(1)], Hook::Store)
+        }
+        MacroOp::MaxPoolGrad { windows, .. } => {
+            let spec = pool::max_pool_grad(&windows, planes, &result[2..], &operand[2..]);
+            single(spec, ports(2), vec![], Hook::Store)
+        }
+        _ => Plan::default(),
+    }
 }
 
 fn norm_grad(grad: KernelSpec, sums: KernelSpec, partials: usize) -> Plan {

@@ -49,7 +49,7 @@ pub fn bodies(graph: &Graph, views: &Views, layout: &StateLayout, profile: &Prof
             let sources: Vec<View> = node.inputs.iter().map(|&input| views.get(input).view.clone()).collect();
             let border = border(&body, length, reverse, &sources);
             let operands = node.inputs.iter().map(|&input| views.get(input).root).collect();
-            let graph = legalize(&passes::run(&traced(&body))?, &border);
+            let graph = legalize(&passes::run(&traced(&body))?, &border, profile);
             super::refuse_nan(&graph)?;
             let views = Views::resolve(&graph, &border);
             let grouping = groups::group(&graph, &views, profile)?;

@@ -65,6 +65,8 @@ pub struct Emitter<'a> {
     pub(super) bindings: Vec<FusedBinding>,
     pub(super) parts: BTreeSet<&'static str>,
     pub(super) linear: bool,
+    /// The text holds sizes of its tensors, and serves no others.
+    pub(super) own_sizes: bool,
 }
 
 impl<'a> Emitter<'a> {
@@ -84,6 +86,7 @@ impl<'a> Emitter<'a> {
             bindings: Vec::new(),
             parts: BTreeSet::new(),
             linear: true,
+            own_sizes: false,
         }
     }
 
@@ -127,6 +130,7 @@ impl<'a> Emitter<'a> {
         let node = self.context.graph.node(index);
         let dtype = node.outputs[0].dtype;
         let reads = accesses(self.context.graph, self.context.views, index);
+        self.own_sizes |= matches!(node.op, Op::Pad { .. } | Op::Fold { .. });
         let text = match &node.op {
             Op::Pointwise(op) => {
                 let mut text = op.row().wgsl.to_string();

@@ -201,6 +201,14 @@ pub fn anchor_grid(node: &Node) -> Shape {
     let split = |rows: usize| if rows == 0 { [1, 0, 1] } else { [1, rows, size / rows] };
     match &node.op {
         Op::MatMul => Shape::from([shape[..rank - 2].iter().product(), shape[rank - 2], shape[rank - 1]]),
+        Op::Macro(MacroOp::Conv { groups, .. } | MacroOp::ConvDataGrad { groups, .. }) => {
+            let groups = (*groups).max(1) as usize;
+            Shape::from([shape[0] * groups, shape[1] / groups, shape[2..].iter().product()])
+        }
+        // The first is summed up over chunks by a reduction.
+        Op::Macro(MacroOp::ConvWeightGrad { .. } | MacroOp::MaxPool { .. } | MacroOp::MaxPoolGrad { .. }) => {
+            Shape::from([1, 1, size])
+        }
         Op::Macro(_) | Op::CumSum { .. } => Shape::from(split(shape[..rank - 1].iter().product())),
         Op::ScatterAdd { rows } => Shape::from(split(*rows)),
         _ => Shape::from([1, 1, size]),

@@ -149,7 +149,12 @@ impl Emitter<'_> {
             if axis == 0 {
                 lines.push(format!("let {} = {rest};", names[axis]));
             } else {
-                let size = self.param(&format!("{prefix}{axis}_size"), sizes[axis]);
+                // A reduction divides once for each element that it reads: by a constant, that is cheap. So does
+                // code that is made for its sizes anyway.
+                let size = match prefix == "d" || self.own_sizes {
+                    true => format!("{}u", sizes[axis]),
+                    false => self.param(&format!("{prefix}{axis}_size"), sizes[axis]),
+                };
                 lines.push(format!("let {} = {rest} % {size};", names[axis]));
                 lines.push(format!("let {prefix}{axis}_rest = {rest} / {size};"));
                 rest = format!("{prefix}{axis}_rest");

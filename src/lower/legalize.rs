@@ -5,20 +5,33 @@
 
 use super::access::is_pointwise;
 use super::border::Border;
+use super::convolve;
 use super::views::{Source, Views};
 use crate::graph::{Graph, MacroOp, Node, Op, Tensor, Value};
-use crate::kernels::attention;
-use crate::passes::{Rewriter, simplify};
+use crate::kernels::{Profile, attention};
+use crate::passes::{Rewriter, rewrite, simplify};
 use crate::shape::{View, collapse};
 use crate::tensor::expand::expand;
 use std::collections::HashSet;
 
 /// The graph with every operand readable by its user's kernel, and every result a stored tensor.
-pub fn legalize(graph: &Graph, border: &Border) -> Graph {
+pub fn legalize(graph: &Graph, border: &Border, profile: &Profile) -> Graph {
+    let graph = &prepared(graph, profile);
     match defined(graph) {
         Some(expanded) => readable_operands(&simplify(&expanded), border),
         None => readable_operands(graph, border),
     }
+}
+
+/// The graph with operands in the form that a profile's kernels like best.
+fn prepared(graph: &Graph, profile: &Profile) -> Graph {
+    rewrite(graph, |to, node, inputs| match &node.op {
+        Op::Macro(op) if supported(graph, *op, node) => {
+            let operands: Vec<Tensor<'_>> = inputs.iter().map(|&input| Tensor::new(to, input)).collect();
+            convolve::padded_form(profile, *op, &operands).map(Tensor::value)
+        }
+        _ => None,
+    })
 }
 
 /// The graph with every macro-op that has no kernel replaced by its definition; `None` if all have one. A
@@ -27,7 +40,7 @@ fn defined(graph: &Graph) -> Option<Graph> {
     let missing = |graph: &Graph| {
         let live = graph.live();
         graph.nodes().iter().zip(live).any(|(node, live)| match &node.op {
-            Op::Macro(op) => live && !supported(*op, node),
+            Op::Macro(op) => live && !supported(graph, *op, node),
             _ => false,
         })
     };
@@ -45,7 +58,7 @@ fn define(graph: &Graph) -> Graph {
         let (index, inputs) = (index as u32, rewriter.inputs(node));
         let to = &rewriter.to;
         match &node.op {
-            Op::Macro(op) if !supported(*op, node) => {
+            Op::Macro(op) if !supported(graph, *op, node) => {
                 let operands: Vec<Tensor<'_>> = inputs.iter().map(|&input| Tensor::new(to, input)).collect();
                 let outputs = to.in_scope(&node.scope, || expand(*op, &operands));
                 let values: Vec<Value> = outputs.into_iter().map(Tensor::value).collect();
@@ -141,7 +154,7 @@ fn along_last(to: &Graph, op: &Op, input: Option<Value>) -> Option<Value> {
 
 /// Whether a kernel exists for the node's sizes.
 #[deny(clippy::wildcard_enum_match_arm)]
-fn supported(op: MacroOp, node: &Node) -> bool {
+fn supported(graph: &Graph, op: MacroOp, node: &Node) -> bool {
     match op {
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => {
             node.outputs[0].shape.last().is_some_and(|&size| attention::supports(size))
@@ -157,11 +170,14 @@ fn supported(op: MacroOp, node: &Node) -> bool {
         | MacroOp::CrossEntropy
         | MacroOp::CrossEntropyGrad
         | MacroOp::CrossEntropyWithGrad => true,
-        MacroOp::Conv { .. }
-        | MacroOp::ConvDataGrad { .. }
-        | MacroOp::ConvWeightGrad { .. }
-        | MacroOp::MaxPool { .. }
-        | MacroOp::MaxPoolGrad { .. } => false,
+        MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } => {
+            let operand = |index: usize| graph.type_of(node.inputs[index]).shape;
+            convolve::supported(op, &operand(1), operand(0)[0])
+        }
+        MacroOp::ConvWeightGrad { .. } => {
+            convolve::supported(op, &node.outputs[0].shape, graph.type_of(node.inputs[0]).shape[0])
+        }
+        MacroOp::MaxPool { .. } | MacroOp::MaxPoolGrad { .. } => true,
     }
 }
 
@@ -268,6 +284,10 @@ fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
     match &node.op {
         Op::MatMul => bindable(graph, source) && matrix(view),
         Op::Macro(MacroOp::Attention { .. }) => bindable(graph, source) && heads(view),
+        // Windows are walked through whatever strides there are.
+        Op::Macro(MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. }) => {
+            bindable(graph, source)
+        }
         // q, k, v, o, lse, do: the log-sum-exp is read as it was written.
         Op::Macro(MacroOp::AttentionGrad { .. }) => {
             bindable(graph, source) && if index == 4 { whole(view) } else { heads(view) }

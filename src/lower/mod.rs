@@ -10,6 +10,7 @@ mod anchors;
 mod bindings;
 mod body;
 mod border;
+mod convolve;
 mod emit;
 mod expression;
 mod grouping;
@@ -40,7 +41,7 @@ use views::Views;
 /// Compiles a traced graph for a device: passes, then everything above.
 pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Program> {
     let border = Border::default();
-    let graph = legalize::legalize(&passes::run(graph)?, &border);
+    let graph = legalize::legalize(&passes::run(graph)?, &border, profile);
     if cfg!(debug_assertions) {
         graph.verify()?;
     }

@@ -96,7 +96,9 @@ pub fn profiles() -> Vec<(&'static str, Profile)> {
 fn kernels_of_the_workloads_pass_the_compilers_of_every_tier() {
     println!("{:<28} {:<36} backends", "tier", "kernel");
     for (tier, profile) in profiles() {
-        for traced in [models::mlp(128), models::gpt(2, 64, 64, 2, 4, 256), models::gpt(1, 7, 6, 1, 2, 10)] {
+        for traced in
+            [models::mlp(128), models::cnn(6), models::gpt(2, 64, 64, 2, 4, 256), models::gpt(1, 7, 6, 1, 2, 10)]
+        {
             let program = lower("step", &traced.graph, &models::layout(&traced.specs), &profile).expect("compiles");
             for kernel in &program.kernels {
                 assert!(kernel.writable.len() <= 8, "{}: more than eight storage buffers", kernel.name);
@@ -111,7 +113,7 @@ fn kernels_of_the_workloads_pass_the_compilers_of_every_tier() {
 fn programs_are_legal_under_the_default_limits_of_webgpu() {
     let profile = Profile::baseline();
     let device = Device::fake(&profile).expect("wgpu's noop backend");
-    for traced in [models::mlp(128), models::gpt(8, 128, 128, 4, 4, 256)] {
+    for traced in [models::mlp(128), models::cnn(6), models::gpt(8, 128, 128, 4, 4, 256)] {
         let layout = models::layout(&traced.specs);
         let program = lower("step", &traced.graph, &layout, &profile).expect("compiles");
         let mut session = Session::new(&device, layout, vec![program]).expect("legal under the baseline's limits");

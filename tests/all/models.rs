@@ -44,6 +44,27 @@ pub fn mlp(batch: usize) -> Traced {
     Traced { graph, specs }
 }
 
+/// Convolutions of every kind that has a kernel of its own: padded, far apart, grouped, by channel, reversed.
+pub fn cnn(batch: usize) -> Traced {
+    use wgrad::tensor::{AvgOptions, ConvOptions, PoolOptions};
+    let (graph, mut specs) = (Graph::new(), Vec::new());
+    let x = graph.input("x", [batch, 1, 28, 28], DType::F32);
+    let y = graph.input("y", [batch], DType::I32);
+    let mut weight = |name: &str, shape: &[usize]| state(&graph, &mut specs, name, shape);
+    let plain = ConvOptions::new();
+    let h = x.conv2d(weight("w0", &[16, 1, 3, 3]), plain.padding(1)) + weight("b0", &[16, 1, 1]);
+    let h = h.relu().max_pool2d(PoolOptions::new([2, 2]));
+    let h = (h.conv2d(weight("w1", &[32, 16, 3, 3]), plain.padding(1)) + weight("b1", &[32, 1, 1])).relu();
+    let h = h.conv2d(weight("w2", &[24, 32, 1, 1]), plain).max_pool2d(PoolOptions::new([3, 3]).stride([2, 2]));
+    let h = h.conv2d(weight("w3", &[24, 1, 3, 3]), plain.padding(1).groups(24)).relu();
+    let h = h.conv2d(weight("w4", &[24, 12, 3, 3]), plain.stride(2).padding(1).groups(2));
+    let h = h.conv_transpose2d(weight("w5", &[24, 8, 3, 3]), plain, [0, 0]).relu();
+    let h = h.avg_pool2d(PoolOptions::new([3, 3]), AvgOptions::default()).flatten(1, -1);
+    let head = weight("head", &[h.shape()[1], 10]);
+    finish(&graph, &specs, h.matmul(head).cross_entropy(y));
+    Traced { graph, specs }
+}
+
 pub fn gpt(batch: usize, t: usize, d: usize, layers: usize, heads: usize, vocab: usize) -> Traced {
     let (graph, mut specs) = (Graph::new(), Vec::new());
     {

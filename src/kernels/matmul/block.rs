@@ -5,6 +5,7 @@
 //! `vec4` values `{port}{q}_0` to `{port}{q}_3`: along `k` (one per `x`) or across it (one per `k`).
 
 use super::text::Text;
+use super::walk::Walks;
 
 /// Row tiles that are walked before the next column of tiles, so that both operands' tiles stay in
 /// the cache.
@@ -19,6 +20,18 @@ pub struct Side {
     pub along_k: bool,
     /// The array is of `vec4<f32>` along the contiguous axis.
     pub vec4: bool,
+    /// Offsets are found by the functions that [`super::walk`] writes, one element at a time.
+    pub walk: bool,
+}
+
+impl Side {
+    fn suffix(self) -> char {
+        match (self.walk, self.vec4) {
+            (true, _) => 'w',
+            (false, true) => '4',
+            (false, false) => '1',
+        }
+    }
 }
 
 /// What is baked into a text beside the variant.
@@ -30,6 +43,8 @@ pub struct Layout {
     pub k_exact: bool,
     pub width: u32,
     pub sums: bool,
+    /// See [`super::Matmul::pairs`].
+    pub pairs: bool,
     /// Keep a compiler from seeing that the loop's bound is a uniform; see [`k_end`].
     pub hide_k: bool,
 }
@@ -39,8 +54,7 @@ impl Layout {
     pub fn suffix(&self) -> String {
         let mut suffix =
             format!("_{}{}", if self.a.along_k { "n" } else { "t" }, if self.b.along_k { "t" } else { "n" });
-        suffix.push_str(if self.a.vec4 { "_a4" } else { "_a1" });
-        suffix.push_str(if self.b.vec4 { "_b4" } else { "_b1" });
+        suffix.push_str(&format!("_a{}_b{}", self.a.suffix(), self.b.suffix()));
         suffix.push_str(if self.width == 4 { "_w4" } else { "_w1" });
         if !self.k_exact {
             suffix.push_str("_edge");
@@ -53,9 +67,12 @@ impl Layout {
 }
 
 /// One operand: its name, layout, and the parameters that place it.
-pub struct Port {
+pub struct Port<'t> {
     pub name: &'static str,
     pub side: Side,
+    walks: Option<&'t Walks>,
+    /// The loop takes the steps of `k` one after the other, so that a walk is counted along.
+    counted: bool,
     /// The parameter with the stride of the axis that is not contiguous.
     stride: &'static str,
     /// The parameter with the extent of the axis that is not `k`.
@@ -63,15 +80,22 @@ pub struct Port {
     k_exact: bool,
 }
 
-impl Port {
-    pub fn a(layout: &Layout) -> Port {
+impl<'t> Port<'t> {
+    pub fn a(layout: &Layout, walks: &'t [Option<Walks>; 2]) -> Port<'t> {
         let stride = if layout.a.along_k { "a_row" } else { "a_col" };
-        Port { name: "a", side: layout.a, stride, extent: "m", k_exact: layout.k_exact }
+        let walks = walks[0].as_ref();
+        Port { name: "a", side: layout.a, walks, counted: false, stride, extent: "m", k_exact: layout.k_exact }
     }
 
-    pub fn b(layout: &Layout) -> Port {
+    pub fn b(layout: &Layout, walks: &'t [Option<Walks>; 2]) -> Port<'t> {
         let stride = if layout.b.along_k { "b_col" } else { "b_row" };
-        Port { name: "b", side: layout.b, stride, extent: "n", k_exact: layout.k_exact }
+        let walks = walks[1].as_ref();
+        Port { name: "b", side: layout.b, walks, counted: false, stride, extent: "n", k_exact: layout.k_exact }
+    }
+
+    /// For a loop that takes every step of `k` in order.
+    pub fn counted(self) -> Port<'t> {
+        Port { counted: true, ..self }
     }
 
     /// Before the loop: the first element of the present batch, the stride, and the last legal
@@ -86,6 +110,9 @@ impl Port {
         text.line(format!("let {p}_stride = params.{}{shift};", self.stride));
         let units = if self.side.vec4 && !self.side.along_k { "(params.{} >> 2u)" } else { "params.{}" };
         text.line(format!("let {p}_last = {} - 1u;", units.replace("{}", self.extent)));
+        if let Some(walks) = self.walks.filter(|_| self.counted) {
+            walks.declare_counters(text, p);
+        }
     }
 
     /// Before the loop: where block `q`, which starts at `x`, lies at `k = 0`. Positions beyond the
@@ -100,10 +127,42 @@ impl Port {
             }
             (false, true) => text.line(format!("let {p}{q}_at = {p}_base + min(({x}) >> 2u, {p}_last);")),
             (false, false) => {
-                for j in 0..4 {
-                    text.line(format!("let {p}{q}_at{j} = {p}_base + min({x} + {j}u, {p}_last);"));
-                }
+                (0..4)
+                    .for_each(|j| self.position(text, &format!("{p}{q}_at{j}"), &format!("min({x} + {j}u, {p}_last)")));
             }
+        }
+    }
+
+    /// `{name}`: where a position along the contiguous axis lies, and `{name}_0`, …: its coordinates.
+    pub fn position(&self, text: &mut Text, name: &str, x: &str) {
+        let p = self.name;
+        let Some(walks) = self.walks else {
+            text.line(format!("let {name} = {p}_base + {x};"));
+            return;
+        };
+        text.line(format!("let {name} = {p}_base + {p}_x({x});"));
+        (0..walks.bounds.len()).for_each(|i| text.line(format!("let {name}_{i} = {p}_x_along{i}({x});")));
+    }
+
+    /// `{name}`: where a step across the contiguous axis lies, and `{name}_0`, …: its coordinates.
+    pub fn step(&self, text: &mut Text, name: &str, k: &str) {
+        let p = self.name;
+        let Some(walks) = self.walks else {
+            text.line(format!("let {name} = {k} * {p}_stride;"));
+            return;
+        };
+        text.line(format!("let {name} = {p}_k({k});"));
+        (0..walks.bounds.len()).for_each(|i| text.line(format!("let {name}_{i} = {p}_k_along{i}({k});")));
+    }
+
+    /// The element at a position and a step that were named before; 0 where `inside` does not hold.
+    pub fn walked(&self, walks: &Walks, at: &str, k: &str, inside: Option<String>) -> String {
+        let p = self.name;
+        let bounded = |(i, (length, _)): (usize, &(usize, usize))| format!("{at}_{i} + {k}_{i} < {length}u");
+        let tests: Vec<String> = inside.into_iter().chain(walks.bounds.iter().enumerate().map(bounded)).collect();
+        match tests.is_empty() {
+            true => format!("{p}[{at} + {k}]"),
+            false => format!("{p}_load({at} + {k}, {})", tests.join(" && ")),
         }
     }
 
@@ -117,7 +176,10 @@ impl Port {
         match (self.side.along_k, self.side.vec4) {
             (true, true) => text.line(format!("let {p}_k0 = {} >> 2u;", at(0))),
             (true, false) => (0..4).for_each(|kk| text.line(format!("let {p}_k{kk} = {};", at(kk)))),
-            (false, _) => (0..4).for_each(|kk| text.line(format!("let {p}_k{kk} = {} * {p}_stride;", at(kk)))),
+            (false, _) => match self.walks.filter(|_| self.counted) {
+                Some(walks) => (0..4).for_each(|kk| walks.count(text, p, kk)),
+                None => (0..4).for_each(|kk| self.step(text, &format!("{p}_k{kk}"), &at(kk))),
+            },
         }
         if !self.k_exact {
             (0..4).for_each(|kk| text.line(format!("let {p}_in{kk} = {k} + {kk}u < params.k;")));
@@ -127,6 +189,14 @@ impl Port {
     /// In the loop: reads block `q` into four vectors.
     pub fn load(&self, text: &mut Text, q: u32) {
         let p = self.name;
+        if let Some(walks) = self.walks {
+            for j in 0..4 {
+                let inside = || (!self.k_exact).then(|| format!("{p}_in{j}"));
+                let value = vector(|c| self.walked(walks, &format!("{p}{q}_at{c}"), &format!("{p}_k{j}"), inside()));
+                text.line(format!("let {p}{q}_{j} = {value};"));
+            }
+            return;
+        }
         for j in 0..4 {
             let value = match (self.side.along_k, self.side.vec4) {
                 (true, true) => self.masked_vector(&format!("{p}[{p}{q}_at{j} + {p}_k0]"), 0),
@@ -236,8 +306,12 @@ pub fn products(
     for q in 0..quads {
         (0..steps).for_each(|kk| text.line(format!("let y{q}_{kk} = {};", b(q, kk))));
         for i in 0..rows {
-            for kk in 0..steps {
-                text.line(format!("c{i}_{q} += {} * y{q}_{kk};", a(i, kk)));
+            let product = |kk: u32| format!("{} * y{q}_{kk}", a(i, kk));
+            if steps == 4 && layout.pairs {
+                let [p0, p1, p2, p3] = [0, 1, 2, 3].map(product);
+                text.line(format!("c{i}_{q} += ({p0} + {p1}) + ({p2} + {p3});"));
+            } else {
+                (0..steps).for_each(|kk| text.line(format!("c{i}_{q} += {};", product(kk))));
             }
         }
         if layout.sums {

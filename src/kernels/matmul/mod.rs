@@ -12,12 +12,14 @@ mod register;
 mod subgroup;
 mod text;
 mod tiled;
+mod walk;
 
 #[cfg(test)]
 mod tests;
 
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
 use block::{Layout, Side};
+pub use walk::{Walk, Walks};
 
 /// `c[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, all `f32` (`torch.matmul`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,6 +35,10 @@ pub struct Matmul {
     pub out_wide: bool,
     /// Also give the sums of the columns of `b` over `k`: the gradient of a bias beside that of a weight.
     pub bias_gradient: bool,
+    /// Sum four steps of `k` among themselves first, for a quarter of the roundings of a long sum.
+    pub pairs: bool,
+    /// How `a` and `b` are walked where two strides do not say it; `row` and `col` are not read then.
+    pub walks: [Option<Walks>; 2],
 }
 
 /// Where an operand lies, in elements. One of `row` and `col` is 1, except along axes of size 1.
@@ -79,7 +85,12 @@ pub fn choose(profile: &Profile, mm: &Matmul) -> Variant {
 /// text for a software adapter to compile.
 fn choose_subgroup(lanes: u32, mm: &Matmul) -> Variant {
     let tiles = mm.m.div_ceil(32) * mm.n.div_ceil(4 * lanes as usize) * mm.batch[0] * mm.batch[1];
-    let rows = if mm.m > 16 && tiles >= 4 { 32 } else { 8 };
+    let rows = match mm.m {
+        // Finding where an operand lies costs more than loading it: once for all rows.
+        9..=16 if mm.walks[1].is_some() => 16,
+        17.. if tiles >= 4 => 32,
+        _ => 8,
+    };
     Variant::Subgroup { lanes, rows, quads: 1 }
 }
 
@@ -175,14 +186,16 @@ impl Variant {
 pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
     let layout = layout(variant, mm, profile);
     let body = match variant {
-        Variant::Direct => direct::body(&layout),
-        Variant::Register { rows, quads } => register::body(&layout, rows, quads),
-        Variant::Subgroup { lanes, rows, quads } => subgroup::body(&layout, lanes, rows, quads),
+        Variant::Direct => direct::body(&layout, &mm.walks),
+        Variant::Register { rows, quads } => register::body(&layout, &mm.walks, rows, quads),
+        Variant::Subgroup { lanes, rows, quads } => subgroup::body(&layout, &mm.walks, lanes, rows, quads),
         Variant::Tiled { tile_m, tile_n, tile_k, rows, quads } => {
-            tiled::body(&layout, tiled::Tile { m: tile_m, n: tile_n, k: tile_k, rows, quads })
+            tiled::body(&layout, &mm.walks, tiled::Tile { m: tile_m, n: tile_n, k: tile_k, rows, quads })
         }
     };
     let element = |vec4: bool| if vec4 { Element::F32x4 } else { Element::F32 };
+    let walks = mm.walks.iter().zip(["a", "b"]).filter_map(|(walks, port)| Some(walks.as_ref()?.text(port)));
+    let body = walks.collect::<String>() + &body;
     let mut outputs = Vec::new();
     if layout.sums {
         outputs.push(Port::new("column_sums", Element::Wide));
@@ -249,12 +262,13 @@ fn params(variant: Variant, mm: &Matmul) -> Vec<(&'static str, Param)> {
 
 /// What of a product is baked into its text.
 fn layout(variant: Variant, mm: &Matmul, profile: &Profile) -> Layout {
-    let a = side(mm.m, mm.k, mm.a.row, mm.a.col, &mm.a);
-    let b = side(mm.n, mm.k, mm.b.col, mm.b.row, &mm.b);
+    let walked = Side { along_k: false, vec4: false, walk: true };
+    let a = mm.walks[0].as_ref().map_or_else(|| side(mm.m, mm.k, mm.a.row, mm.a.col, &mm.a), |_| walked);
+    let b = mm.walks[1].as_ref().map_or_else(|| side(mm.n, mm.k, mm.b.col, mm.b.row, &mm.b), |_| walked);
     let width = if mm.out_wide { 4 } else { 1 };
     let k_exact = mm.k.is_multiple_of(variant.step() as usize);
     let hide_k = profile.class == AdapterClass::Cpu;
-    let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient, hide_k };
+    let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient, pairs: mm.pairs, hide_k };
     match variant {
         Variant::Direct => direct::layout(layout),
         Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => layout,
@@ -268,13 +282,13 @@ fn side(x: usize, k: usize, x_stride: usize, k_stride: usize, operand: &Operand)
     let vec4 = |extent: usize, others: usize, stride: usize| {
         aligned && extent.is_multiple_of(4) && (others == 1 || stride.is_multiple_of(4))
     };
-    let along_k = (k_stride == 1 || k == 1).then(|| Side { along_k: true, vec4: vec4(k, x, x_stride) });
-    let along_x = (x_stride == 1 || x == 1).then(|| Side { along_k: false, vec4: vec4(x, k, k_stride) });
+    let along_k = (k_stride == 1 || k == 1).then(|| Side { along_k: true, vec4: vec4(k, x, x_stride), walk: false });
+    let along_x = (x_stride == 1 || x == 1).then(|| Side { along_k: false, vec4: vec4(x, k, k_stride), walk: false });
     match (along_k, along_x) {
         (Some(side), _) if side.vec4 => side,
         (_, Some(side)) if side.vec4 => side,
         (Some(side), _) | (None, Some(side)) => side,
         // The lowering copies such an operand first; named here so that nothing panics.
-        (None, None) => Side { along_k: false, vec4: false },
+        (None, None) => Side { along_k: false, vec4: false, walk: false },
     }
 }

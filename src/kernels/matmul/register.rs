@@ -3,15 +3,16 @@
 
 use super::block::{self, Layout, Port};
 use super::text::Text;
+use super::walk::Walks;
 
 /// Invocations of a workgroup along `m` and `n`.
 pub const ROWS: u32 = 8;
 pub const COLS: u32 = 8;
 pub const WORKGROUP: u32 = ROWS * COLS;
 
-pub fn body(layout: &Layout, rows: u32, quads: u32) -> String {
+pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], rows: u32, quads: u32) -> String {
     let mut text = Text::new();
-    let (a, b) = (Port::a(layout), Port::b(layout));
+    let (a, b) = (Port::a(layout, walks).counted(), Port::b(layout, walks).counted());
     block::store_quad(&mut text, layout);
     block::open_main(&mut text, "local_invocation_index", ROWS * rows, COLS * 4 * quads);
     text.line(format!("let row = row0 + lane / {COLS}u * {rows}u;"));

@@ -4,11 +4,12 @@
 
 use super::block::{self, Layout, Port, component, vector};
 use super::text::Text;
+use super::walk::Walks;
 
-pub fn body(layout: &Layout, lanes: u32, rows: u32, quads: u32) -> String {
+pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], lanes: u32, rows: u32, quads: u32) -> String {
     let mut text = Text::new();
-    let (a, b) = (Port::a(layout), Port::b(layout));
-    let shared = Shared { a: &a, lanes, rows };
+    let (a, b) = (Port::a(layout, walks), Port::b(layout, walks).counted());
+    let shared = Shared { a: &a, walks: walks[0].as_ref(), lanes, rows };
     block::store_quad(&mut text, layout);
     block::open_main(&mut text, "subgroup_invocation_id", rows, lanes * 4 * quads);
     (0..quads).for_each(|q| text.line(format!("let col_q{q} = col0 + (lane + {}u) * 4u;", q * lanes)));
@@ -31,7 +32,8 @@ pub fn body(layout: &Layout, lanes: u32, rows: u32, quads: u32) -> String {
 
 /// `a`'s part of four steps: `rows` vectors, dealt over the lanes; `v{load}` is a lane's own.
 struct Shared<'t> {
-    a: &'t Port,
+    a: &'t Port<'t>,
+    walks: Option<&'t Walks>,
     lanes: u32,
     rows: u32,
 }
@@ -57,8 +59,9 @@ impl Shared<'_> {
                 text.line(format!("let v{load}_at = a_base + min((row0 >> 2u) + v{load} % {fours}u, a_last);"));
             } else {
                 text.line(format!("let v{load}_row = row0 + v{load} % {fours}u * 4u;"));
-                (0..4)
-                    .for_each(|j| text.line(format!("let v{load}_at{j} = a_base + min(v{load}_row + {j}u, a_last);")));
+                for j in 0..4 {
+                    self.a.position(text, &format!("v{load}_at{j}"), &format!("min(v{load}_row + {j}u, a_last)"));
+                }
             }
         }
     }
@@ -85,17 +88,20 @@ impl Shared<'_> {
 
     fn load_across(&self, text: &mut Text, load: u32, vec4: bool) -> String {
         let k = format!("k + v{load}_k");
-        let mut value = match vec4 {
+        let step = if self.a.k_exact() { format!("({k})") } else { format!("min({k}, params.k - 1u)") };
+        self.a.step(text, &format!("a_k{load}"), &step);
+        if let Some(walks) = self.walks {
+            let inside = || (!self.a.k_exact()).then(|| format!("{k} < params.k"));
+            return vector(|j| self.a.walked(walks, &format!("v{load}_at{j}"), &format!("a_k{load}"), inside()));
+        }
+        let value = match vec4 {
             true => format!("a[v{load}_at + a_k{load}]"),
             false => vector(|j| format!("a[v{load}_at{j} + a_k{load}]")),
         };
-        if self.a.k_exact() {
-            text.line(format!("let a_k{load} = ({k}) * a_stride;"));
-        } else {
-            text.line(format!("let a_k{load} = min({k}, params.k - 1u) * a_stride;"));
-            value = format!("select(vec4<f32>(0.0), {value}, {k} < params.k)");
+        match self.a.k_exact() {
+            true => value,
+            false => format!("select(vec4<f32>(0.0), {value}, {k} < params.k)"),
         }
-        value
     }
 
     fn element(&self, row: u32, kk: u32) -> String {

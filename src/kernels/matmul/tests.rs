@@ -44,7 +44,18 @@ fn product(kind: &str, [m, n, k]: [usize; 3], bias_gradient: bool) -> Matmul {
     };
     let a = operand(kind.starts_with('t'), m, k);
     let b = operand(kind.ends_with('t'), k, n);
-    Matmul { m, n, k, batch: [1, 1], a, b, out_wide: n.is_multiple_of(4), bias_gradient }
+    Matmul {
+        m,
+        n,
+        k,
+        batch: [1, 1],
+        a,
+        b,
+        out_wide: n.is_multiple_of(4),
+        bias_gradient,
+        pairs: false,
+        walks: [None, None],
+    }
 }
 
 fn cpu(subgroup: Option<u32>) -> Profile {
@@ -86,6 +97,53 @@ fn every_text_is_legal() {
                             Variant::Subgroup { .. } => drop(validate(&text, Capabilities::all())),
                             _ => compile_everywhere(&text),
                         }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A convolution of 16 channels of 14 x 14, windows of 3 x 3 and padding 1, as the lowering writes it.
+fn walked(rows: usize, both: bool) -> Matmul {
+    let taps = |channel: usize, row: usize, moves| Walk::unjoined(&[16, 3, 3], &[channel, row, 1], moves);
+    let bounded = [None, Some((0, 1)), Some((1, 1))];
+    let x = Walk::unjoined(&[14, 14], &[14, 1], &bounded[1..]);
+    let b = Walks { x, k: taps(196, 14, &bounded), bounds: vec![(14, 1), (14, 1)] };
+    let reversed = Walk::unjoined(&[16, 9], &[9 * rows, 1usize.wrapping_neg()], &[None, None]);
+    let a = Walks { x: Walk::new(&[rows], &[9]), k: reversed, bounds: vec![] };
+    let operand = |row, offset: usize, batch| Operand { offset, row, col: 1, batch: [batch, 0] };
+    let (a_operand, b_operand) = (operand(144, 0, 0), operand(0, 0usize.wrapping_sub(15), 16 * 196));
+    let walks = [both.then_some(a), Some(b)];
+    let (m, batch) = (rows, [64, 1]);
+    Matmul {
+        m,
+        n: 196,
+        k: 144,
+        batch,
+        a: a_operand,
+        b: b_operand,
+        out_wide: true,
+        bias_gradient: false,
+        pairs: true,
+        walks,
+    }
+}
+
+#[test]
+fn walked_operands_are_legal() {
+    for profile in [Profile::baseline(), cpu(None), cpu(Some(4)), cpu(Some(8)), cpu(Some(16))] {
+        for (rows, both) in [(32, false), (32, true), (16, true), (5, false)] {
+            let exact = walked(rows, both);
+            // A number of steps that no loop divides.
+            let edge = Matmul { k: 143, out_wide: false, ..exact.clone() };
+            for mm in [exact, edge] {
+                for variant in candidates(&profile, &mm) {
+                    let text = file(&emit(variant, &mm, &profile));
+                    if text.contains("subgroup") {
+                        validate(&text, Capabilities::SUBGROUP);
+                    } else {
+                        compile_everywhere(&text);
                     }
                 }
             }
@@ -146,15 +204,18 @@ fn alignment_decides_how_operands_are_read() {
 fn golden_texts() {
     let mm = product("nn", [512, 512, 512], false);
     let gpu = Profile::baseline();
+    let conv = walked(32, false);
     let goldens = [
-        ("matmul_direct", Variant::Direct, &gpu),
-        ("matmul_register", choose(&cpu(None), &mm), &gpu),
-        ("matmul_subgroup", choose(&cpu(Some(8)), &mm), &cpu(Some(8))),
-        ("matmul_tiled", TILED, &gpu),
+        ("matmul_direct", Variant::Direct, &gpu, &mm),
+        ("matmul_register", choose(&cpu(None), &mm), &gpu, &mm),
+        ("matmul_subgroup", choose(&cpu(Some(8)), &mm), &cpu(Some(8)), &mm),
+        ("matmul_tiled", TILED, &gpu, &mm),
+        ("matmul_walked", TILED_SMALL, &gpu, &conv),
+        ("matmul_walked_subgroup", choose(&cpu(Some(8)), &conv), &cpu(Some(8)), &conv),
     ];
-    for (name, variant, profile) in goldens {
+    for (name, variant, profile, mm) in goldens {
         let path = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
-        let text = format!("// {}\n\n{}", about(name), file(&emit(variant, &mm, profile)));
+        let text = format!("// {}\n\n{}", about(name), file(&emit(variant, mm, profile)));
         if std::env::var_os("WGRAD_BLESS").is_some() {
             std::fs::write(&path, &text).expect("shaders/ is writable");
         }

@@ -4,6 +4,7 @@
 
 use super::block::{self, Layout, Port};
 use super::text::Text;
+use super::walk::Walks;
 
 /// The sizes of a tile and of an invocation's block (`rows` x `4 * quads`).
 #[derive(Clone, Copy)]
@@ -33,9 +34,9 @@ pub fn workgroup_bytes(m: u32, n: u32, k: u32) -> u32 {
     16 * k * (pitch(m) + pitch(n))
 }
 
-pub fn body(layout: &Layout, tile: Tile) -> String {
+pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], tile: Tile) -> String {
     let mut text = Text::new();
-    let (a, b) = (Port::a(layout), Port::b(layout));
+    let (a, b) = (Port::a(layout, walks), Port::b(layout, walks));
     let Tile { rows, quads, .. } = tile;
     let (threads_m, threads_n) = tile.threads();
     text.line(format!("var<workgroup> tile_a: array<vec4<f32>, {}>;", tile.k * pitch(tile.m)));
@@ -73,7 +74,7 @@ pub fn body(layout: &Layout, tile: Tile) -> String {
 }
 
 /// Copies one operand's tile into workgroup memory, a 4 x 4 block per invocation and turn.
-fn stage(text: &mut Text, port: &Port, tile: Tile, extent: u32) {
+fn stage(text: &mut Text, port: &Port<'_>, tile: Tile, extent: u32) {
     let p = port.name;
     let (threads_m, threads_n) = tile.threads();
     let (fours_k, fours_x) = (tile.k / 4, extent / 4);

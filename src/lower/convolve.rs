@@ -1,0 +1,286 @@
+//! Convolutions as products: the windows of an operand are walked where they lie, not copied out.
+//!
+//! Result, data gradient and weight gradient are each one product whose operands are walked. What no product
+//! gives (one channel a group, the data gradient of windows that lie further apart) is computed by its definition
+//! (`tensor::expand`).
+
+use super::anchors::{Hook, Plan, PortSource, Stage};
+use crate::graph::windows::Windows;
+use crate::graph::{Literal, MacroOp, Node, Op, Tensor};
+use crate::kernels::matmul::{self, Matmul, Operand, Walk, Walks};
+use crate::kernels::{AdapterClass, Element, KernelSpec, Port, Profile, reduce};
+use crate::shape::{Shape, View};
+
+/// Whether the products of a convolution have kernels: enough channels in a group for a matrix, and for the data
+/// gradient windows one step apart. `weight` is `[o, c / groups, ..]`.
+pub fn supported(op: MacroOp, weight: &Shape, samples: usize) -> bool {
+    let filled = samples > 0 && weight.numel() > 0;
+    let matrix = |groups: u32| filled && (weight[1] > 1 || weight[0] / (groups.max(1) as usize) >= 4);
+    match op {
+        MacroOp::Conv { groups, .. } | MacroOp::ConvWeightGrad { groups, .. } => matrix(groups),
+        MacroOp::ConvDataGrad { windows, groups, .. } => matrix(groups) && reversed(&windows).is_some(),
+        _ => false,
+    }
+}
+
+/// For software adapters: the same convolution over a padded copy of its data. There a test of each element that is
+/// read costs several times the copy; a GPU has it the other way round. `None` if nothing is padded.
+pub fn padded_form<'g>(profile: &Profile, op: MacroOp, x: &[Tensor<'g>]) -> Option<Tensor<'g>> {
+    if profile.class != AdapterClass::Cpu {
+        return None;
+    }
+    match op {
+        MacroOp::Conv { windows, groups } if !windows.is_unpadded() => {
+            let op = MacroOp::Conv { windows: windows.unpadded(), groups };
+            Some(padded(&windows, x[0]).apply(Op::Macro(op), &x[1..]))
+        }
+        MacroOp::ConvWeightGrad { windows, groups } if !windows.is_unpadded() => {
+            let op = MacroOp::ConvWeightGrad { windows: windows.unpadded(), groups };
+            Some(padded(&windows, x[0]).apply(Op::Macro(op), &x[1..]))
+        }
+        MacroOp::ConvDataGrad { windows, groups, size } => {
+            // With the most padding that the windows allow the gradient has an element for each of them.
+            let whole: Vec<[usize; 2]> = (0..windows.rank()).map(|axis| [windows.extent(axis) - 1; 2]).collect();
+            let full = windows.padding(&whole).filter(|full| *full != windows)?;
+            let missing = |axis: usize, own: usize| (full.extent(axis) - 1).checked_sub(own);
+            let margins: Vec<[usize; 2]> = (0..windows.rank())
+                .map(|axis| Some([missing(axis, windows.before_at(axis))?, missing(axis, windows.after_at(axis))?]))
+                .collect::<Option<_>>()?;
+            let g = padded(&reversed(&windows)?.padding(&margins)?, x[0]);
+            Some(g.apply(Op::Macro(MacroOp::ConvDataGrad { windows: full, groups, size }), &x[1..]))
+        }
+        _ => None,
+    }
+}
+
+fn padded<'g>(windows: &Windows, x: Tensor<'g>) -> Tensor<'g> {
+    let side = |at: &dyn Fn(usize) -> usize| [0, 0].into_iter().chain((0..windows.rank()).map(at)).collect();
+    let (before, after) = (side(&|axis| windows.before_at(axis)), side(&|axis| windows.after_at(axis)));
+    x.apply(Op::Pad { before, after, value: Literal::new(x.dtype(), 0.0) }, &[])
+}
+
+/// The windows over a gradient that give the data's gradient, each reversed.
+fn reversed(windows: &Windows) -> Option<Windows> {
+    let rank = windows.rank();
+    let before = (0..rank).map(|axis| Some([(windows.extent(axis) - 1).checked_sub(windows.before_at(axis))?, 0]));
+    let before: Vec<[usize; 2]> = before.collect::<Option<_>>()?;
+    if (0..rank).all(|axis| windows.stride_at(axis) == 1) { windows.padding(&before) } else { None }
+}
+
+/// Data `[n, c, ..]` seen as windows `[n, c, O.., K..]`; positions may lie outside where there is padding.
+struct Opened {
+    offset: usize,
+    /// Strides of samples and channels.
+    sample: usize,
+    channel: usize,
+    /// Sizes, strides and moves along the bounded axes, of `O` and of `K`.
+    positions: Axes,
+    taps: Axes,
+    bounds: Vec<(usize, usize)>,
+}
+
+#[derive(Clone, Default)]
+struct Axes {
+    sizes: Vec<usize>,
+    strides: Vec<usize>,
+    moves: Vec<Option<(usize, usize)>>,
+}
+
+impl Axes {
+    /// With an axis before them that moves along nothing.
+    fn within(&self, size: usize, stride: usize) -> Axes {
+        Axes {
+            sizes: [&[size], &self.sizes[..]].concat(),
+            strides: [&[stride], &self.strides[..]].concat(),
+            moves: [&[None], &self.moves[..]].concat(),
+        }
+    }
+
+    fn walk(&self) -> Walk {
+        match self.moves.iter().all(Option::is_none) {
+            true => Walk::new(&self.sizes, &self.strides),
+            false => Walk::unjoined(&self.sizes, &self.strides, &self.moves),
+        }
+    }
+}
+
+impl Opened {
+    fn new(windows: &Windows, data: &View, counts: &[usize]) -> Opened {
+        let (mut positions, mut taps, mut bounds) = (Axes::default(), Axes::default(), Vec::new());
+        let mut offset = data.offset;
+        for (axis, &count) in counts.iter().enumerate() {
+            let (stride, step, dilation) = (data.strides[2 + axis], windows.stride_at(axis), windows.dilation_at(axis));
+            let (length, before) = (data.shape[2 + axis], windows.before_at(axis));
+            offset = offset.wrapping_sub(before * stride);
+            // Where no window reaches beyond the data, nothing is bounded.
+            let bounded = before > 0 || (count - 1) * step + windows.extent(axis) > length;
+            let moves = |by: usize| bounded.then_some((bounds.len(), by));
+            positions.moves.push(moves(step));
+            taps.moves.push(moves(dilation));
+            positions.sizes.push(count);
+            positions.strides.push(stride * step);
+            taps.sizes.push(windows.kernel_at(axis));
+            taps.strides.push(stride * dilation);
+            if bounded {
+                bounds.push((length, before));
+            }
+        }
+        Opened { offset, sample: data.strides[0], channel: data.strides[1], positions, taps, bounds }
+    }
+}
+
+/// One operand: where it begins, its two axes, and the strides of the two batch axes.
+struct Placed {
+    offset: usize,
+    x: Walk,
+    k: Walk,
+    batch: [usize; 2],
+    bounds: Vec<(usize, usize)>,
+}
+
+impl Placed {
+    /// As the operand of a plain product where two strides describe it. `row_is_x` says which of them is its row.
+    fn operand(self, row_is_x: bool) -> (Operand, Option<Walks>) {
+        let Placed { offset, x, k, batch, bounds } = self;
+        let plain = x.stride().zip(k.stride()).filter(|(x, k)| (*x == 1 || *k == 1) && bounds.is_empty());
+        let (row, col) = match plain {
+            Some((x, k)) if row_is_x => (x, k),
+            Some((x, k)) => (k, x),
+            None => (0, 0),
+        };
+        (Operand { offset, row, col, batch }, plain.is_none().then_some(Walks { x, k, bounds }))
+    }
+}
+
+fn product(sizes: [usize; 3], batch: [usize; 2], a: Placed, b: Placed) -> Matmul {
+    let [m, n, k] = sizes;
+    let ((a, a_walks), (b, b_walks)) = (a.operand(true), b.operand(false));
+    let out_wide = n.is_multiple_of(4);
+    // Networks of convolutions turn small differences into large ones (a maximum of a window that moves): sums of
+    // thousands of products are worth the care.
+    let walks = [a_walks, b_walks];
+    Matmul { m, n, k, batch, a, b, out_wide, bias_gradient: false, pairs: true, walks }
+}
+
+/// Plans a convolution's kernels. `view` gives an operand's view.
+pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View) -> Option<Plan> {
+    let result = &node.outputs[0].shape;
+    let mm = match op {
+        MacroOp::Conv { windows, groups } => forward(&windows, groups as usize, &view(0), &view(1), &result[2..]),
+        MacroOp::ConvDataGrad { windows, groups, .. } => {
+            data_grad(&reversed(&windows)?, groups as usize, &view(0), &view(1), &result[2..])
+        }
+        MacroOp::ConvWeightGrad { windows, groups } => {
+            return Some(weight_grad(profile, &windows, groups as usize, result.numel(), [&view(0), &view(1)]));
+        }
+        _ => return None,
+    };
+    let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
+    let spec = emit(profile, &mm);
+    Some(Plan { stages: vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }], ..Plan::default() })
+}
+
+fn emit(profile: &Profile, mm: &Matmul) -> KernelSpec {
+    let spec = matmul::emit(matmul::choose(profile, mm), mm, profile);
+    KernelSpec { name: spec.name.replacen("matmul", "conv", 1), ..spec }
+}
+
+/// `weight [o, c K] x windows [c K, O]` for each sample and group.
+fn forward(windows: &Windows, groups: usize, x: &View, weight: &View, counts: &[usize]) -> Matmul {
+    let open = Opened::new(windows, x, counts);
+    let (rows, channels) = (weight.shape[0] / groups, weight.shape[1]);
+    let a = Placed {
+        offset: weight.offset,
+        x: Walk::new(&[rows], &weight.strides[..1]),
+        k: Walk::new(&weight.shape[1..], &weight.strides[1..]),
+        batch: [0, rows * weight.strides[0]],
+        bounds: vec![],
+    };
+    let b = Placed {
+        offset: open.offset,
+        x: open.positions.walk(),
+        k: open.taps.within(channels, open.channel).walk(),
+        batch: [open.sample, channels * open.channel],
+        bounds: open.bounds,
+    };
+    product([rows, counts.iter().product(), channels * windows.area()], [x.shape[0], groups], a, b)
+}
+
+/// The same over the gradient, with channels exchanged and every window reversed.
+fn data_grad(windows: &Windows, groups: usize, g: &View, weight: &View, size: &[usize]) -> Matmul {
+    let open = Opened::new(windows, g, size);
+    let (outputs, rows) = (weight.shape[0] / groups, weight.shape[1]);
+    let taps = &weight.strides[2..];
+    let last: usize = taps.iter().zip(&weight.shape[2..]).map(|(stride, size)| stride * (size - 1)).sum();
+    let backwards: Vec<usize> = taps.iter().map(|stride| stride.wrapping_neg()).collect();
+    let weights = Axes { sizes: weight.shape[2..].to_vec(), strides: backwards, moves: vec![None; taps.len()] };
+    let weights = weights.within(outputs, weight.strides[0]);
+    let a = Placed {
+        offset: weight.offset + last,
+        x: Walk::new(&[rows], &weight.strides[1..2]),
+        k: Walk::unjoined(&weights.sizes, &weights.strides, &weights.moves),
+        batch: [0, outputs * weight.strides[0]],
+        bounds: vec![],
+    };
+    let b = Placed {
+        offset: open.offset,
+        x: open.positions.walk(),
+        k: open.taps.within(outputs, open.channel).walk(),
+        batch: [open.sample, outputs * open.channel],
+        bounds: open.bounds,
+    };
+    product([rows, size.iter().product(), outputs * windows.area()], [g.shape[0], groups], a, b)
+}
+
+/// Bytes that the partial sums of a weight gradient may take.
+const PARTIAL_BYTES: usize = 16 << 20;
+
+/// `g [o, O] x windows [O, c K]`, summed over the samples of a chunk in one product and over chunks behind it.
+fn weight_grad(profile: &Profile, windows: &Windows, groups: usize, outputs: usize, [x, g]: [&View; 2]) -> Plan {
+    let counts = &g.shape[2..];
+    let open = Opened::new(windows, x, counts);
+    let (rows, channels) = (g.shape[1] / groups, x.shape[1] / groups);
+    let samples = x.shape[0];
+    let most = (PARTIAL_BYTES / (4 * outputs.max(1))).clamp(1, samples);
+    // Chunks of equal size.
+    let chunks = (1..=most).rev().find(|&chunks| samples.is_multiple_of(chunks)).unwrap_or(1);
+    let chunk = samples / chunks;
+    let a = Placed {
+        offset: g.offset,
+        x: Walk::new(&[rows], &g.strides[1..2]),
+        k: Walk::new(&[&[chunk], counts].concat(), &[&g.strides[..1], &g.strides[2..]].concat()),
+        batch: [chunk * g.strides[0], rows * g.strides[1]],
+        bounds: vec![],
+    };
+    let b = Placed {
+        offset: open.offset,
+        x: open.taps.within(channels, open.channel).walk(),
+        k: open.positions.within(chunk, open.sample).walk(),
+        batch: [chunk * open.sample, channels * open.channel],
+        bounds: open.bounds,
+    };
+    let k = chunk * counts.iter().product::<usize>();
+    let mm = product([rows, channels * windows.area(), k], [chunks, groups], a, b);
+    let mut first = emit(profile, &mm);
+    first.body = format!("{PARTIAL_STORE}{}", first.body).into();
+    first.outputs = vec![Port::new("partials", Element::Wide)];
+    let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
+    let work = vec![PortSource::Workspace(0)];
+    let second = reduce::sum_chunks(profile, outputs, chunks);
+    Plan {
+        stages: vec![
+            Stage { spec: first, inputs, outputs: work.clone(), hook: Hook::None },
+            Stage { spec: second, inputs: work, outputs: vec![], hook: Hook::Store },
+        ],
+        workspaces: vec![(chunks * outputs) as u64 * 4],
+        by_runs: false,
+    }
+}
+
+/// What a product writes when another stage adds up its batches.
+const PARTIAL_STORE: &str = "\
+fn store(batch: u32, row: u32, col: u32, value: F) {
+    partials[((batch * params.m + row) * params.n + col) / W] = value;
+}
+
+";
