@@ -25,7 +25,15 @@ pub enum Error {
     #[error("{0}")]
     NoAdapter(String),
 
-    /// The device failed, was lost, or refused work.
+    /// The device is gone: reset, unplugged, or destroyed. Nothing on it can be read any more; another one can be opened.
+    #[error("the GPU device was lost: {message}")]
+    DeviceLost { message: String },
+
+    /// The device does not answer. What it works on is not waited for any longer.
+    #[error("the GPU device has not answered for {seconds} seconds: {message}")]
+    DeviceHung { seconds: u64, message: String },
+
+    /// The device failed or refused work.
     #[error("the GPU device {what}: {message}")]
     Device { what: String, message: String },
 

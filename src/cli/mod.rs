@@ -36,12 +36,15 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
-        Err(error) => {
-            // Nothing can be done if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            exit_code(&error)
-        }
+        Err(error) => report(&error),
     }
+}
+
+/// The one message of a command that failed.
+fn report(error: &Error) -> ExitCode {
+    // Nothing can be done if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    exit_code(error)
 }
 
 /// 2 for what the user can put right, 1 for what failed beneath.
@@ -49,6 +52,8 @@ fn exit_code(error: &Error) -> ExitCode {
     match error {
         Error::Kernel { .. }
         | Error::Device { .. }
+        | Error::DeviceLost { .. }
+        | Error::DeviceHung { .. }
         | Error::Compile { .. }
         | Error::Trace { .. }
         | Error::NoGradient(_) => ExitCode::from(1),

@@ -3,8 +3,8 @@
 use super::args::{ADAPTER_VARIABLE, TrainArgs};
 use super::format::{bytes, memory, thousands};
 use super::sample::write_sample;
-use super::say;
 use super::signals::StopOnSignal;
+use super::{report, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::Sampling;
@@ -45,6 +45,11 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
             Event::Warning(warning) => progress.warn(warning),
         });
         progress.end();
+        if let Err(error @ Error::DeviceHung { .. }) = &outcome {
+            report(error);
+            // Giving the device back in good order would wait for it.
+            std::process::exit(1);
+        }
         outcome?
     };
     drop(run);

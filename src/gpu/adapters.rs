@@ -180,7 +180,14 @@ pub(super) async fn open(adapter: wgpu::Adapter) -> Result<Device> {
         .request_device(&descriptor)
         .await
         .map_err(|error| Error::NoAdapter(format!("the adapter `{}` refused to open a device: {error}", info.name)))?;
-    Ok(Device::own(device, queue, info.name, profile))
+    Ok(Device::own(device, queue, info, profile))
+}
+
+/// The adapter that says the same of itself as this one did.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) async fn the_same(info: &wgpu::AdapterInfo) -> Result<wgpu::Adapter> {
+    let found = enumerate().await.into_iter().find(|adapter| adapter.get_info() == *info);
+    found.ok_or_else(|| Error::NoAdapter(format!("the adapter `{}` is no longer there", info.name)))
 }
 
 /// An adapter that validates everything and executes nothing, with exactly these limits.

@@ -9,6 +9,10 @@ use super::pipelines::PipelineCache;
 use crate::error::{Error, Result};
 use crate::kernels::Profile;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long to wait for a device without further word: even a software adapter is not that slow.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A cheap handle to an open device; clones share it and its compiled kernels.
 #[derive(Clone)]
@@ -21,7 +25,9 @@ struct Inner {
     queue: wgpu::Queue,
     name: String,
     profile: Profile,
-    borrowed: bool,
+    /// Of a device of our own: to find its adapter again.
+    adapter: Option<wgpu::AdapterInfo>,
+    timeout: Mutex<Duration>,
     health: Arc<Health>,
     pipelines: PipelineCache,
     /// Verdicts of error scopes, which a browser gives later.
@@ -62,11 +68,11 @@ impl Device {
     /// What kernels may use is taken from the features and limits that the app asked for.
     pub fn borrow(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::AdapterInfo) -> Device {
         let profile = adapters::profile_of(info, device.features(), &device.limits());
-        Device::build(device, queue, info.name.clone(), profile, true)
+        Device::build(device, queue, info.name.clone(), profile, None)
     }
 
-    pub(super) fn own(device: wgpu::Device, queue: wgpu::Queue, name: String, profile: Profile) -> Device {
-        let device = Device::build(device, queue, name, profile, false);
+    pub(super) fn own(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo, profile: Profile) -> Device {
+        let device = Device::build(device, queue, info.name.clone(), profile, Some(info));
         let health = Arc::clone(&device.inner.health);
         // The first error is the cause, later ones are its consequences.
         let record = move |error: wgpu::Error| {
@@ -81,13 +87,20 @@ impl Device {
     }
 
     #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
-    fn build(device: wgpu::Device, queue: wgpu::Queue, name: String, profile: Profile, borrowed: bool) -> Device {
+    fn build(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        name: String,
+        profile: Profile,
+        adapter: Option<wgpu::AdapterInfo>,
+    ) -> Device {
         let inner = Inner {
             device,
             queue,
             name,
             profile,
-            borrowed,
+            adapter,
+            timeout: Mutex::new(TIMEOUT),
             health: Arc::default(),
             pipelines: PipelineCache::default(),
             #[cfg(target_arch = "wasm32")]
@@ -111,6 +124,24 @@ impl Device {
         lock(&self.inner.health.lost).clone()
     }
 
+    /// Opens another device on the same adapter, however often it is called: for when this one is lost. On a
+    /// borrowed device only its app can do that.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn reopener(&self) -> impl Fn() -> Result<Device> + Send + 'static {
+        let (adapter, profile) = (self.inner.adapter.clone(), self.inner.profile.clone());
+        move || match &adapter {
+            None => Err(Error::Config("the device belongs to the app, which alone can open another".into())),
+            Some(info) if info.backend == wgpu::Backend::Noop => Device::fake(&profile),
+            Some(info) => pollster::block_on(async { adapters::open(adapters::the_same(info).await?).await }),
+        }
+    }
+
+    /// How long to wait for work before it is [`Error::DeviceHung`]; ten minutes without further word. Up to three
+    /// steps may be under way at once.
+    pub fn set_timeout(&self, timeout: Duration) {
+        *lock(&self.inner.timeout) = timeout;
+    }
+
     pub fn wgpu_device(&self) -> &wgpu::Device {
         &self.inner.device
     }
@@ -130,13 +161,16 @@ impl Device {
 
     /// An error if the device is lost or has reported one.
     pub(super) fn healthy(&self) -> Result<()> {
-        if let Some(message) = self.lost() {
-            let message = message + "; open it again and resume from a checkpoint";
-            return Err(Error::Device { what: "was lost".into(), message });
+        let error = lock(&self.inner.health.error).clone();
+        // An error may be the first sign of a loss, whose callback is still waiting.
+        #[cfg(not(target_arch = "wasm32"))]
+        if error.is_some() && self.lost().is_none() {
+            self.deliver();
         }
-        match lock(&self.inner.health.error).clone() {
-            Some(message) => Err(Error::Device { what: "reported an error".into(), message }),
-            None => Ok(()),
+        match (self.lost(), error) {
+            (Some(message), _) => Err(Error::DeviceLost { message }),
+            (None, Some(message)) => Err(Error::Device { what: "reported an error".into(), message }),
+            (None, None) => Ok(()),
         }
     }
 
@@ -166,7 +200,11 @@ impl Device {
             first.map(explain)
         };
         #[cfg(not(target_arch = "wasm32"))]
-        return pollster::block_on(verdict).map_or(Ok(value), Err);
+        return match pollster::block_on(verdict) {
+            None => Ok(value),
+            // A lost device refuses everything, often as if memory were short.
+            Some(error) => self.check().and(Err(error)),
+        };
         #[cfg(target_arch = "wasm32")]
         {
             lock(&self.inner.pending).push(Box::pin(verdict));
@@ -176,7 +214,11 @@ impl Device {
 
     /// `guarded` on a borrowed device; on one of our own the handler records errors at no cost.
     pub(super) fn guarded_if_borrowed<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> Result<T> {
-        if self.inner.borrowed { self.guarded(move |error| device_error(what, &error), work) } else { Ok(work()) }
+        if self.inner.adapter.is_none() {
+            self.guarded(move |error| device_error(what, &error), work)
+        } else {
+            Ok(work())
+        }
     }
 
     /// Waits for the verdicts on earlier guarded work, and gives the first error.
@@ -211,10 +253,14 @@ mod waiting {
 
     /// Waits are cut into pieces: a driver can miss a wake-up, and a lost device never answers.
     const PATIENCE: Duration = Duration::from_millis(100);
-    /// No submission takes this long, even on a software adapter.
-    const GIVE_UP: Duration = Duration::from_secs(3600);
 
     impl Device {
+        /// Lets callbacks run that wait natively.
+        pub(in crate::gpu) fn deliver(&self) {
+            // What it says of the device, the callbacks said too.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.wgpu_device().poll(wgpu::PollType::Poll)));
+        }
+
         /// Lets callbacks run; false if a wait timed out.
         pub(in crate::gpu) fn poll(&self, poll: wgpu::PollType) -> Result<bool> {
             // wgpu panics where a wait finds the device lost.
@@ -243,20 +289,21 @@ mod waiting {
         }
 
         fn wait_loop(&self, submission: &wgpu::SubmissionIndex, done: impl Fn(bool) -> bool) -> Result<()> {
-            let start = Instant::now();
+            let (start, timeout) = (Instant::now(), *super::lock(&self.inner.timeout));
             let mut finished = false;
             while !done(finished) {
                 self.healthy()?;
-                if start.elapsed() > GIVE_UP {
-                    let message = format!("no answer for {} minutes", GIVE_UP.as_secs() / 60);
-                    return Err(Error::Device { what: "hangs".into(), message });
+                if start.elapsed() > timeout {
+                    let message = "it hangs, or its work takes longer than the time-out (device.timeout)".into();
+                    return Err(Error::DeviceHung { seconds: timeout.as_secs(), message });
                 }
                 if finished {
                     // Complete, yet its callback has not come: another thread is about to deliver it.
                     std::thread::sleep(Duration::from_micros(50));
                 }
                 let submission_index = Some(submission.clone());
-                finished = self.poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) })?;
+                let patience = PATIENCE.min(timeout);
+                finished = self.poll(wgpu::PollType::Wait { submission_index, timeout: Some(patience) })?;
             }
             Ok(())
         }

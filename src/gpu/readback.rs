@@ -91,11 +91,15 @@ impl Mapping {
     }
 }
 
-/// Reads the first bytes of a mapped buffer and unmaps it.
-pub(super) fn take_mapped(buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+/// Reads the first bytes of a mapped buffer and unmaps it. Like mapping, that fails on a lost device only.
+pub(super) fn take_mapped(device: &Device, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
     let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
     buffer.unmap();
-    copy.map_err(|error| Error::Device { what: "did not return results".into(), message: error.to_string() })
+    copy.or_else(|error| {
+        let message = format!("it did not return results: {error}");
+        device.met_loss(message.clone());
+        device.healthy().and(Err(Error::DeviceLost { message }))
+    })
 }
 
 /// A run whose results are under way; shared by its slot and its ticket.
@@ -118,9 +122,9 @@ struct Flight {
 }
 
 impl Flight {
-    fn land(&self) -> Result<Vec<u8>> {
+    fn land(&self, device: &Device) -> Result<Vec<u8>> {
         self.landed.store(true, Ordering::Release);
-        take_mapped(&self.buffer, self.bytes)
+        take_mapped(device, &self.buffer, self.bytes)
     }
 }
 
@@ -224,7 +228,7 @@ fn set_aside(device: &Device, flight: &Flight) -> Result<()> {
     device.wait_until(&flight.submission, || flight.mapping.ready())?;
     match flight.mapping.outcome(device) {
         Some(outcome) => {
-            *lock(&flight.kept) = Some(outcome.and_then(|()| flight.land()));
+            *lock(&flight.kept) = Some(outcome.and_then(|()| flight.land(device)));
             flight.landed.store(true, Ordering::Release);
             Ok(())
         }
@@ -244,7 +248,7 @@ pub(super) async fn fetch(device: Device, ticket: Ticket) -> Result<Results> {
         None => {
             flight.mapping.wait(&device, &flight.submission).await?;
             let set_aside_meanwhile = lock(&flight.kept).take();
-            set_aside_meanwhile.unwrap_or_else(|| flight.land())?
+            set_aside_meanwhile.unwrap_or_else(|| flight.land(&device))?
         }
     };
     device.settle().await?;

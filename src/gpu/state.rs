@@ -105,7 +105,7 @@ impl State {
         })?;
         let filled = last.to + whole_words(last.bytes);
         Mapping::start(staging, filled).wait(&self.device, &submission).await?;
-        let bytes = take_mapped(staging, filled)?;
+        let bytes = take_mapped(&self.device, staging, filled)?;
         for part in parts {
             let (from, to) = (part.to as usize, (part.to + part.bytes) as usize);
             tensors[part.tensor].extend_from_slice(&bytes[from..to]);

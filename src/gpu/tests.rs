@@ -9,6 +9,7 @@ use crate::program::*;
 use crate::shape::Shape;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// One device for all tests that leave it whole: opening one takes a while.
 fn device() -> Device {
@@ -282,7 +283,7 @@ fn a_destroyed_device_is_an_error_everywhere_and_no_panic() -> Result<()> {
     let ticket = session.run(&[0])?;
     session.write_input(0, "x", bytes(&counted()))?;
     device.wgpu_device().destroy();
-    let is_lost = |outcome: Result<()>| assert!(matches!(&outcome, Err(Error::Device { .. })), "{outcome:?}");
+    let is_lost = |outcome: Result<()>| assert!(matches!(&outcome, Err(Error::DeviceLost { .. })), "{outcome:?}");
     // The loss shows when the work before it is done, so at the latest with the results.
     is_lost(session.run(&[0]).and_then(|ticket| session.fetch(ticket)).map(|_| ()));
     is_lost(session.fetch(ticket).map(|_| ()));
@@ -291,7 +292,25 @@ fn a_destroyed_device_is_an_error_everywhere_and_no_panic() -> Result<()> {
     is_lost(session.read_state("w").map(|_| ()));
     is_lost(Session::new(&device, state_of("w", N, 1 << 20), vec![scaling()]).map(|_| ()));
     assert!(device.lost().is_some());
-    Ok(())
+    // Another one on the same adapter works.
+    let device = device.reopener()()?;
+    let mut session = Session::new(&device, state_of("w", N, 1 << 20), vec![scaling()])?;
+    let ticket = session.run(&[0])?;
+    session.fetch(ticket).map(|_| ())
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_an_error_after_the_time_that_was_set() -> Result<()> {
+    let device = open();
+    let mut session = Session::new(&device, state_of("w", N, 1 << 20), vec![scaling()])?;
+    // No device is as fast as that.
+    device.set_timeout(Duration::ZERO);
+    let outcome = (0..100).try_for_each(|_| session.run(&[0]).and_then(|ticket| session.fetch(ticket)).map(|_| ()));
+    assert!(matches!(&outcome, Err(Error::DeviceHung { .. })), "{outcome:?}");
+    // It was only slow.
+    device.set_timeout(Duration::from_secs(60));
+    let ticket = session.run(&[0])?;
+    session.fetch(ticket).map(|_| ())
 }
 
 #[test]
@@ -399,7 +418,7 @@ fn a_borrowed_device_keeps_the_handler_of_its_app() -> Result<()> {
     assert_eq!(errors.load(Ordering::Relaxed), 1);
     device.destroy();
     let outcome = session.run(&[0]).and_then(|ticket| session.fetch(ticket));
-    assert!(matches!(outcome.map(|_| ()), Err(Error::Device { .. })));
+    assert!(matches!(outcome.map(|_| ()), Err(Error::DeviceLost { .. })));
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! [`crate::io::checkpoint`]'s affair, and when to save is `run.rs`'s.
 
 use super::saver::Saver;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::checkpoint::{Checkpoint, CheckpointStore};
 use crate::io::safetensors::Weights;
 use crate::io::storage::Disk;
@@ -83,19 +83,21 @@ pub fn set_aside(run: &Path, found: &Checkpoint) {
 pub struct Keeper {
     saver: Saver,
     /// The state that was saved last: one copy, which the saving thread shares.
-    snapshot: Option<Arc<Weights>>,
+    snapshot: Option<(u64, Arc<Weights>)>,
+    /// It could not be written.
+    failed: bool,
 }
 
 impl Keeper {
     /// For the run in a directory.
     pub fn new(run: &Path) -> Keeper {
-        Keeper { saver: Saver::new(store(run)), snapshot: None }
+        Keeper { saver: Saver::new(store(run)), snapshot: None, failed: false }
     }
 
     /// Waits for the save that is under way, and lets go of its copy, so that there is room for another. Gives the
     /// outcome of that save.
     pub fn make_room(&mut self) -> Option<Result<PathBuf>> {
-        let outcome = self.saver.settle();
+        let outcome = self.settle();
         self.snapshot = None;
         outcome
     }
@@ -108,24 +110,41 @@ impl Keeper {
         first: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Option<Result<PathBuf>> {
         let state = Arc::new(state);
-        self.snapshot = Some(Arc::clone(&state));
-        self.saver.save(step, state, first)
+        self.snapshot = Some((step, Arc::clone(&state)));
+        let outcome = self.saver.save(step, state, first);
+        self.note(outcome)
     }
 
     /// The outcome of a save that has ended since the last question.
     pub fn poll(&mut self) -> Option<Result<PathBuf>> {
-        self.saver.poll()
+        let outcome = self.saver.poll();
+        self.note(outcome)
     }
 
     /// Waits for the save that is under way.
     pub fn settle(&mut self) -> Option<Result<PathBuf>> {
-        self.saver.settle()
+        let outcome = self.saver.settle();
+        self.note(outcome)
+    }
+
+    fn note(&mut self, outcome: Option<Result<PathBuf>>) -> Option<Result<PathBuf>> {
+        if let Some(outcome) = &outcome {
+            self.failed = !matches!(outcome, Ok(_) | Err(Error::DurabilityUncertain { .. }));
+        }
+        outcome
+    }
+
+    /// Tries once more what could not be written; for when training cannot go on.
+    pub fn retry(&mut self) -> Option<Result<PathBuf>> {
+        let (step, state) = self.snapshot.as_ref().filter(|_| self.failed)?;
+        let outcome = self.saver.store().save(*step, state);
+        self.note(Some(outcome))
     }
 
     /// The latest state on the host; else, from disk, the newest that was saved.
     pub fn latest(&self) -> Result<Option<Arc<Weights>>> {
         match &self.snapshot {
-            Some(state) => Ok(Some(Arc::clone(state))),
+            Some((_, state)) => Ok(Some(Arc::clone(state))),
             None => Ok(self.saver.store().latest()?.map(|checkpoint| Arc::new(checkpoint.state))),
         }
     }

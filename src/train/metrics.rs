@@ -119,9 +119,21 @@ impl MetricsWriter {
         Ok(())
     }
 
-    /// Bytes of the records in the file, which a checkpoint refers to.
+    /// Bytes of all records, those that wait too: a checkpoint refers to it once they are written.
     pub fn length(&self) -> u64 {
-        self.written
+        self.written + self.waiting.len() as u64
+    }
+
+    /// Forgets what was recorded beyond an earlier length.
+    pub fn rewind(&mut self, length: u64) -> Result<()> {
+        if length >= self.written {
+            self.waiting.truncate((length - self.written) as usize);
+        } else {
+            self.waiting.clear();
+            self.written = length;
+            self.torn = true;
+        }
+        self.flush()
     }
 
     /// Work for any thread: returns once the records written so far would survive a power cut.
@@ -296,8 +308,11 @@ mod tests {
         let length = writer.length();
         writer.syncing().unwrap()().unwrap();
         (4..=5).for_each(|step| writer.write(&record(step)).unwrap());
-        let (writer, kept) = MetricsWriter::resume(&path, 3, Some(length)).unwrap();
+        let (mut writer, kept) = MetricsWriter::resume(&path, 3, Some(length)).unwrap();
         assert_eq!((kept.len(), writer.length()), (3, length));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
+        writer.write(&record(4)).unwrap();
+        writer.rewind(length).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
     }
 

@@ -23,7 +23,14 @@ use crate::program::Memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use web_time::Instant;
+
+mod recover;
+mod save;
+
+use recover::Losses;
+use save::tell_saved;
 
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
@@ -74,7 +81,7 @@ pub enum Ended {
 
 /// What happens while a run goes on.
 pub enum Event<'a> {
-    /// A step was recorded.
+    /// A step was recorded. After the loss of a device steps come again, with the same numbers.
     Step(&'a Record),
     /// A checkpoint is on disk, in this directory.
     Saved(&'a Path),
@@ -110,6 +117,9 @@ pub struct Run {
     records_wait: bool,
     stop: Arc<AtomicBool>,
     adapter: String,
+    /// Opens another device when this one is lost.
+    reopen: Box<dyn FnMut() -> Result<Device>>,
+    losses: Losses,
     /// Of the last evaluation.
     confusion: Option<Confusion>,
     /// To be told when training begins.
@@ -252,6 +262,8 @@ impl Run {
             records_wait: false,
             stop: Arc::default(),
             adapter: device.name().to_string(),
+            reopen: Box::new(device.reopener()),
+            losses: Losses::default(),
             confusion: None,
             warnings: Vec::new(),
             clock,
@@ -266,6 +278,12 @@ impl Run {
     /// Lets another flag ask the run to stop, in place of its own.
     pub fn stop_with(&mut self, flag: Arc<AtomicBool>) {
         self.stop = flag;
+    }
+
+    /// How another device is opened when this one is lost, in place of [`Device::reopener`]: on a device that the app
+    /// lends, the app is asked.
+    pub fn reopen_with(&mut self, reopen: impl FnMut() -> Result<Device> + 'static) {
+        self.reopen = Box::new(reopen);
     }
 
     /// What can be said before the first step.
@@ -287,6 +305,21 @@ impl Run {
         let now = Instant::now();
         (self.clock.start, self.clock.last) = (now, now);
         std::mem::take(&mut self.warnings).iter().for_each(|warning| each(Event::Warning(warning)));
+        loop {
+            match self.attempt(each) {
+                Err(Error::DeviceLost { message }) => self.recover(message, each)?,
+                Err(error) => {
+                    if let Some(outcome) = self.keeper.settle() {
+                        tell_saved(&outcome, each);
+                    }
+                    break Err(error);
+                }
+                ended => break ended,
+            }
+        }
+    }
+
+    fn attempt(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
         let ended = self.advance(each)?;
         if self.best.is_none() && ended != Ended::Interrupted {
             let mut weights = self.trainer.weights()?;
@@ -300,6 +333,9 @@ impl Run {
 
     fn advance(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Ended> {
         let steps = self.config.train.steps;
+        if out_of_patience(&self.config, self.without_best) {
+            return Ok(Ended::StoppedEarly);
+        }
         let mut in_flight: Option<Pending> = None;
         for step in self.trainer.steps_done() + 1..=steps {
             let batch = self.subject.data.training(self.trainer.seed(), self.trainer.samples_done())?;
@@ -451,62 +487,6 @@ impl Run {
         self.unsaved_best = Some(weights);
         Ok(())
     }
-
-    /// Writes the best weights, if they are new or could not be written before.
-    fn write_best(&mut self) -> Result<()> {
-        if let Some(weights) = &self.unsaved_best {
-            weights.save(self.directory.join(BEST))?;
-            self.unsaved_best = None;
-        }
-        Ok(())
-    }
-
-    /// Copies the state to the host and has it written while training goes on. A checkpoint refers to the records of
-    /// its steps, so they are flushed to disk before it is committed.
-    fn save_checkpoint(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        if let Some(outcome) = self.keeper.make_room() {
-            tell_saved(&outcome, each);
-        }
-        let mut state = self.trainer.checkpoint()?;
-        let recorded = self.metrics.flush().and_then(|()| self.metrics.syncing());
-        let standing = Standing {
-            best: self.best,
-            without_best: self.without_best,
-            elapsed_s: self.clock.elapsed(),
-            metrics_bytes: Some(self.metrics.length()),
-            adapter: self.adapter.clone(),
-            config: self.config.to_toml()?,
-        };
-        state.metadata.extend(self.subject.metadata());
-        state.metadata.extend(standing.to_metadata());
-        let first = move || recorded.and_then(|sync| sync());
-        if let Some(outcome) = self.keeper.save(self.trainer.steps_done(), state, first) {
-            tell_saved(&outcome, each);
-        }
-        Ok(())
-    }
-
-    /// Waits for the last checkpoint, and fails if it, or something else that should stay, cannot be written.
-    fn finish_saving(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        match self.keeper.settle() {
-            Some(Err(error @ Error::DurabilityUncertain { .. })) => tell_saved(&Err(error), each),
-            Some(outcome) => tell_saved(&Ok(outcome?), each),
-            None => {}
-        }
-        self.write_best()
-    }
-}
-
-/// Tells what became of a save.
-fn tell_saved(outcome: &Result<PathBuf>, each: &mut dyn FnMut(Event<'_>)) {
-    match outcome {
-        Ok(path) => each(Event::Saved(path)),
-        Err(error @ Error::DurabilityUncertain { .. }) => each(Event::Warning(&error.to_string())),
-        Err(error) => {
-            let what = if matches!(error, Error::NotCommitted { .. }) { "" } else { "a checkpoint was not written: " };
-            each(Event::Warning(&format!("{what}{error}; training goes on, and the next one is tried as usual")));
-        }
-    }
 }
 
 /// Tells a failure that does not matter to the training.
@@ -548,6 +528,7 @@ impl Clock {
 
 fn build(config: &Config, device: &Device) -> Result<(Trainer, Subject)> {
     let Task { model, subject } = Task::new(config)?;
+    device.set_timeout(Duration::from_secs(config.device.timeout));
     Ok((model.trainer.build(device, model.loss)?, subject))
 }
 

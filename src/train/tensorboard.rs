@@ -44,6 +44,11 @@ impl EventWriter {
         Ok(writer)
     }
 
+    /// Goes on from an earlier step: TensorBoard forgets what was recorded of it and later ones.
+    pub fn restart(&mut self, step: u64) -> Result<()> {
+        self.append(&session_start_event(wall_time(), step))
+    }
+
     /// Records one value of a step, such as `("loss/train", 2.5)`, at the present time.
     pub fn scalar(&mut self, step: u64, tag: &str, value: f32) -> Result<()> {
         self.scalars(step, &[(tag, value)])

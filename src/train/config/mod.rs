@@ -125,12 +125,14 @@ pub struct TrainConfig {
 }
 
 /// Where to train.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceConfig {
     /// `None`: the best adapter that is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
+    /// Seconds without an answer after which the device counts as hung.
+    pub timeout: u64,
 }
 
 /// How the learning rate changes over the steps.
@@ -188,6 +190,12 @@ impl Default for ModelConfig {
     fn default() -> ModelConfig {
         // Small enough that a software adapter on two cores learns something in two minutes.
         ModelConfig { kind: ModelKind::ConvNet, layers: 3, heads: 4, width: 64, context: 64, dropout: 0.0 }
+    }
+}
+
+impl Default for DeviceConfig {
+    fn default() -> DeviceConfig {
+        DeviceConfig { adapter: None, timeout: 600 }
     }
 }
 

@@ -1,6 +1,8 @@
-//! What fails beneath: each call of a save, damaged files, full disks, a process that is killed.
+//! What fails beneath: each call of a save, damaged files, full disks, a process that is killed, a lost device.
 
 mod checkpoints;
+#[cfg(feature = "cli")]
+mod devices;
 mod disk;
 #[cfg(feature = "cli")]
 mod runs;

@@ -1,0 +1,108 @@
+//! Devices that are lost while a run trains: it goes on on another one with the same numbers, or ends with a checkpoint.
+
+use super::runs::{assert_same, small, train};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use wgrad::Error;
+use wgrad::gpu::Device;
+use wgrad::random::Stream;
+use wgrad::train::keeper::newest;
+use wgrad::train::run::{Ended, Event, Run};
+
+/// Destroys the device at so many random moments: in steps, evaluations, saves, and while it is replaced.
+fn destroyed(times: usize) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let steps = 3 * times as u64;
+    let config = small(&[&format!("train.steps={steps}"), "train.checkpoint_every=5"]);
+    let (whole, path) = (dir.path().join("whole"), dir.path().join("run"));
+    train(&mut Run::begin(config.clone(), &whole, &crate::device()).expect("begins"), None);
+    let device = crate::device();
+    let (reopen, current) = (device.reopener(), Arc::new(Mutex::new(device.clone())));
+    let mut run = Run::begin(config, &path, &device).expect("begins");
+    let newly = Arc::clone(&current);
+    run.reopen_with(move || {
+        let device = reopen()?;
+        *newly.lock().expect("whole") = device.clone();
+        Ok(device)
+    });
+    let (mut reached, mut losses, mut warnings) = (0, 0, Vec::new());
+    let outcome = run.train(&mut |event| match event {
+        Event::Step(record) if record.step > reached => {
+            reached = record.step;
+            if reached % 3 == 1 {
+                losses += 1;
+                let moment = Duration::from_secs_f32(Stream::new(5, losses).uniform(1, 0.0, 0.03)[0]);
+                let current = Arc::clone(&current);
+                std::thread::spawn(move || {
+                    std::thread::sleep(moment);
+                    current.lock().expect("whole").wgpu_device().destroy();
+                });
+            }
+        }
+        Event::Step(_) | Event::Saved(_) => {}
+        Event::Warning(warning) => warnings.push(warning.to_string()),
+    });
+    let outcome = outcome.unwrap_or_else(|error| panic!("{error}: {warnings:#?}"));
+    assert_eq!((outcome.ended, outcome.steps), (Ended::Finished, steps));
+    let met = warnings.iter().filter(|warning| warning.contains("with the same numbers")).count();
+    println!("{losses} devices destroyed, {met} losses met, {} warnings", warnings.len());
+    assert!(4 * met >= losses as usize, "{warnings:#?}");
+    assert_same(&path, &whole, "after losses");
+}
+
+#[test]
+fn a_run_whose_device_is_destroyed_again_and_again_is_the_run_whose_was_not() {
+    destroyed(25);
+}
+
+#[test]
+#[ignore = "minutes: nightly"]
+fn a_run_whose_device_is_destroyed_a_hundred_times_is_the_run_whose_was_not() {
+    destroyed(100);
+}
+
+#[test]
+fn a_device_that_cannot_be_replaced_leaves_a_checkpoint_and_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = small(&["train.steps=12", "train.checkpoint_every=5"]);
+    let (whole, path) = (dir.path().join("whole"), dir.path().join("run"));
+    train(&mut Run::begin(config.clone(), &whole, &crate::device()).expect("begins"), None);
+    let device = crate::device();
+    let mut run = Run::begin(config.clone(), &path, &device).expect("begins");
+    let tries = Rc::new(RefCell::new(0));
+    let counted = Rc::clone(&tries);
+    run.reopen_with(move || {
+        *counted.borrow_mut() += 1;
+        Err(Error::NoAdapter("the adapter was unplugged".into()))
+    });
+    let outcome = run.train(&mut |event| {
+        if matches!(event, Event::Step(record) if record.step == 7) {
+            device.wgpu_device().destroy();
+        }
+    });
+    let Err(error @ Error::DeviceLost { .. }) = outcome else { panic!("{outcome:?}") };
+    let message = error.to_string();
+    assert!(message.contains("unplugged") && message.contains("saved up to step 5"), "{message}");
+    assert_eq!(*tries.borrow(), 3);
+    drop(run);
+    train(&mut Run::resume(config, &path, &crate::device()).expect("resumes"), None);
+    assert_same(&path, &whole, "resumed after the loss");
+}
+
+#[test]
+fn a_device_that_is_lost_before_anything_was_saved_begins_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = small(&["train.steps=6", "train.checkpoint_every=0"]);
+    let (whole, path) = (dir.path().join("whole"), dir.path().join("run"));
+    train(&mut Run::begin(config.clone(), &whole, &crate::device()).expect("begins"), None);
+    let device: Device = crate::device();
+    let mut run = Run::begin(config, &path, &device).expect("begins");
+    device.wgpu_device().destroy();
+    let (outcome, warnings) = train(&mut run, None);
+    assert_eq!(outcome.steps, 6);
+    assert!(warnings.len() == 1 && warnings[0].contains("goes on from step 0"), "{warnings:?}");
+    assert!(newest(&path).expect("reads").is_some());
+    assert_same(&path, &whole, "from the beginning");
+}
