@@ -94,6 +94,10 @@ pub struct TrainArgs {
     /// Samples in a step: images, or texts of --context tokens [default: text 8, digits 32, images 32]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
+    /// Split the batch of a step into N micro-batches, one after the other on the device: less memory, the same step;
+    /// N must divide --batch [default: 1]
+    #[arg(long, value_name = "N")]
+    pub accumulate: Option<usize>,
     /// Largest learning rate of the schedule [default: text 0.004, digits 0.01, images 0.002]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub lr: Option<f64>,
@@ -142,6 +146,7 @@ impl TrainArgs {
             ("data.path", "--data", self.data.as_ref().map(|path| path.display().to_string())),
             ("train.steps", "--steps", self.steps.map(|n| n.to_string())),
             ("train.batch", "--batch", self.batch.map(|n| n.to_string())),
+            ("train.accumulate", "--accumulate", self.accumulate.map(|n| n.to_string())),
             ("train.lr", "--lr", self.lr.map(|x| format!("{x:?}"))),
             ("model.layers", "--layers", self.layers.map(|n| n.to_string())),
             ("model.heads", "--heads", self.heads.map(|n| n.to_string())),
@@ -353,10 +358,11 @@ mod tests {
         let help = Cli::command().find_subcommand_mut("train").unwrap().render_help().to_string();
         let help: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
         type Default = fn(&Config) -> String;
-        let flags: [(&str, Default); 11] = [
+        let flags: [(&str, Default); 12] = [
             ("--model <KIND>", |c| c.model.kind.to_string()),
             ("--steps <N>", |c| c.train.steps.to_string()),
             ("--batch <N>", |c| c.train.batch.to_string()),
+            ("--accumulate <N>", |c| c.train.accumulate.to_string()),
             ("--lr <X>", |c| c.train.lr.to_string()),
             ("--layers <N>", |c| c.model.layers.to_string()),
             ("--heads <N>", |c| c.model.heads.to_string()),

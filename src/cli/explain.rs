@@ -64,7 +64,7 @@ fn model(model: ExplainModel) -> Result<(TrainerBuilder, Loss)> {
         ExplainModel::Gpt => {
             let config = Config::default();
             let (trainer, gpt) = char_gpt::trainer(&config);
-            Ok((trainer, Box::new(move |graph| char_gpt::loss(&gpt, config.train.batch, graph))))
+            Ok((trainer, Box::new(move |graph| char_gpt::loss(&gpt, config.train.micro_batch(), graph))))
         }
         ExplainModel::Digits => {
             let Model { trainer, loss } = Task::new(&Config::for_task(TaskKind::Digits))?.model;

@@ -172,10 +172,19 @@ impl Ring {
 
     /// A free slot; the oldest results are set aside if every slot is in flight.
     pub fn claim(&mut self, device: &Device, programs: &[usize]) -> Result<Slot> {
-        let age = |index: &usize| self.flights[*index].as_ref().filter(|f| !free(f)).map_or(0, |f| f.serial + 1);
-        let index = (0..self.buffers.len()).min_by_key(age).unwrap_or(0);
+        let claimed = |index: &usize| match &self.flights[*index] {
+            Some(flight) if flight.landed.load(Ordering::Acquire) => (0, 0),
+            Some(flight) if flight.abandoned.load(Ordering::Acquire) => (1, flight.serial),
+            Some(flight) => (2, flight.serial),
+            None => (0, 0),
+        };
+        let index = (0..self.buffers.len()).min_by_key(claimed).unwrap_or(0);
         if let Some(flight) = self.flights[index].take().filter(|flight| !flight.landed.load(Ordering::Acquire)) {
             if flight.abandoned.load(Ordering::Acquire) {
+                // wgpu keeps the end of this run for the time to map the buffer, whoever asks next: a mapping for a
+                // later run would come too early.
+                #[cfg(not(target_arch = "wasm32"))]
+                device.wait_for(&flight.submission)?;
                 self.buffers[index].unmap();
             } else if let Err(error) = set_aside(device, &flight) {
                 self.flights[index] = Some(flight);
@@ -216,10 +225,6 @@ impl Ring {
         self.flights[slot.index] = Some(Arc::clone(&flight));
         Ticket { flight }
     }
-}
-
-fn free(flight: &Flight) -> bool {
-    flight.landed.load(Ordering::Acquire) || flight.abandoned.load(Ordering::Acquire)
 }
 
 /// Copies results that are still wanted out of their slot.

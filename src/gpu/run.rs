@@ -23,9 +23,19 @@ impl Session {
         self.check_run(programs)?;
         let device = self.state.device.clone();
         let slot = self.ring.claim(&device, programs)?;
-        let submission = device.guarded_if_borrowed("refused a run", || self.record(&device, programs, &slot))??;
+        let submission =
+            device.guarded_if_borrowed("refused a run", || self.record(&device, programs, Some(&slot)))??;
         let start = || self.ring.start(slot, submission);
         device.guarded_if_borrowed("refused to return results", start)
+    }
+
+    /// As [`Session::run`] where nobody asks for outputs: what counts is in the state.
+    pub fn run_unread(&mut self, programs: &[usize]) -> Result<()> {
+        self.state.device.check()?;
+        self.check_run(programs)?;
+        let device = self.state.device.clone();
+        device.guarded_if_borrowed("refused a run", || self.record(&device, programs, None))??;
+        Ok(())
     }
 
     fn check_run(&self, programs: &[usize]) -> Result<()> {
@@ -46,13 +56,15 @@ impl Session {
         Ok(())
     }
 
-    fn record(&mut self, device: &Device, programs: &[usize], slot: &Slot) -> Result<wgpu::SubmissionIndex> {
+    fn record(&mut self, device: &Device, programs: &[usize], slot: Option<&Slot>) -> Result<wgpu::SubmissionIndex> {
         for &index in programs {
             self.resolved[index].write_scalars(device);
         }
         let mut recorder = Recorder { device, encoder: None, micros: 0.0 };
         // So that every run, even one without outputs, touches its slot, whose mapping then follows the run.
-        recorder.encoder().clear_buffer(&slot.buffer, 0, Some(4));
+        if let Some(slot) = slot {
+            recorder.encoder().clear_buffer(&slot.buffer, 0, Some(4));
+        }
         for &index in programs {
             for stretch in 0..self.resolved[index].stretches.len() {
                 let program = &self.resolved[index];
@@ -65,6 +77,7 @@ impl Session {
                 }
             }
             // At once: the next program may reuse the buffers that these outputs lie in.
+            let Some(slot) = slot else { continue };
             for copy in &self.resolved[index].copies {
                 let to = slot.base(index) + copy.to;
                 recorder.encoder().copy_buffer_to_buffer(&copy.buffer, copy.offset, &slot.buffer, to, copy.bytes);

@@ -73,6 +73,7 @@ struct Inner {
     shared: HashMap<(Op, Vec<Value>), u32>,
     outputs: Vec<(Arc<str>, Value)>,
     leaves: HashMap<Arc<str>, TensorType>,
+    counts: HashMap<Value, Value>,
     scope: Vec<Arc<str>>,
     random_streams: u32,
     training: bool,
@@ -159,6 +160,21 @@ impl Graph {
     /// Names a tensor as a result of the program.
     pub fn output(&self, name: &str, tensor: Tensor<'_>) {
         self.inner.borrow_mut().outputs.push((name.into(), tensor.value()));
+    }
+
+    /// Names another tensor as the result of this name.
+    pub fn replace_output(&self, name: &str, tensor: Tensor<'_>) {
+        let mut inner = self.inner.borrow_mut();
+        inner.outputs.iter_mut().filter(|(own, _)| **own == *name).for_each(|(_, value)| *value = tensor.value());
+    }
+
+    /// What [`Tensor::with_count`] said of a value.
+    pub fn count_of(&self, mean: Value) -> Option<Value> {
+        self.inner.borrow().counts.get(&mean).copied()
+    }
+
+    pub(crate) fn note_count(&self, mean: Value, count: Value) {
+        self.inner.borrow_mut().counts.insert(mean, count);
     }
 
     /// A scalar constant.

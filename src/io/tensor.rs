@@ -38,6 +38,21 @@ impl HostTensor {
         HostTensor::new(DType::U8, shape.into(), values.len(), bytes)
     }
 
+    /// Some of the rows along axis 0; `None` for a scalar, or rows beyond the end.
+    pub fn rows(&self, rows: std::ops::Range<usize>) -> Option<HostTensor> {
+        let all = *self.shape.first()?;
+        if rows.start > rows.end || rows.end > all {
+            return None;
+        }
+        let shape: Shape = std::iter::once(rows.len()).chain(self.shape.iter().skip(1).copied()).collect();
+        let before: Shape = std::iter::once(rows.start).chain(self.shape.iter().skip(1).copied()).collect();
+        let width = 4 / self.dtype.per_word();
+        let (start, length) = (before.numel() * width, shape.numel() * width);
+        let mut bytes = self.bytes.get(start..start + length)?.to_vec();
+        bytes.resize(length.next_multiple_of(4), 0);
+        Some(HostTensor { dtype: self.dtype, shape, bytes })
+    }
+
     fn new(dtype: DType, shape: Shape, given: usize, bytes: Vec<u8>) -> Result<HostTensor> {
         if shape.numel() != given {
             let wanted = shape.numel();

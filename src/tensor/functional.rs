@@ -43,7 +43,8 @@ impl<'g> Tensor<'g> {
         let kept = target.ne(f64::from(ignore));
         // Outside every class, so that the kernel leaves the row out whatever `ignore` is.
         let losses = self.cross_entropy_rows(kept.select(target, -1.0));
-        losses.sum_all() / kept.count_true().maximum(1.0)
+        let count = kept.count_true();
+        (losses.sum_all() / count.maximum(1.0)).with_count(count)
     }
 
     /// Scaled dot-product attention: this query `[batch, time, heads, size]`, keys and values

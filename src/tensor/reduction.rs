@@ -158,6 +158,20 @@ impl<'g> Tensor<'g> {
         stack(self, &a).apply(Op::MatMul, &[stack(other, &b)])
     }
 
+    /// This mean, with the scalar `count` of samples or tokens that it was taken over, for a loss: gradient accumulation
+    /// weights micro-batches by it. Losses that leave out some targets say it themselves; without it every micro-batch
+    /// weighs the same.
+    #[track_caller]
+    pub fn with_count(self, count: Tensor<'g>) -> Tensor<'g> {
+        if self.shape().numel() != 1 || count.shape().numel() != 1 || count.dtype() != DType::F32 {
+            let (mean, dtype, shape) = (self.shape(), count.dtype(), count.shape());
+            let message = format!("takes the count of a scalar as an f32 scalar, got {dtype}{shape} for {mean}");
+            self.graph().record_error("with_count", message);
+        }
+        self.graph().note_count(self.value(), count.value());
+        self
+    }
+
     /// How many elements hold, of a bool tensor: a scalar f32.
     #[track_caller]
     pub fn count_true(self) -> Tensor<'g> {

@@ -39,10 +39,11 @@ pub fn task(config: &Config) -> Result<Task> {
         training: length(corpus.training()),
         validation: length(corpus.validation()),
     };
-    let (batch, model) = (config.train.batch, &config.model);
+    let (batch, model) = (config.train.micro_batch(), &config.model);
     Ok(Task {
         model: Model { trainer, loss: Box::new(move |graph| loss(&gpt, batch, graph)) },
         subject: Subject {
+            parts: config.train.accumulate,
             unit: Unit::Tokens,
             per_step: data.tokens_per_batch(),
             data: Box::new(data),

@@ -27,6 +27,7 @@ pub fn task(config: &Config) -> Result<Task> {
                 names: (0..CLASSES).map(|digit| digit.to_string()).collect(),
                 look: Look::Ink(INK),
             }),
+            parts: config.train.accumulate,
             unit: Unit::Images,
             per_step: batch,
             contents: Contents::Images {
@@ -44,7 +45,7 @@ pub fn task(config: &Config) -> Result<Task> {
 
 /// The model and how it is trained.
 pub fn model(config: &Config) -> Model {
-    let (batch, width, dropout) = (config.train.batch, config.model.width, config.model.dropout);
+    let (batch, width, dropout) = (config.train.micro_batch(), config.model.width, config.model.dropout);
     let mut parameters = Parameters::new();
     let size = LittleNetConfig { channels: 1, side: SIDE, width, classes: CLASSES, dropout };
     let net = LittleNet::new(&mut parameters, size);

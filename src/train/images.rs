@@ -48,6 +48,7 @@ pub fn task(config: &Config) -> Result<Task> {
         subject: Subject {
             eval_batches: data.validation_batches(),
             classes: Some(Classes { names, look: Look::Colour }),
+            parts: config.train.accumulate,
             unit: Unit::Images,
             per_step: batch,
             contents,
@@ -60,7 +61,7 @@ pub fn task(config: &Config) -> Result<Task> {
 
 /// The model for so many classes, and how it is trained.
 pub fn model(config: &Config, classes: usize) -> Model {
-    let (batch, side) = (config.train.batch, config.data.image_size);
+    let (batch, side) = (config.train.micro_batch(), config.data.image_size);
     let mut parameters = Parameters::new();
     let net = Net::new(&mut parameters, config, classes);
     let augment = augment(&config.augment);

@@ -5,6 +5,8 @@
 //! it), `task.rs` (what can be learned), `run.rs` (the whole of `wgrad train`).
 
 mod step;
+mod accumulation;
+mod split;
 mod trainer;
 mod data;
 mod order;
@@ -49,10 +51,12 @@ pub mod workloads;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 
+pub use accumulation::{trace_accumulated_update, trace_micro_batch};
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use digit_data::DigitData;
 pub use evaluator::Evaluator;
 pub use order::EpochOrder;
 pub use sample::{Generator, Sampling, choose, trace_decode};
+pub use split::equal_parts;
 pub use step::{GRAD_NORM, LOSS, LossFn, state_specs, trace_eval, trace_micro_step, trace_update};
 pub use trainer::{Pending, Plan, SAME_BATCH, StepReport, Trainer, TrainerBuilder};

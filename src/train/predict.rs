@@ -28,7 +28,7 @@ impl Predictor {
     /// The model of a configuration with these weights, which know the names of their classes.
     pub fn new(device: &Device, config: &Config, weights: &Weights) -> Result<Predictor> {
         let mut config = config.clone();
-        config.train.batch = 1;
+        (config.train.batch, config.train.accumulate) = (1, 1);
         let task = config.task;
         let known = class_names(weights)?;
         let classes = known.ok_or_else(|| Error::Config("the weights do not name their classes".into()));

@@ -10,6 +10,7 @@ use super::data::Batch;
 use super::keeper::{Keeper, Standing, newest, set_aside};
 use super::metrics::{MetricsWriter, Record};
 use super::pictures::Pictures;
+use super::split::equal_parts;
 use super::step::LOSS;
 use super::task::{Contents, Subject, Task, Unit};
 use super::tensorboard::EventWriter;
@@ -538,14 +539,15 @@ pub fn evaluate(subject: &Subject, outputs: &mut dyn FnMut(&Batch) -> Result<Res
     let mut confusion = subject.classes.as_ref().map(|classes| Confusion::new(classes.names.len()));
     let mut sum = 0.0;
     for index in 0..batches {
-        let batch = subject.data.validation(index, batches)?;
-        let results = outputs(&batch)?;
-        match &mut confusion {
-            Some(confusion) => confusion.add(&batch, &results)?,
-            None => sum += f64::from(scalar(&results, LOSS)?),
+        for part in equal_parts(&subject.data.validation(index, batches)?, subject.parts)? {
+            let results = outputs(&part)?;
+            match &mut confusion {
+                Some(confusion) => confusion.add(&part, &results)?,
+                None => sum += f64::from(scalar(&results, LOSS)?),
+            }
         }
     }
-    let loss = confusion.as_ref().map_or((sum / batches as f64) as f32, Confusion::loss);
+    let loss = confusion.as_ref().map_or((sum / (batches * subject.parts) as f64) as f32, Confusion::loss);
     Ok(Evaluation { loss, confusion })
 }
 

@@ -64,7 +64,7 @@ pub fn trace_eval(loss: &LossFn<'_>) -> Result<Graph> {
 }
 
 /// The optimizer's rule on one parameter.
-fn update<'g>(
+pub(super) fn update<'g>(
     graph: &'g Graph,
     parameters: &Parameters,
     optimizer: &dyn Optimizer,
@@ -129,13 +129,13 @@ pub fn weight_specs(parameters: &Parameters) -> Vec<StateSpec> {
 }
 
 /// The trainable parameters, those of one group together.
-fn by_group(parameters: &Parameters) -> Vec<&ParameterSpec> {
+pub(super) fn by_group(parameters: &Parameters) -> Vec<&ParameterSpec> {
     let mut specs: Vec<&ParameterSpec> = parameters.trainable().collect();
     specs.sort_by_key(|spec| spec.group);
     specs
 }
 
-fn weight<'g>(graph: &'g Graph, spec: &ParameterSpec) -> Tensor<'g> {
+pub(super) fn weight<'g>(graph: &'g Graph, spec: &ParameterSpec) -> Tensor<'g> {
     graph.state(&spec.name, &spec.shape, DType::F32)
 }
 

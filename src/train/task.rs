@@ -36,6 +36,8 @@ pub struct Subject {
     pub data: Box<dyn DataSource>,
     /// Held-out batches of an evaluation.
     pub eval_batches: usize,
+    /// Into how many parts a batch is cut for the device.
+    pub parts: usize,
     /// Of a task that tells classes apart.
     pub classes: Option<Classes>,
     /// What `per_step` counts.
@@ -134,6 +136,7 @@ pub fn builder(config: &Config, mut parameters: Parameters, optimizer: AdamW) ->
     parameters.group_by("no_decay", |_, shape| shape.rank() < 2).weight_decay(0.0);
     let optimizer = optimizer.weight_decay(train.weight_decay);
     let builder = Trainer::builder(parameters).optimizer(optimizer).lr(schedule(config)).seed(train.seed);
+    let builder = builder.accumulate(train.accumulate);
     if train.clip > 0.0 { builder.clip(train.clip) } else { builder }
 }
 

@@ -3,6 +3,8 @@
 //! Everything is traced, compiled and allocated by [`TrainerBuilder::build`]; a step only writes its
 //! batch and a few scalars. Knows nothing about files, data sets or how long to train.
 
+use super::accumulation::{sums, trace_accumulated_update, trace_micro_batch};
+use super::split::split;
 use super::step::{GRAD_NORM, LOSS, LossFn, scalar_name, state_specs, trace_eval, trace_micro_step, trace_update};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -26,6 +28,9 @@ const UPDATE: usize = 1;
 /// Forward and loss without training's randomness.
 const EVAL: usize = 2;
 
+/// The key of a checkpoint's metadata that counts micro-batches since the last update.
+const ADDED: &str = "micro_batches";
+
 /// A batch with nothing in it: every input keeps what it was last fed.
 pub const SAME_BATCH: &[(&str, HostTensor)] = &[];
 
@@ -36,6 +41,7 @@ pub struct TrainerBuilder {
     schedule: Schedule,
     clip: Option<f64>,
     seed: u64,
+    accumulate: usize,
 }
 
 /// A training setup compiled for a device that need not be there.
@@ -68,6 +74,15 @@ impl TrainerBuilder {
         TrainerBuilder { seed, ..self }
     }
 
+    /// A step's batch may have up to this many times the rows that the loss function declares its inputs with: it is
+    /// split into micro-batches, whose gradients are added up before the update. Memory is that of one micro-batch, and
+    /// the step that of the whole batch: gradients are means over all its samples (or tokens, see
+    /// [`Tensor::with_count`]), and dropout does not depend on the split. Batch norm does: its statistics are those
+    /// of a micro-batch, and running statistics are updated once for each. 1 without further word.
+    pub fn accumulate(self, micro_batches: usize) -> TrainerBuilder {
+        TrainerBuilder { accumulate: micro_batches.max(1), ..self }
+    }
+
     /// What will be trained.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -79,17 +94,21 @@ impl TrainerBuilder {
         if self.parameters.trainable().next().is_none() {
             return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
         }
-        Ok([
-            trace_micro_step(&self.parameters, loss)?,
-            trace_update(&self.parameters, &*self.optimizer, self.clip)?,
-            trace_eval(loss)?,
-        ])
+        let (parameters, optimizer) = (&self.parameters, &*self.optimizer);
+        if self.accumulate == 1 {
+            let update = trace_update(parameters, optimizer, self.clip)?;
+            return Ok([trace_micro_step(parameters, loss)?, update, trace_eval(loss)?]);
+        }
+        let micro = trace_micro_batch(parameters, loss)?;
+        let update = trace_accumulated_update(parameters, optimizer, self.clip, &sums(&micro))?;
+        Ok([micro, update, trace_eval(loss)?])
     }
 
     /// Compiles for a device with this profile.
     pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
         let graphs = self.trace(&loss)?;
-        let specs = state_specs(&self.parameters, &*self.optimizer);
+        let mut specs = state_specs(&self.parameters, &*self.optimizer);
+        specs.extend(sums(&graphs[MICRO]));
         let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
         let programs = ["micro", "update", "eval"]
             .into_iter()
@@ -104,10 +123,20 @@ impl TrainerBuilder {
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
         let session = Session::new(device, plan.layout, plan.programs)?;
-        let TrainerBuilder { parameters, optimizer, schedule, seed, clip } = self;
-        let fed = [HashSet::new(), HashSet::new(), HashSet::new()];
-        let clipped = clip.is_some();
-        let mut trainer = Trainer { parameters, optimizer, schedule, seed, clipped, session, step: 0, samples: 0, fed };
+        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate } = self;
+        let mut trainer = Trainer {
+            parameters,
+            optimizer,
+            schedule,
+            seed,
+            clipped: clip.is_some(),
+            accumulate,
+            session,
+            step: 0,
+            samples: 0,
+            added: 0,
+            fed: [HashSet::new(), HashSet::new(), HashSet::new()],
+        };
         trainer.initialise()?;
         Ok(trainer)
     }
@@ -142,9 +171,13 @@ pub struct Trainer {
     schedule: Schedule,
     seed: u64,
     clipped: bool,
+    /// Micro-batches that a step has at most.
+    accumulate: usize,
     session: Session,
     step: u64,
     samples: u64,
+    /// Micro-batches since the last update.
+    added: usize,
     fed: [HashSet<String>; 3],
 }
 
@@ -152,7 +185,8 @@ impl Trainer {
     /// Begins to describe how these parameters are trained.
     pub fn builder(parameters: Parameters) -> TrainerBuilder {
         let optimizer = Box::new(AdamW::new());
-        TrainerBuilder { parameters, optimizer, schedule: Schedule::from(1e-3), clip: None, seed: 0 }
+        let schedule = Schedule::from(1e-3);
+        TrainerBuilder { parameters, optimizer, schedule, clip: None, seed: 0, accumulate: 1 }
     }
 
     /// One step: gradients of the batch, then the update. Waits for the results.
@@ -168,14 +202,32 @@ impl Trainer {
     /// Hands one step to the device and returns at once. Waiting for a step only after the next one
     /// was submitted keeps the device busy.
     pub fn submit<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<Pending> {
-        self.feed(MICRO, batch)?;
-        let (step, lr) = (self.step + 1, self.schedule.lr(self.step));
-        self.write_random_key()?;
-        self.write_hyperparameters(step, lr)?;
-        let ticket = self.session.run(&[MICRO, UPDATE])?;
-        self.step = step;
-        self.samples += self.samples_per_step() as u64;
-        Ok(Pending { step, lr, ticket })
+        let parts = self.micro_batches(batch)?;
+        let Some((last, others)) = parts.split_last() else {
+            return self.update(batch);
+        };
+        others.iter().try_for_each(|part| self.micro_batch(part))?;
+        self.update(last)
+    }
+
+    /// Adds the gradients of a batch that is only a part of the next step's: [`Trainer::step`] takes the last part and
+    /// updates. Data that comes in small batches needs not be joined for a large step.
+    pub fn add<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<()> {
+        if self.accumulate == 1 {
+            let message = "gradients are not accumulated: build the trainer with `accumulate(n)`, n above 1";
+            return Err(Error::Config(message.into()));
+        }
+        let parts = self.micro_batches(batch)?;
+        if self.added + parts.len().max(1) >= self.accumulate {
+            return Err(Error::Feed(format!(
+                "the step has {} of at most {} micro-batches already, and the last ones are given to `step`",
+                self.added, self.accumulate
+            )));
+        }
+        match parts.is_empty() {
+            true => self.micro_batch(batch),
+            false => parts.iter().try_for_each(|part| self.micro_batch(part)),
+        }
     }
 
     /// Waits for a submitted step.
@@ -235,7 +287,7 @@ impl Trainer {
     }
 
     /// Everything that [`Trainer::resume`] needs to go on: every state but the gradients, which the next step
-    /// writes anew, and counters in the metadata.
+    /// writes anew (unless micro-batches have been added up), and counters in the metadata.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn checkpoint(&self) -> Result<Weights> {
         pollster::block_on(self.checkpoint_async())
@@ -243,10 +295,11 @@ impl Trainer {
 
     /// What to resume from, on every target.
     pub async fn checkpoint_async(&self) -> Result<Weights> {
-        let names = self.kept_names();
+        let names = self.kept_names(self.added);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut checkpoint = self.read(&names).await?;
-        let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed)];
+        let added = self.added as u64;
+        let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed), (ADDED, added)];
         checkpoint.metadata = counters.into_iter().map(|(key, n)| (key.to_string(), n.to_string())).collect();
         Ok(checkpoint)
     }
@@ -260,9 +313,23 @@ impl Trainer {
             })
         };
         let (step, samples, seed) = (counter("step")?, counter("samples")?, counter("seed")?);
-        let names = self.kept_names();
+        // Checkpoints of steps that are not split need not say so.
+        let added = if checkpoint.metadata.contains_key(ADDED) { counter(ADDED)? as usize } else { 0 };
+        if added >= self.accumulate {
+            return Err(Error::Config(format!(
+                "the checkpoint was taken within a step, after {added} of its micro-batches; go on with `accumulate` as it was"
+            )));
+        }
+        let names = self.kept_names(added);
         load_states(&mut self.session, checkpoint, names.iter().map(String::as_str))?;
-        (self.step, self.samples, self.seed) = (step, samples, seed);
+        if added == 0 && self.added > 0 {
+            for name in self.names_of(|category| category == Category::Gradients) {
+                let entry = state_entry(&self.session, &name)?;
+                let zeros = vec![0; entry.dtype.bytes(&entry.shape) as usize];
+                self.session.write_state(&name, &zeros)?;
+            }
+        }
+        (self.step, self.samples, self.seed, self.added) = (step, samples, seed, added);
         Ok(())
     }
 
@@ -276,8 +343,14 @@ impl Trainer {
         self.samples
     }
 
-    /// Samples in a batch: axis 0 of the first input; 0 if the loss reads no input.
-    pub fn samples_per_step(&self) -> usize {
+    /// Micro-batches that were added since the last update.
+    pub fn micro_batches_added(&self) -> usize {
+        self.added
+    }
+
+    /// Samples in a micro-batch, and in a batch that is not split: axis 0 of the first input; 0 if the loss reads no
+    /// input.
+    pub fn samples_per_micro_batch(&self) -> usize {
         let inputs = &self.session.program(MICRO).inputs;
         let first = inputs.iter().find(|input| input.name != RNG_KEY);
         first.and_then(|input| input.shape.first().copied()).unwrap_or(0)
@@ -302,9 +375,9 @@ impl Trainer {
         self.session.created_bytes()
     }
 
-    /// Kernel launches of one step.
+    /// Kernel launches of one step, of as many micro-batches as it may have.
     pub fn dispatches(&self) -> usize {
-        self.session.program(MICRO).dispatches() + self.session.program(UPDATE).dispatches()
+        self.accumulate * self.session.program(MICRO).dispatches() + self.session.program(UPDATE).dispatches()
     }
 
     // ---- inside
@@ -317,12 +390,51 @@ impl Trainer {
         Ok(())
     }
 
+    /// The micro-batches of a batch; none if it is one as it stands.
+    fn micro_batches<T: Borrow<HostTensor>>(&self, batch: &[(&str, T)]) -> Result<Vec<Vec<(String, HostTensor)>>> {
+        let inputs = &self.session.program(MICRO).inputs;
+        let rows = |name: &str| Some(&inputs.iter().find(|input| input.name == name)?.shape);
+        let parts = if self.accumulate > 1 { split(batch, rows)? } else { Vec::new() };
+        if self.added + parts.len().max(1) > self.accumulate {
+            return Err(Error::Feed(format!(
+                "the step would have {} micro-batches of {} samples, but `accumulate` allows {}",
+                self.added + parts.len().max(1),
+                self.samples_per_micro_batch(),
+                self.accumulate
+            )));
+        }
+        Ok(parts)
+    }
+
+    /// Gradients of a micro-batch that is not the last one of its step.
+    fn micro_batch<N: AsRef<str>, T: Borrow<HostTensor>>(&mut self, batch: &[(N, T)]) -> Result<()> {
+        self.feed(MICRO, batch)?;
+        self.write_random_key()?;
+        // What it gives is known with the last one.
+        self.session.run_unread(&[MICRO])?;
+        self.added += 1;
+        self.samples += self.samples_per_micro_batch() as u64;
+        Ok(())
+    }
+
+    /// The last, or only, micro-batch of a step, and the update.
+    fn update<N: AsRef<str>, T: Borrow<HostTensor>>(&mut self, batch: &[(N, T)]) -> Result<Pending> {
+        self.feed(MICRO, batch)?;
+        let (step, lr) = (self.step + 1, self.schedule.lr(self.step));
+        self.write_random_key()?;
+        self.write_hyperparameters(step, lr)?;
+        let ticket = self.session.run(&[MICRO, UPDATE])?;
+        (self.step, self.added) = (step, 0);
+        self.samples += self.samples_per_micro_batch() as u64;
+        Ok(Pending { step, lr, ticket })
+    }
+
     /// Writes what a program reads of a batch; checks names, types, and that nothing is missing.
-    fn feed<T: Borrow<HostTensor>>(&mut self, program: usize, batch: &[(&str, T)]) -> Result<()> {
+    fn feed<N: AsRef<str>, T: Borrow<HostTensor>>(&mut self, program: usize, batch: &[(N, T)]) -> Result<()> {
         for (name, tensor) in batch {
-            let tensor = tensor.borrow();
+            let (name, tensor) = (name.as_ref(), tensor.borrow());
             let declared =
-                [MICRO, EVAL].map(|index| self.session.program(index).inputs.iter().find(|input| input.name == *name));
+                [MICRO, EVAL].map(|index| self.session.program(index).inputs.iter().find(|input| input.name == name));
             let Some(input) = declared[0].or(declared[1]) else {
                 return Err(Error::Feed(format!(
                     "there is no input `{name}`; the inputs are {}",
@@ -336,7 +448,7 @@ impl Trainer {
                 )));
             }
             // An input may matter to one of the programs only.
-            if self.session.program(program).inputs.iter().any(|input| input.name == *name) {
+            if self.session.program(program).inputs.iter().any(|input| input.name == name) {
                 self.session.write_input(program, name, &tensor.bytes)?;
                 self.fed[program].insert(name.to_string());
             }
@@ -400,16 +512,24 @@ impl Trainer {
         Ok(weights)
     }
 
-    /// What a checkpoint holds: parameters and buffers first, then whatever else outlives a step.
-    fn kept_names(&self) -> Vec<String> {
+    /// What a checkpoint holds: parameters and buffers first, then whatever else outlives a step; and the gradients,
+    /// where `added` micro-batches have added to them.
+    fn kept_names(&self, added: usize) -> Vec<String> {
         let specs = self.parameters.specs();
         let own: HashSet<&str> = specs.iter().map(|spec| &*spec.name).collect();
+        let others = self.names_of(|category| added > 0 || category != Category::Gradients).into_iter();
+        let others = others.filter(|name| !own.contains(name.as_str()));
+        specs.iter().map(|spec| spec.name.to_string()).chain(others).collect()
+    }
+
+    /// The states of these categories, in the order of their names.
+    fn names_of(&self, wanted: impl Fn(Category) -> bool) -> Vec<String> {
         let layout = self.session.layout();
-        let lasts = |entry: &StateEntry| {
-            entry.pieces.iter().all(|piece| layout.buffers[piece.buffer].category != Category::Gradients)
+        let wanted = |entry: &StateEntry| {
+            let mut categories = entry.pieces.iter().map(|piece| layout.buffers[piece.buffer].category);
+            categories.all(&wanted)
         };
-        let others = layout.entries.iter().filter(|(name, entry)| !own.contains(name.as_str()) && lasts(entry));
-        specs.iter().map(|spec| spec.name.to_string()).chain(others.map(|(name, _)| name.clone())).collect()
+        layout.entries.iter().filter(|(_, entry)| wanted(entry)).map(|(name, _)| name.clone()).collect()
     }
 }
 

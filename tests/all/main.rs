@@ -1,5 +1,6 @@
 //! All integration tests in one binary: one link, one set of helpers.
 
+mod accumulation;
 mod augment;
 mod drops;
 mod faults;

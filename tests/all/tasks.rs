@@ -243,3 +243,37 @@ fn what_cannot_be_learned_from_is_refused_before_anything_is_written() {
     assert!(message(config(&["task=digits", "data.path=x"])).contains("no use for this"));
     assert!(message(config(&["augment.flip=0.5"])).contains("--task digits and --task images"));
 }
+
+#[test]
+fn micro_batches_leave_a_run_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let with = |task: &str, accumulate: usize| {
+        let settings = [
+            format!("task={task}"),
+            format!("train.accumulate={accumulate}"),
+            "train.batch=8".into(),
+            "train.steps=12".into(),
+            "train.warmup=2".into(),
+            "train.eval_every=6".into(),
+            "model.width=8".into(),
+            "model.dropout=0.1".into(),
+        ];
+        let config = config(&settings.iter().map(String::as_str).collect::<Vec<_>>()).expect("a configuration");
+        let run = dir.path().join(format!("{task}-{accumulate}"));
+        train(&config, &run).expect("trains");
+        wgrad::train::metrics::read(run.join("metrics.jsonl")).expect("metrics")
+    };
+    let whole = with("text", 1);
+    let split = with("text", 4);
+    assert_eq!(whole.len(), 12);
+    for (one, four) in whole.iter().zip(&split) {
+        assert!((one.loss - four.loss).abs() < 1e-4 * one.loss, "step {}: {} and {}", one.step, one.loss, four.loss);
+        let validation = one.val_loss.zip(four.val_loss);
+        assert!(validation.is_none_or(|(one, four)| (one - four).abs() < 1e-4 * one), "step {}", one.step);
+        assert_eq!(one.val_loss.is_some(), four.val_loss.is_some());
+    }
+    // Batch norm sees micro-batches, so that images go another way, but every part is counted.
+    let digits = with("digits", 2);
+    assert!(digits.iter().all(|record| record.accuracy.is_some_and(|part| (part * 8.0).fract().abs() < 1e-3)));
+    assert!(message(config(&["train.batch=8", "train.accumulate=3"])).contains("micro-batches of as many each"));
+}

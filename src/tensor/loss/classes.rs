@@ -190,7 +190,7 @@ fn weighted<'g>(losses: Tensor<'g>, share: Tensor<'g>, reduction: Reduction) -> 
     match reduction {
         Reduction::Mean => {
             let total = share.sum_all();
-            losses.sum_all() / total.gt(0.0).select(total, 1.0)
+            (losses.sum_all() / total.gt(0.0).select(total, 1.0)).with_count(total)
         }
         Reduction::None | Reduction::Sum | Reduction::BatchMean => reduction.of(losses),
     }

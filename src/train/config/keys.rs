@@ -83,6 +83,9 @@ pub const KEYS: &[Key] = &[
         .only(IMAGES),
     key("train.steps", "an integer of at least 1", |c| (1..=MAX).contains(&c.train.steps)),
     key("train.batch", "a number of samples from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.train.batch)),
+    key("train.accumulate", "a number of micro-batches from 1 to 65536 that divides train.batch", |c| {
+        (1..=65_536).contains(&c.train.accumulate)
+    }),
     key("train.lr", "a number above 0, such as 1e-3", |c| c.train.lr > 0.0 && c.train.lr.is_finite()),
     key("train.weight_decay", "a number of at least 0 (off)", |c| {
         c.train.weight_decay >= 0.0 && c.train.weight_decay.is_finite()

@@ -110,7 +110,10 @@ pub struct AugmentConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     pub steps: u64,
+    /// Samples of a step.
     pub batch: usize,
+    /// Micro-batches that it is split into.
+    pub accumulate: usize,
     pub lr: f64,
     pub weight_decay: f64,
     pub warmup: u64,
@@ -224,6 +227,7 @@ impl Default for TrainConfig {
         TrainConfig {
             steps: 1600,
             batch: 8,
+            accumulate: 1,
             lr: 4e-3,
             weight_decay: 0.1,
             warmup: 50,
@@ -236,6 +240,13 @@ impl Default for TrainConfig {
             checkpoint_every: 400,
             tensorboard: false,
         }
+    }
+}
+
+impl TrainConfig {
+    /// Samples that the device gets at once.
+    pub fn micro_batch(&self) -> usize {
+        self.batch / self.accumulate.max(1)
     }
 }
 
@@ -329,6 +340,12 @@ impl Config {
             return Err(Error::Config(format!(
                 "model.dropout = {} is for model.kind = convnet; a {} has no dropout",
                 model.dropout, model.kind
+            )));
+        }
+        if !train.batch.is_multiple_of(train.accumulate) {
+            return Err(Error::Config(format!(
+                "train.batch = {} samples cannot be split into train.accumulate = {} micro-batches of as many each",
+                train.batch, train.accumulate
             )));
         }
         if train.warmup >= train.steps {
