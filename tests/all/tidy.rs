@@ -30,6 +30,26 @@ const ORDER: &[&str] = &[
 /// Flat tables may be longer than other files.
 const FLAT: &[&str] = &["src/graph/pointwise.rs", "tests/all/ops/table.rs"];
 
+/// Methods that no one needs a list for: options' builders, parts of gradients, and the general ones behind the others.
+const INTERNAL: &[&str] = &[
+    "$method",
+    "apply",
+    "pointwise",
+    "output",
+    "infer",
+    "of",
+    "keep_axes",
+    "silu_grad",
+    "gelu_grad",
+    "gelu_tanh_grad",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "same",
+    "ceil_mode",
+];
+
 fn files(root: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![PathBuf::from(root)];
@@ -116,4 +136,67 @@ fn every_shader_file_is_named_by_a_kernel() {
             path.display()
         );
     }
+}
+
+/// Words in backticks outside parentheses.
+fn quoted(text: &str) -> Vec<String> {
+    let mut depth = 0usize;
+    let outside: String = text
+        .chars()
+        .filter(|c| {
+            depth = match c {
+                '(' => depth + 1,
+                ')' => depth.saturating_sub(1),
+                _ => depth,
+            };
+            depth == 0
+        })
+        .collect();
+    outside.split('`').skip(1).step_by(2).map(String::from).collect()
+}
+
+/// The methods of tensors in `src/tensor` and `src/graph`: `pub fn name(self`, and lines `name Row;` of the
+/// tables of unary and binary methods.
+fn tensor_methods() -> Vec<String> {
+    let mut methods = Vec::new();
+    for path in files("src/tensor", "rs").into_iter().chain(files("src/graph", "rs")) {
+        let text = fs::read_to_string(&path).expect("a source file");
+        let rows = ["\nunary_methods! {", "\nbinary_methods! {"].into_iter().filter_map(|head| text.split_once(head));
+        for table in rows.filter_map(|(_, rest)| rest.split_once("\n}")) {
+            let names = table.0.lines().filter_map(|line| line.trim().strip_suffix(';')?.split_once(' '));
+            methods.extend(names.map(|(name, _)| name.to_string()));
+        }
+        for part in text.split("pub fn ").skip(1) {
+            let end = part.find(['(', '<']).unwrap_or(0);
+            let head: String = part.chars().take(200).filter(|c| !c.is_whitespace()).collect();
+            if head[end..].starts_with("(self,") || head[end..].starts_with("(self)->Tensor<'g>") {
+                methods.push(part[..end].to_string());
+            }
+        }
+    }
+    methods
+}
+
+#[test]
+fn the_page_of_operations_names_what_there_is() {
+    let page = fs::read_to_string("docs/operations.md").expect("the page");
+    let rows: String = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let named = quoted(&rows);
+    assert!(named.len() > 200, "only {} operations are named", named.len());
+    let sources: String = ["src/tensor", "src/graph"]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .map(|path| fs::read_to_string(path).expect("a source file"))
+        .collect();
+    let methods = tensor_methods();
+    let exists = |name: &String| {
+        methods.contains(name) || ["(", "<"].iter().any(|end| sources.contains(&format!("fn {name}{end}")))
+    };
+    let unknown: Vec<&String> =
+        named.iter().filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_') && !exists(name)).collect();
+    assert!(unknown.is_empty(), "docs/operations.md names what there is not: {unknown:?}");
+    let all = quoted(&page);
+    let missing: Vec<&String> =
+        methods.iter().filter(|name| !all.contains(name) && !INTERNAL.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "docs/operations.md does not name: {missing:?}");
 }

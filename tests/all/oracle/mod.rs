@@ -14,6 +14,7 @@ mod einsum;
 mod losses;
 mod pointwise;
 mod statistics;
+mod structure;
 mod scan;
 mod conv;
 mod index;
