@@ -283,6 +283,12 @@ pub struct BenchArgs {
     /// Seed of data and weights; 0 is the standard
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u32,
+    /// Also print where the time of a step goes, kernel by kernel
+    #[arg(long)]
+    pub profile: bool,
+    /// Write the step's dispatches for chrome://tracing or Perfetto, and profile
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Measure in this process: what `bench` starts for each workload
     #[arg(long, hide = true)]
     pub here: bool,

@@ -4,7 +4,7 @@ use super::args::BenchArgs;
 use super::say;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::train::bench::{Measurement, Samples, failed, measure};
+use crate::train::bench::{Measurement, Samples, failed, measure, profile};
 use crate::train::workloads::Workload;
 use std::process::{Command, ExitCode};
 use web_time::Instant;
@@ -43,6 +43,12 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
             child.args([flag, &number.to_string()]);
         }
     }
+    if args.profile {
+        child.arg("--profile");
+    }
+    if let Some(trace) = &args.trace {
+        child.arg("--trace").arg(trace);
+    }
     if let Some(adapter) = args.adapter.choice() {
         child.args(["--adapter", &adapter]);
     }
@@ -59,7 +65,21 @@ fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Resul
         measure(workload, samples, &device).unwrap_or_else(|error| failed(workload, device.name(), &error.to_string()));
     let worked = line.median_ms.is_some();
     print_line(&line)?;
+    if worked && (args.profile || args.trace.is_some()) {
+        print_profile(args, workload, &device)?;
+    }
     Ok(worked)
+}
+
+/// Rounds of a profile: the least time of each dispatch counts.
+const ROUNDS: usize = 10;
+
+fn print_profile(args: &BenchArgs, workload: Workload, device: &Device) -> Result<()> {
+    let profile = profile(workload, args.seed, ROUNDS, device)?;
+    if let Some(path) = &args.trace {
+        std::fs::write(path, profile.trace()).map_err(|e| Error::file(path, &e))?;
+    }
+    if args.profile { say(profile.table(None).trim_end()) } else { Ok(()) }
 }
 
 fn print_line(line: &Measurement) -> Result<()> {

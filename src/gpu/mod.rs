@@ -6,12 +6,14 @@
 //!
 //! Reading order: [`adapters`](mod@adapters) and `device` open a device; `check` says whether programs are
 //! legal on it; `pipelines` and `resolve` turn them into handles before the first run; `run` replays them;
-//! `readback` brings results home; `state` moves tensors in and out between runs.
+//! `readback` brings results home; `state` moves tensors in and out between runs; `profile` times each dispatch.
 
 mod adapters;
 mod check;
 mod device;
 mod pipelines;
+#[cfg(not(target_arch = "wasm32"))]
+mod profile;
 mod readback;
 mod resolve;
 mod run;
@@ -24,6 +26,8 @@ mod tests;
 pub use adapters::adapters;
 pub use adapters::{AdapterReport, adapters_async};
 pub use device::Device;
+#[cfg(not(target_arch = "wasm32"))]
+pub use profile::Timing;
 pub use readback::{READBACK_RING, Results, Ticket};
 pub use session::{HostStep, Session};
 pub use state::HostContext;

@@ -2,6 +2,7 @@
 //!
 //! One process measures one workload, so that cold times are cold and memory is its own.
 
+use super::profile::Profile;
 use super::trainer::SAME_BATCH;
 use super::workloads::{Setup, Workload, setup, uniform};
 use crate::dtype::DType;
@@ -88,6 +89,19 @@ pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<
     })
 }
 
+/// The least time of each dispatch of a workload's step over some rounds (W1: a chain of products).
+pub fn profile(workload: Workload, seed: u32, rounds: usize, device: &Device) -> Result<Profile> {
+    if let Workload::W1(size) = workload {
+        let (mut session, ..) = product_session(size, seed, device)?;
+        let timings = (0..=rounds).map(|_| session.profile(&[0])).collect::<Result<Vec<_>>>()?;
+        return Ok(Profile::new(&[session.program(0)], &timings[1..]));
+    }
+    let Setup { trainer, loss, batch, .. } = setup(workload, seed)?;
+    let mut trainer = trainer.build(device, loss)?;
+    trainer.step(&batch)?;
+    trainer.profile(rounds)
+}
+
 /// The line of a workload that could not be measured.
 pub fn failed(workload: Workload, adapter: &str, reason: &str) -> Measurement {
     Measurement {
@@ -137,8 +151,8 @@ fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Tim
     Ok(Timed { seconds, cold_s, losses, note })
 }
 
-/// Chains of products `X <- A X`, ended by reading one element.
-fn products(size: usize, samples: Samples, device: &Device) -> Result<Timed> {
+/// Programs of a chain of products `X <- A X`, ended by reading one element, and of one product; with their matrices.
+fn product_session(size: usize, seed: u32, device: &Device) -> Result<(Session, Vec<f32>, Vec<f32>)> {
     let (chain, product) = (Graph::new(), Graph::new());
     let matrices = |graph| ["a", "b"].map(|name| Graph::state(graph, name, [size, size], DType::F32));
     let [a, b] = matrices(&chain);
@@ -159,11 +173,15 @@ fn products(size: usize, samples: Samples, device: &Device) -> Result<Timed> {
         .map(|(name, graph)| lower(name, graph, &layout, device.profile()))
         .collect::<Result<Vec<_>>>()?;
     let mut session = Session::new(device, layout, programs)?;
-    let a = uniform(samples.seed, 1, size * size, (3.0 / size as f64).sqrt());
-    let b = uniform(samples.seed, 2, size * size, 1.0);
+    let a = uniform(seed, 1, size * size, (3.0 / size as f64).sqrt());
+    let b = uniform(seed, 2, size * size, 1.0);
     session.write_state("a", bytemuck::cast_slice(&a))?;
     session.write_state("b", bytemuck::cast_slice(&b))?;
+    Ok((session, a, b))
+}
 
+fn products(size: usize, samples: Samples, device: &Device) -> Result<Timed> {
+    let (mut session, a, b) = product_session(size, samples.seed, device)?;
     let (mut seconds, mut cold_s) = (Vec::with_capacity(samples.timed), 0.0);
     for sample in 0..samples.warmup + samples.timed {
         let start = Instant::now();

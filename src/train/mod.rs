@@ -49,6 +49,8 @@ pub mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod workloads;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod profile;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 
 pub use accumulation::{trace_accumulated_update, trace_micro_batch};

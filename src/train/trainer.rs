@@ -199,6 +199,23 @@ impl Trainer {
         self.wait(pending)
     }
 
+    /// Trains steps with the present inputs, timing each dispatch: the least times of these rounds. A first step,
+    /// whose kernels may still be compiled, is not counted.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile(&mut self, rounds: usize) -> Result<super::profile::Profile> {
+        let mut timings = Vec::with_capacity(rounds + 1);
+        for _ in 0..=rounds {
+            self.feed(MICRO, SAME_BATCH)?;
+            self.write_random_key()?;
+            self.write_hyperparameters(self.step + 1, self.schedule.lr(self.step))?;
+            timings.push(self.session.profile(&[MICRO, UPDATE])?);
+            (self.step, self.added) = (self.step + 1, 0);
+            self.samples += self.samples_per_micro_batch() as u64;
+        }
+        let programs = [MICRO, UPDATE].map(|index| self.session.program(index));
+        Ok(super::profile::Profile::new(&programs, &timings[1..]))
+    }
+
     /// Hands one step to the device and returns at once. Waiting for a step only after the next one
     /// was submitted keeps the device busy.
     pub fn submit<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<Pending> {

@@ -335,3 +335,28 @@ fn the_gradient_norm_counts_no_padding() {
         assert!((norm - wanted.sqrt()).abs() < 1e-5, "[{a}] and [{b}]: {norm}, should be {}", wanted.sqrt());
     }
 }
+
+#[test]
+fn a_profiled_step_trains_as_any_other_and_times_every_dispatch() {
+    let build = || {
+        let mut parameters = Parameters::new();
+        let mlp = Mlp::new(&mut parameters, &[6, 8, 4]);
+        let trainer = Trainer::builder(parameters).lr(0.1).build(&crate::device(), move |graph: &Graph| {
+            let (x, y) = (graph.input("x", [4, 6], DType::F32), graph.input("y", [4], DType::I32));
+            mlp.forward(x).cross_entropy(y)
+        });
+        trainer.expect("compiles")
+    };
+    let x = HostTensor::f32([4, 6], &(0..24).map(|i| i as f32 / 24.0).collect::<Vec<_>>()).expect("fits");
+    let batch = [("x", x), ("y", HostTensor::i32([4], &[0, 1, 2, 3]).expect("fits"))];
+    let (mut profiled, mut plain) = (build(), build());
+    profiled.step(&batch).expect("trains");
+    let profile = profiled.profile(2).expect("is timed");
+    (0..4).for_each(|_| drop(plain.step(&batch).expect("trains")));
+    assert_eq!(profiled.steps_done(), plain.steps_done());
+    let next = |trainer: &mut Trainer| trainer.step(&batch).expect("trains").loss.to_bits();
+    assert_eq!(next(&mut profiled), next(&mut plain));
+    assert_eq!(profile.dispatches.len(), profiled.dispatches());
+    assert!(profile.dispatches.iter().all(|timed| timed.micros.is_finite() && timed.micros >= 0.0));
+    assert!(profile.micros() > 0.0 && profile.table(None).contains("layer.1/matmul"));
+}
