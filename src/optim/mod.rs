@@ -6,11 +6,13 @@
 
 mod adamw;
 mod clip;
+mod loss_scaling;
 mod schedule;
 mod sgd;
 
 pub use adamw::AdamW;
 pub use clip::{clip_coefficient, global_norm};
+pub use loss_scaling::{LossScaling, ScalerState};
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 

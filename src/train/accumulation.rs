@@ -5,13 +5,13 @@
 //! micro-batches. The additions are part of the graph, and ride on the kernels that make the gradients. Knows no device;
 //! `step.rs` has the step that is not split. Read next: `trainer.rs`, which feeds one micro-batch after the other.
 
+use super::scaler;
 use super::step::{self, LOSS, LossFn, gradient_name};
 use crate::autodiff;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Tensor, TensorType, Value};
-use crate::nn::Parameters;
-use crate::optim::{Optimizer, clip_coefficient, global_norm};
+use crate::nn::{ParameterSpec, Parameters};
 use crate::program::{Category, StateSpec};
 use crate::tensor::RNG_KEY;
 use std::collections::BTreeSet;
@@ -24,8 +24,9 @@ const COUNT: &str = "accumulated/count";
 /// Forward, loss and gradients of one micro-batch, added to what its predecessors left in the gradient states.
 ///
 /// Scalar outputs in f32 (the loss, an accuracy) become means over the micro-batches so far, weighted by their counts:
-/// behind the last micro-batch they are those of the whole batch. Other outputs are those of one micro-batch.
-pub fn trace_micro_batch(parameters: &Parameters, loss: &LossFn<'_>) -> Result<Graph> {
+/// behind the last micro-batch they are those of the whole batch. Other outputs are those of one micro-batch. `scaled` is as
+/// in [`super::trace_micro_step`].
+pub fn trace_micro_batch(parameters: &Parameters, loss: &LossFn<'_>, scaled: bool) -> Result<Graph> {
     let graph = Graph::new();
     graph.set_training(true);
     let loss = loss(&graph);
@@ -34,7 +35,9 @@ pub fn trace_micro_batch(parameters: &Parameters, loss: &LossFn<'_>) -> Result<G
     let weights: Vec<Tensor<'_>> = parameters.trainable().map(|spec| step::weight(&graph, spec)).collect();
     graph.error()?;
     // The gradient of the mean times the count: that of the sum.
-    let gradients = autodiff::grad(loss * count, &weights)?;
+    let sum = loss * count;
+    let sum = if scaled { sum * scaler::scale(&graph) } else { sum };
+    let gradients = autodiff::grad(sum, &weights)?;
     for (spec, gradient) in parameters.trainable().zip(gradients) {
         let name = gradient_name(&spec.name);
         let before = graph.state(&name, &spec.shape, DType::F32);
@@ -45,47 +48,29 @@ pub fn trace_micro_batch(parameters: &Parameters, loss: &LossFn<'_>) -> Result<G
     Ok(graph)
 }
 
-/// Division by the count, clipping, the optimizer's rule on every parameter, and zeros for the next batch.
-/// `sums` are those of [`sums`].
-pub fn trace_accumulated_update(
-    parameters: &Parameters,
-    optimizer: &dyn Optimizer,
-    max_norm: Option<f64>,
-    sums: &[StateSpec],
-) -> Result<Graph> {
-    let graph = Graph::new();
-    let specs = step::by_group(parameters);
-    let gradients: Vec<Tensor<'_>> =
-        specs.iter().map(|spec| graph.state(&gradient_name(&spec.name), &spec.shape, DType::F32)).collect();
-    let share = graph.scope("accumulate", || {
+/// One over the count of all micro-batches: from sums to means.
+pub(super) fn share(graph: &Graph) -> Tensor<'_> {
+    graph.scope("accumulate", || {
         let count = graph.state(COUNT, [], DType::F32);
         // Nothing counted: the gradients are zeros, and stay so.
         count.gt(0.0).select(1.0 / count, 0.0)
-    });
-    let coefficient = max_norm.and_then(|max_norm| {
-        graph.scope("clip", || {
-            let norm = global_norm(&gradients)? * share;
-            graph.output(step::GRAD_NORM, norm);
-            Some(clip_coefficient(norm, max_norm) * share)
-        })
-    });
-    for (&spec, &gradient) in specs.iter().zip(&gradients) {
-        let mean = gradient * coefficient.unwrap_or(share);
-        graph.scope(optimizer.name(), || step::update(&graph, parameters, optimizer, spec, mean));
-        graph.scope("accumulate", || graph.assign(&gradient_name(&spec.name), cleared(mean)));
-    }
-    graph.scope("accumulate", || {
-        for sum in sums {
-            graph.assign(&sum.name, graph.state(&sum.name, &sum.ty.shape, sum.ty.dtype).zeros_like());
-        }
-    });
-    graph.error()?;
-    Ok(graph)
+    })
 }
 
-/// Zeros in place of a gradient, whatever it is. They are made of it, so that the optimizer's kernel writes them along.
-fn cleared(gradient: Tensor<'_>) -> Tensor<'_> {
-    gradient.gt(gradient).cast(DType::F32)
+/// Zeros for the next batch in place of a gradient, whatever it is. They are made of it, so that the optimizer's kernel
+/// writes them along.
+pub(super) fn clear(graph: &Graph, spec: &ParameterSpec, gradient: Tensor<'_>) {
+    let zeros = || graph.assign(&gradient_name(&spec.name), gradient.gt(gradient).cast(DType::F32));
+    graph.scope("accumulate", zeros);
+}
+
+/// Zeros in place of what was added up beside the gradients.
+pub(super) fn clear_sums(graph: &Graph, sums: &[StateSpec]) {
+    graph.scope("accumulate", || {
+        for StateSpec { name, ty, .. } in sums {
+            graph.assign(name, graph.state(name, &ty.shape, ty.dtype).zeros_like());
+        }
+    });
 }
 
 /// The states that a micro-batch adds to beside the gradients.

@@ -6,6 +6,7 @@
 
 mod step;
 mod accumulation;
+mod scaler;
 mod split;
 mod trainer;
 mod data;
@@ -53,12 +54,13 @@ pub mod profile;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 
-pub use accumulation::{trace_accumulated_update, trace_micro_batch};
+pub use accumulation::trace_micro_batch;
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use digit_data::DigitData;
 pub use evaluator::Evaluator;
 pub use order::EpochOrder;
 pub use sample::{Generator, Sampling, choose, trace_decode};
+pub use scaler::ScaleReport;
 pub use split::equal_parts;
-pub use step::{GRAD_NORM, LOSS, LossFn, state_specs, trace_eval, trace_micro_step, trace_update};
+pub use step::{GRAD_NORM, LOSS, LossFn, UpdateOptions, state_specs, trace_eval, trace_micro_step, trace_update};
 pub use trainer::{Pending, Plan, SAME_BATCH, StepReport, Trainer, TrainerBuilder};

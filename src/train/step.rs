@@ -3,12 +3,14 @@
 //! Knows no device and runs nothing. The two halves meet only in the gradient states, so that
 //! gradients may be accumulated, or reduced over machines, between them.
 
+use super::accumulation;
+use super::scaler::{self, Guard};
 use crate::autodiff;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor, TensorType};
 use crate::nn::{ParameterSpec, Parameters};
-use crate::optim::{Operands, Optimizer, clip_coefficient, global_norm};
+use crate::optim::{LossScaling, Operands, Optimizer, clip_coefficient, global_norm};
 use crate::program::{Category, StateSpec};
 
 /// The output of the micro-step and of the evaluation: the mean loss, a scalar.
@@ -19,12 +21,14 @@ pub const GRAD_NORM: &str = "grad_norm";
 /// A model with its loss: writes the forward pass, from inputs that it declares, to a scalar.
 pub type LossFn<'a> = dyn for<'g> Fn(&'g Graph) -> Tensor<'g> + 'a;
 
-/// Forward, loss and gradients; each gradient goes into a state of its own.
-pub fn trace_micro_step(parameters: &Parameters, loss: &LossFn<'_>) -> Result<Graph> {
+/// Forward, loss and gradients; each gradient goes into a state of its own. `scaled`: gradients are those of the loss
+/// times the scale of loss scaling.
+pub fn trace_micro_step(parameters: &Parameters, loss: &LossFn<'_>, scaled: bool) -> Result<Graph> {
     let graph = Graph::new();
     graph.set_training(true);
     let loss = loss(&graph);
     graph.output(LOSS, loss);
+    let loss = if scaled { loss * scaler::scale(&graph) } else { loss };
     let weights: Vec<Tensor<'_>> = parameters.trainable().map(|spec| weight(&graph, spec)).collect();
     let gradients = autodiff::grad(loss, &weights)?;
     for (spec, gradient) in parameters.trainable().zip(gradients) {
@@ -34,23 +38,47 @@ pub fn trace_micro_step(parameters: &Parameters, loss: &LossFn<'_>) -> Result<Gr
     Ok(graph)
 }
 
+/// What stands between the gradient states and the optimizer's rule.
+#[derive(Debug, Clone, Default)]
+pub struct UpdateOptions {
+    /// Clips to this global norm.
+    pub max_norm: Option<f64>,
+    /// The gradients are sums over micro-batches, which added to these states too.
+    pub sums: Option<Vec<StateSpec>>,
+    /// The gradients are scaled, and a step that overflowed is left out.
+    pub scaling: Option<LossScaling>,
+}
+
 /// Clipping and the optimizer's rule on every parameter.
-pub fn trace_update(parameters: &Parameters, optimizer: &dyn Optimizer, max_norm: Option<f64>) -> Result<Graph> {
+pub fn trace_update(parameters: &Parameters, optimizer: &dyn Optimizer, options: &UpdateOptions) -> Result<Graph> {
     let graph = Graph::new();
     let specs = by_group(parameters);
     let gradients: Vec<Tensor<'_>> =
         specs.iter().map(|spec| graph.state(&gradient_name(&spec.name), &spec.shape, DType::F32)).collect();
-    let coefficient = max_norm.and_then(|max_norm| {
+    let share = options.sums.as_ref().map(|_| accumulation::share(&graph));
+    let guard = options.scaling.and_then(|scaling| Guard::new(&graph, scaling, &gradients));
+    let inverse = guard.as_ref().map(Guard::inverse);
+    // From what lies in the states to gradients of the mean loss.
+    let factor = [share, inverse].into_iter().flatten().reduce(|share, inverse| share * inverse);
+    let mean = |x: Tensor<'_>| factor.map_or(x.value(), |factor| (x * factor).value());
+    let mean = |x| Tensor::new(&graph, mean(x));
+    let coefficient = options.max_norm.and_then(|max_norm| {
         graph.scope("clip", || {
-            let norm = global_norm(&gradients)?;
+            let norm = mean(global_norm(&gradients)?);
             graph.output(GRAD_NORM, norm);
-            Some(clip_coefficient(norm, max_norm))
+            Some(mean(clip_coefficient(norm, max_norm)))
         })
     });
+    let coefficient = coefficient.or(factor);
     for (spec, gradient) in specs.into_iter().zip(gradients) {
         let gradient = coefficient.map_or(gradient, |coefficient| gradient * coefficient);
-        graph.scope(optimizer.name(), || update(&graph, parameters, optimizer, spec, gradient));
+        graph.scope(optimizer.name(), || update(&graph, parameters, optimizer, spec, gradient, guard.as_ref()));
+        if options.sums.is_some() {
+            accumulation::clear(&graph, spec, gradient);
+        }
     }
+    options.sums.iter().for_each(|sums| accumulation::clear_sums(&graph, sums));
+    guard.into_iter().for_each(Guard::finish);
     graph.error()?;
     Ok(graph)
 }
@@ -64,24 +92,29 @@ pub fn trace_eval(loss: &LossFn<'_>) -> Result<Graph> {
 }
 
 /// The optimizer's rule on one parameter.
-pub(super) fn update<'g>(
+fn update<'g>(
     graph: &'g Graph,
     parameters: &Parameters,
     optimizer: &dyn Optimizer,
     spec: &ParameterSpec,
     gradient: Tensor<'g>,
+    guard: Option<&Guard<'g>>,
 ) {
     let state = |name: &str| graph.state(name, &spec.shape, DType::F32);
     let slot_names: Vec<String> = optimizer.slots().iter().map(|slot| slot_name(optimizer, slot, &spec.name)).collect();
     let slots: Vec<Tensor<'g>> = slot_names.iter().map(|name| state(name)).collect();
     let group = &parameters.groups()[spec.group].name;
-    let scalars: Vec<Tensor<'g>> =
-        optimizer.scalars().iter().map(|scalar| graph.input(&scalar_name(group, scalar), [], DType::F32)).collect();
+    let scalar = |name: &str| match guard {
+        Some(guard) => guard.scalar(group, name),
+        None => graph.input(&scalar_name(group, name), [], DType::F32),
+    };
+    let scalars: Vec<Tensor<'g>> = optimizer.scalars().iter().map(|name| scalar(name)).collect();
     let parameter = weight(graph, spec);
     let new = optimizer.update(Operands { parameter, gradient, slots: &slots, scalars: &scalars });
-    graph.assign(&spec.name, new.parameter);
-    for (name, slot) in slot_names.iter().zip(new.slots) {
-        graph.assign(name, slot);
+    let kept = |new, old| guard.map_or(new, |guard| guard.keep(new, old));
+    graph.assign(&spec.name, kept(new.parameter, parameter));
+    for ((name, slot), old) in slot_names.iter().zip(new.slots).zip(slots) {
+        graph.assign(name, kept(slot, old));
     }
 }
 
@@ -129,7 +162,7 @@ pub fn weight_specs(parameters: &Parameters) -> Vec<StateSpec> {
 }
 
 /// The trainable parameters, those of one group together.
-pub(super) fn by_group(parameters: &Parameters) -> Vec<&ParameterSpec> {
+fn by_group(parameters: &Parameters) -> Vec<&ParameterSpec> {
     let mut specs: Vec<&ParameterSpec> = parameters.trainable().collect();
     specs.sort_by_key(|spec| spec.group);
     specs
@@ -191,13 +224,18 @@ mod tests {
     fn a_frozen_parameter_has_no_gradient_and_no_update() -> Result<()> {
         let (mut parameters, model) = parameters();
         parameters.freeze(|name| name == "layer.0.weight");
-        let micro = trace_micro_step(&parameters, &|graph: &Graph| {
+        let loss: &LossFn<'_> = &|graph: &Graph| {
             let x = graph.input("x", [2, 6], DType::F32);
             model.forward(x).cross_entropy(graph.input("y", [2], DType::I32))
-        })?;
+        };
+        let micro = trace_micro_step(&parameters, loss, false)?;
         assert!(!micro.to_text().contains("grad/layer.0.weight"));
         assert!(micro.to_text().contains("grad/layer.0.bias"));
-        let update = trace_update(&parameters, &AdamW::new(), Some(1.0))?;
+        let update = trace_update(
+            &parameters,
+            &AdamW::new(),
+            &UpdateOptions { max_norm: Some(1.0), ..UpdateOptions::default() },
+        )?;
         assert!(!update.to_text().contains("layer.0.weight"));
         assert_eq!(update.outputs().len(), 1);
         Ok(())

@@ -3,9 +3,13 @@
 //! Everything is traced, compiled and allocated by [`TrainerBuilder::build`]; a step only writes its
 //! batch and a few scalars. Knows nothing about files, data sets or how long to train.
 
-use super::accumulation::{sums, trace_accumulated_update, trace_micro_batch};
+use super::accumulation::{sums, trace_micro_batch};
+use super::scaler::{self, Known, ScaleReport};
 use super::split::split;
-use super::step::{GRAD_NORM, LOSS, LossFn, scalar_name, state_specs, trace_eval, trace_micro_step, trace_update};
+use super::step::{
+    GRAD_NORM, LOSS, LossFn, UpdateOptions, gradient_name, scalar_name, state_specs, trace_eval, trace_micro_step,
+    trace_update,
+};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
@@ -14,8 +18,8 @@ use crate::io::HostTensor;
 use crate::io::safetensors::{NamedTensor, Weights};
 use crate::kernels::Profile;
 use crate::lower::lower;
-use crate::nn::Parameters;
-use crate::optim::{AdamW, Optimizer, Schedule, StepHyper};
+use crate::nn::{Group, Parameters};
+use crate::optim::{AdamW, LossScaling, Optimizer, Schedule, StepHyper};
 use crate::program::{Category, Memory, Program, StateEntry, StateLayout};
 use crate::tensor::RNG_KEY;
 use std::borrow::Borrow;
@@ -42,6 +46,7 @@ pub struct TrainerBuilder {
     clip: Option<f64>,
     seed: u64,
     accumulate: usize,
+    scaling: Option<LossScaling>,
 }
 
 /// A training setup compiled for a device that need not be there.
@@ -83,6 +88,12 @@ impl TrainerBuilder {
         TrainerBuilder { accumulate: micro_batches.max(1), ..self }
     }
 
+    /// Multiplies the loss before it is differentiated, leaves out steps whose gradients overflow, and adapts the
+    /// factor, all on the device. Schedules count every step, the optimizer's rule only those that were made.
+    pub fn loss_scaling(self, scaling: LossScaling) -> TrainerBuilder {
+        TrainerBuilder { scaling: Some(scaling), ..self }
+    }
+
     /// What will be trained.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -94,14 +105,17 @@ impl TrainerBuilder {
         if self.parameters.trainable().next().is_none() {
             return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
         }
-        let (parameters, optimizer) = (&self.parameters, &*self.optimizer);
-        if self.accumulate == 1 {
-            let update = trace_update(parameters, optimizer, self.clip)?;
-            return Ok([trace_micro_step(parameters, loss)?, update, trace_eval(loss)?]);
-        }
-        let micro = trace_micro_batch(parameters, loss)?;
-        let update = trace_accumulated_update(parameters, optimizer, self.clip, &sums(&micro))?;
-        Ok([micro, update, trace_eval(loss)?])
+        let (parameters, scaled) = (&self.parameters, self.scaling.is_some());
+        let (micro, sums) = match self.accumulate {
+            1 => (trace_micro_step(parameters, loss, scaled)?, None),
+            _ => {
+                let micro = trace_micro_batch(parameters, loss, scaled)?;
+                let sums = sums(&micro);
+                (micro, Some(sums))
+            }
+        };
+        let options = UpdateOptions { max_norm: self.clip, sums, scaling: self.scaling };
+        Ok([micro, trace_update(parameters, &*self.optimizer, &options)?, trace_eval(loss)?])
     }
 
     /// Compiles for a device with this profile.
@@ -109,6 +123,7 @@ impl TrainerBuilder {
         let graphs = self.trace(&loss)?;
         let mut specs = state_specs(&self.parameters, &*self.optimizer);
         specs.extend(sums(&graphs[MICRO]));
+        specs.extend(self.scaling.iter().flat_map(|_| scaler::specs()));
         let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
         let programs = ["micro", "update", "eval"]
             .into_iter()
@@ -123,7 +138,7 @@ impl TrainerBuilder {
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
         let session = Session::new(device, plan.layout, plan.programs)?;
-        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate } = self;
+        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate, scaling } = self;
         let mut trainer = Trainer {
             parameters,
             optimizer,
@@ -131,6 +146,7 @@ impl TrainerBuilder {
             seed,
             clipped: clip.is_some(),
             accumulate,
+            scaled: scaling.map(|_| Known::new(0, 0)),
             session,
             step: 0,
             samples: 0,
@@ -138,6 +154,7 @@ impl TrainerBuilder {
             fed: [HashSet::new(), HashSet::new(), HashSet::new()],
         };
         trainer.initialise()?;
+        scaling.iter().try_for_each(|scaling| scaler::initialise(&mut trainer.session, scaling))?;
         Ok(trainer)
     }
 }
@@ -160,6 +177,8 @@ pub struct StepReport {
     pub lr: f64,
     /// Global norm of the gradients before clipping, if they are clipped.
     pub grad_norm: Option<f32>,
+    /// The scale, and whether the step was left out, if losses are scaled.
+    pub scaling: Option<ScaleReport>,
     /// Everything that the programs output, by name.
     pub results: Results,
 }
@@ -173,6 +192,8 @@ pub struct Trainer {
     clipped: bool,
     /// Micro-batches that a step has at most.
     accumulate: usize,
+    /// Where losses are scaled: what is known of the steps that were made.
+    scaled: Option<Known>,
     session: Session,
     step: u64,
     samples: u64,
@@ -186,7 +207,7 @@ impl Trainer {
     pub fn builder(parameters: Parameters) -> TrainerBuilder {
         let optimizer = Box::new(AdamW::new());
         let schedule = Schedule::from(1e-3);
-        TrainerBuilder { parameters, optimizer, schedule, clip: None, seed: 0, accumulate: 1 }
+        TrainerBuilder { parameters, optimizer, schedule, clip: None, seed: 0, accumulate: 1, scaling: None }
     }
 
     /// One step: gradients of the batch, then the update. Waits for the results.
@@ -258,7 +279,12 @@ impl Trainer {
         let Pending { step, lr, ticket } = pending;
         let results = self.session.fetch_async(ticket).await?;
         let grad_norm = if self.clipped { Some(scalar(&results, GRAD_NORM)?) } else { None };
-        Ok(StepReport { step, lr, loss: scalar(&results, LOSS)?, grad_norm, results })
+        let learned = self.scaled.as_mut().map(|known| known.learn(step, &results)).transpose()?;
+        if let Some((report, true)) = learned {
+            return Err(self.hopeless(step, report).await);
+        }
+        let scaling = learned.map(|(report, _)| report);
+        Ok(StepReport { step, lr, loss: scalar(&results, LOSS)?, grad_norm, scaling, results })
     }
 
     /// The loss of a batch as in evaluation (no dropout); nothing is trained.
@@ -345,6 +371,10 @@ impl Trainer {
                 let zeros = vec![0; entry.dtype.bytes(&entry.shape) as usize];
                 self.session.write_state(&name, &zeros)?;
             }
+        }
+        if self.scaled.is_some() {
+            let good = checkpoint.get(scaler::GOOD).map(|tensor| tensor.bytes.clone());
+            self.scaled = Some(Known::resumed(step, good)?);
         }
         (self.step, self.samples, self.seed, self.added) = (step, samples, seed, added);
         Ok(())
@@ -500,18 +530,49 @@ impl Trainer {
         self.session.write_input(MICRO, RNG_KEY, bytemuck::cast_slice(&key))
     }
 
+    /// The optimizer's scalars for update number `step`; where losses are scaled, for the counts that it may have.
     fn write_hyperparameters(&mut self, step: u64, lr: f64) -> Result<()> {
-        for group in self.parameters.groups() {
-            let at = StepHyper { step, lr: lr * group.lr_scale, weight_decay: group.weight_decay };
-            for (scalar, value) in self.optimizer.scalars().iter().zip(self.optimizer.scalar_values(at)) {
-                let name = scalar_name(&group.name, scalar);
-                // A group without parameters has no scalars.
-                if self.session.program(UPDATE).scalars.iter().any(|scalar| scalar.name == name) {
-                    self.session.write_scalar(UPDATE, &name, (value as f32).to_bits())?;
-                }
+        let (groups, optimizer) = (self.parameters.groups(), &self.optimizer);
+        let values = |step: u64| {
+            let of_group = |group: &Group| {
+                let at = StepHyper { step, lr: lr * group.lr_scale, weight_decay: group.weight_decay };
+                let values = optimizer.scalars().iter().zip(optimizer.scalar_values(at));
+                values.map(|(scalar, value)| (group.name.to_string(), *scalar, value)).collect::<Vec<_>>()
+            };
+            groups.iter().flat_map(of_group).collect::<Vec<_>>()
+        };
+        if let Some(known) = &mut self.scaled {
+            return known.upload(&mut self.session, UPDATE, step - 1, values);
+        }
+        for (group, scalar, value) in values(step) {
+            let name = scalar_name(&group, scalar);
+            // A group without parameters has no scalars.
+            if self.session.program(UPDATE).scalars.iter().any(|scalar| scalar.name == name) {
+                self.session.write_scalar(UPDATE, &name, (value as f32).to_bits())?;
             }
         }
         Ok(())
+    }
+
+    /// Why no step can be made any more: the first parameter whose gradient overflows on the latest batch.
+    async fn hopeless(&mut self, step: u64, report: ScaleReport) -> Error {
+        let mut named = String::new();
+        if self.session.run_unread(&[MICRO]).is_ok() {
+            for spec in self.parameters.trainable() {
+                let Ok(bytes) = self.session.read_state_async(&gradient_name(&spec.name)).await else { continue };
+                // As the device tells it: infinite or NaN, or too large to be squared.
+                let squares: f32 = bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word).powi(2)).sum();
+                if !squares.is_finite() {
+                    named = format!("; the first gradient that does is that of `{}`", spec.name);
+                    break;
+                }
+            }
+        }
+        Error::Config(format!(
+            "gradients overflow in every one of the last steps, up to step {step}, although the loss scale has come down to {}{named}. \
+             Lower the learning rate, clip the gradients, or look for divisions by numbers near 0",
+            report.scale
+        ))
     }
 
     /// States by name, in this order.

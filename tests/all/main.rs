@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod legality;
 mod long;
+mod loss_scaling;
 mod models;
 mod one_step;
 #[cfg(feature = "onnx")]
