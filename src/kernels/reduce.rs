@@ -152,13 +152,21 @@ fn hooks(form: &Form, width: u32) -> String {
     text
 }
 
-/// Sums of `chunks` partial results of each of `outputs`, which a kernel before has written chunk by chunk.
-pub fn sum_chunks(profile: &Profile, outputs: usize, chunks: usize) -> KernelSpec {
-    let (kind, element, by_rows) = (ReduceKind::Sum, "f32", outputs < 32);
-    let length = chunks;
+/// Sums of `chunks` partial results of each of some outputs, which a kernel before has written chunk by chunk: the
+/// first ones go to `store`, the second ones to `sums`.
+pub fn sum_chunks(profile: &Profile, [first, second]: [usize; 2], chunks: usize) -> KernelSpec {
+    let (kind, element, outputs, length) = (ReduceKind::Sum, "f32", first + second, chunks);
+    let by_rows = outputs < 32;
     let form =
         Form { kind, element, outputs, length, chunks: 1, by_rows, wide: true, second: true, first_of_two: false };
-    stage(profile, &form).spec
+    let mut spec = stage(profile, &form).spec;
+    if second > 0 {
+        let put = "if (o < FIRST) { store(0u, 0u, o, value); } else { sums[(o - FIRST) / W] = value; }";
+        spec.body = spec.body.replace("store(0u, 0u, o, value);", put).into();
+        spec.outputs = vec![Port::new("sums", Element::Wide)];
+        spec.constants = vec![("FIRST", first as u32)];
+    }
+    spec
 }
 
 /// `vec4` elements that one workgroup of [`sum_squares`] takes.

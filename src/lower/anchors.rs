@@ -113,7 +113,7 @@ pub fn plan(
         Op::Scan { .. } => Ok(Plan::default()),
         Op::Macro(op) => {
             let part = |output| part(Value { node: anchor, output });
-            macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part)
+            macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part, group.column_sums.is_some())
         }
         _ => Err(Error::Compile { what: node.op.name().into(), message: "has no kernel (please report this)".into() }),
     }
@@ -163,6 +163,7 @@ fn product(profile: &Profile, a: &View, b: &View, group: &Group) -> Plan {
         b: operand(b, &strides[1]),
         out_wide: n.is_multiple_of(4),
         bias_gradient: group.column_sums.is_some(),
+        row_sums: false,
         pairs: false,
         walks: [None, None],
     };
@@ -237,6 +238,7 @@ fn macro_plan(
     node: &Node,
     view: &dyn Fn(usize) -> View,
     part: &dyn Fn(u32) -> Option<View>,
+    sums: bool,
 ) -> Result<Plan> {
     let (rows, cols) = matrix(&view(0).shape);
     let count = node.inputs.len();
@@ -279,7 +281,7 @@ fn macro_plan(
         }
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => super::heads::plan(profile, op, node, view, part)?,
         MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. } => {
-            super::convolve::plan(profile, op, node, view).ok_or_else(|| super::heads::no_kernel(op.name()))?
+            super::convolve::plan(profile, op, node, view, sums).ok_or_else(|| super::heads::no_kernel(op.name()))?
         }
         MacroOp::MaxPool { .. } | MacroOp::MaxPoolGrad { .. } => pooling(op, node, &view(0).shape),
     })

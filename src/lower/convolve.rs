@@ -159,11 +159,13 @@ fn product(sizes: [usize; 3], batch: [usize; 2], a: Placed, b: Placed) -> Matmul
     // Networks of convolutions turn small differences into large ones (a maximum of a window that moves): sums of
     // thousands of products are worth the care.
     let walks = [a_walks, b_walks];
-    Matmul { m, n, k, batch, a, b, out_wide, bias_gradient: false, pairs: true, walks }
+    Matmul { m, n, k, batch, a, b, out_wide, bias_gradient: false, row_sums: false, pairs: true, walks }
 }
 
 /// Plans a convolution's kernels. `view` gives an operand's view.
-pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View) -> Option<Plan> {
+/// With `sums` a weight gradient also gives the sums of the gradient over everything but channels
+/// ([`gives_channel_sums`]).
+pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View, sums: bool) -> Option<Plan> {
     let result = &node.outputs[0].shape;
     let mm = match op {
         MacroOp::Conv { windows, groups } => forward(&windows, groups as usize, &view(0), &view(1), &result[2..]),
@@ -171,7 +173,7 @@ pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) ->
             data_grad(&reversed(&windows)?, groups as usize, &view(0), &view(1), &result[2..])
         }
         MacroOp::ConvWeightGrad { windows, groups } => {
-            return Some(weight_grad(profile, &windows, groups as usize, result.numel(), [&view(0), &view(1)]));
+            return Some(weight_grad(profile, &windows, groups as usize, result.numel(), [&view(0), &view(1)], sums));
         }
         _ => return None,
     };
@@ -235,8 +237,24 @@ fn data_grad(windows: &Windows, groups: usize, g: &View, weight: &View, size: &[
 /// Bytes that the partial sums of a weight gradient may take.
 const PARTIAL_BYTES: usize = 16 << 20;
 
-/// `g [o, O] x windows [O, c K]`, summed over the samples of a chunk in one product and over chunks behind it.
-fn weight_grad(profile: &Profile, windows: &Windows, groups: usize, outputs: usize, [x, g]: [&View; 2]) -> Plan {
+/// Whether the gradient of a weight `[o, c / groups, ..]` can give that of a bias beside: its sums are written four
+/// channels at a time.
+pub fn gives_channel_sums(op: MacroOp, weight: &Shape) -> bool {
+    let MacroOp::ConvWeightGrad { groups, .. } = op else { return false };
+    let groups = groups.max(1) as usize;
+    weight[0].is_multiple_of(4 * groups)
+}
+
+/// `g [o, O] x windows [O, c K]`, summed over the samples of a chunk in one product and over chunks behind it. With
+/// `sums` each chunk's partial sums are followed by those of `g`.
+fn weight_grad(
+    profile: &Profile,
+    windows: &Windows,
+    groups: usize,
+    outputs: usize,
+    [x, g]: [&View; 2],
+    sums: bool,
+) -> Plan {
     let counts = &g.shape[2..];
     let open = Opened::new(windows, x, counts);
     let (rows, channels) = (g.shape[1] / groups, x.shape[1] / groups);
@@ -261,26 +279,45 @@ fn weight_grad(profile: &Profile, windows: &Windows, groups: usize, outputs: usi
     };
     let k = chunk * counts.iter().product::<usize>();
     let mm = product([rows, channels * windows.area(), k], [chunks, groups], a, b);
-    let mut first = emit(profile, &mm);
-    first.body = format!("{PARTIAL_STORE}{}", first.body).into();
+    let beside = if sums { g.shape[1] } else { 0 };
+    let mut first = emit(profile, &Matmul { row_sums: sums, ..mm });
+    first.body = format!("{}{}", partial_store(sums, first.width), first.body).into();
+    first.constants.extend([("PARTIALS", (outputs + beside) as u32), ("ROW_SUMS", outputs as u32)]);
     first.outputs = vec![Port::new("partials", Element::Wide)];
     let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
     let work = vec![PortSource::Workspace(0)];
-    let second = reduce::sum_chunks(profile, outputs, chunks);
+    let second = reduce::sum_chunks(profile, [outputs, beside], chunks);
+    let results = if sums { vec![PortSource::ColumnSums] } else { vec![] };
     Plan {
         stages: vec![
             Stage { spec: first, inputs, outputs: work.clone(), hook: Hook::None },
-            Stage { spec: second, inputs: work, outputs: vec![], hook: Hook::Store },
+            Stage { spec: second, inputs: work, outputs: results, hook: Hook::Store },
         ],
-        workspaces: vec![(chunks * outputs) as u64 * 4],
+        workspaces: vec![(chunks * (outputs + beside)) as u64 * 4],
         by_runs: false,
     }
 }
 
-/// What a product writes when another stage adds up its batches.
-const PARTIAL_STORE: &str = "\
+/// What a product writes when another stage adds up its chunks, the outer batches.
+fn partial_store(sums: bool, width: u32) -> String {
+    let mut text = "\
 fn store(batch: u32, row: u32, col: u32, value: F) {
-    partials[((batch * params.m + row) * params.n + col) / W] = value;
+    let within = (batch % params.batch_inner * params.m + row) * params.n + col;
+    partials[(batch / params.batch_inner * PARTIALS + within) / W] = value;
 }
 
-";
+"
+    .to_string();
+    if sums {
+        let write = match width {
+            4 => "    partials[at / W] = value;\n".to_string(),
+            _ => (0..4).map(|j| format!("    partials[at + {j}u] = value[{j}];\n")).collect(),
+        };
+        text += &format!(
+            "fn store_row_sums(batch: u32, row: u32, value: vec4<f32>) {{\n    \
+             let within = batch % params.batch_inner * params.m + row;\n    \
+             let at = batch / params.batch_inner * PARTIALS + ROW_SUMS + within;\n{write}}}\n\n"
+        );
+    }
+    text
+}

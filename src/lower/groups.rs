@@ -80,6 +80,7 @@ impl<'a> Grouper<'a> {
             inline_size: HashMap::new(),
         };
         grouper.sums = grouper.find_column_sums();
+        grouper.sums.extend(grouper.find_channel_sums());
         grouper
     }
 

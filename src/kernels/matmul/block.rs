@@ -43,6 +43,8 @@ pub struct Layout {
     pub k_exact: bool,
     pub width: u32,
     pub sums: bool,
+    /// See [`super::Matmul::row_sums`].
+    pub row_sums: bool,
     /// See [`super::Matmul::pairs`].
     pub pairs: bool,
     /// Keep a compiler from seeing that the loop's bound is a uniform; see [`k_end`].
@@ -61,6 +63,9 @@ impl Layout {
         }
         if self.sums {
             suffix.push_str("_sums");
+        }
+        if self.row_sums {
+            suffix.push_str("_rows");
         }
         suffix
     }
@@ -284,8 +289,11 @@ pub fn k_end(layout: &Layout) -> &'static str {
     }
 }
 
-/// The accumulators `c{row}_{quad}`, and `s{quad}` of the column sums.
+/// The accumulators `c{row}_{quad}`, `s{quad}` of the column sums, and `t{row}` of the row sums.
 pub fn accumulators(text: &mut Text, layout: &Layout, rows: u32, quads: u32) {
+    if layout.row_sums {
+        (0..rows).for_each(|i| text.line(format!("var t{i} = 0.0;")));
+    }
     for q in 0..quads {
         (0..rows).for_each(|i| text.line(format!("var c{i}_{q} = vec4<f32>(0.0);")));
         if layout.sums {
@@ -303,6 +311,15 @@ pub fn products(
     a: impl Fn(u32, u32) -> String,
     b: impl Fn(u32, u32) -> String,
 ) {
+    if layout.row_sums {
+        // The first column of tiles sees every row.
+        text.open("if (col0 == 0u)");
+        for i in 0..rows {
+            let parts: Vec<String> = (0..steps).map(|kk| a(i, kk)).collect();
+            text.line(format!("t{i} += {};", parts.join(" + ")));
+        }
+        text.close();
+    }
     for q in 0..quads {
         (0..steps).for_each(|kk| text.line(format!("let y{q}_{kk} = {};", b(q, kk))));
         for i in 0..rows {
@@ -388,6 +405,21 @@ pub fn store_rotating(
     }
     text.close();
     store_all_sums(text, layout, quads, row, col);
+}
+
+/// Hands out the row sums, from the invocations for which `first` holds.
+pub fn store_row_sums(text: &mut Text, layout: &Layout, rows: u32, first: &str, row: impl Fn(u32) -> String) {
+    if !layout.row_sums {
+        return;
+    }
+    text.open(format!("if (col0 == 0u && {first})"));
+    for i in (0..rows).step_by(4) {
+        let value = vector(|j| format!("t{}", i + j));
+        text.open(format!("if ({} < params.m)", row(i)));
+        text.line(format!("store_row_sums(batch, {}, {value});", row(i)));
+        text.close();
+    }
+    text.close();
 }
 
 fn store_all_sums(text: &mut Text, layout: &Layout, quads: u32, row: &str, col: impl Fn(u32) -> String) {

@@ -35,6 +35,9 @@ pub struct Matmul {
     pub out_wide: bool,
     /// Also give the sums of the columns of `b` over `k`: the gradient of a bias beside that of a weight.
     pub bias_gradient: bool,
+    /// Also hand the sums of the rows of `a` over `k` to `store_row_sums(batch, row, value: vec4<f32>)`, four rows at a
+    /// time, which the user of the kernel writes; `m` is a multiple of 4. Not for [`Variant::Direct`].
+    pub row_sums: bool,
     /// Sum four steps of `k` among themselves first, for a quarter of the roundings of a long sum.
     pub pairs: bool,
     /// How `a` and `b` are walked where two strides do not say it; `row` and `col` are not read then.
@@ -124,7 +127,9 @@ pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
         others.push(Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 4, quads: 1 });
         others.push(Variant::Tiled { tile_m: 32, tile_n: 64, tile_k: 16, rows: 4, quads: 2 });
     }
-    others.push(Variant::Direct);
+    if !mm.row_sums {
+        others.push(Variant::Direct);
+    }
     for variant in others {
         if !all.contains(&variant) && fits(profile, variant) {
             all.push(variant);
@@ -268,7 +273,8 @@ fn layout(variant: Variant, mm: &Matmul, profile: &Profile) -> Layout {
     let width = if mm.out_wide { 4 } else { 1 };
     let k_exact = mm.k.is_multiple_of(variant.step() as usize);
     let hide_k = profile.class == AdapterClass::Cpu;
-    let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient, pairs: mm.pairs, hide_k };
+    let layout =
+        Layout { a, b, k_exact, width, sums: mm.bias_gradient, row_sums: mm.row_sums, pairs: mm.pairs, hide_k };
     match variant {
         Variant::Direct => direct::layout(layout),
         Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => layout,

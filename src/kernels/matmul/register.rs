@@ -30,6 +30,7 @@ pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], rows: u32, quads: u32) 
     (0..quads).for_each(|q| b.load(&mut text, q));
     block::products(&mut text, layout, (rows, quads, 4), |i, kk| a.element(i, kk), |q, kk| b.across(q, kk));
     text.close();
+    block::store_row_sums(&mut text, layout, rows, &format!("lane % {COLS}u == 0u"), |i| format!("row + {i}u"));
     block::store_rotating(&mut text, layout, (rows, quads), "row", |q| format!("col_q{q}"));
     text.close();
     text.finish()

@@ -25,6 +25,7 @@ pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], lanes: u32, rows: u32, 
     (0..quads).for_each(|q| b.load(&mut text, q));
     block::products(&mut text, layout, (rows, quads, 4), |i, kk| shared.element(i, kk), |q, kk| b.across(q, kk));
     text.close();
+    block::store_row_sums(&mut text, layout, rows, "lane == 0u", |i| format!("row0 + {i}u"));
     block::store_rotating(&mut text, layout, (rows, quads), "row0", |q| format!("col_q{q}"));
     text.close();
     text.finish()

@@ -53,6 +53,7 @@ fn product(kind: &str, [m, n, k]: [usize; 3], bias_gradient: bool) -> Matmul {
         b,
         out_wide: n.is_multiple_of(4),
         bias_gradient,
+        row_sums: false,
         pairs: false,
         walks: [None, None],
     }
@@ -125,6 +126,7 @@ fn walked(rows: usize, both: bool) -> Matmul {
         b: b_operand,
         out_wide: true,
         bias_gradient: false,
+        row_sums: false,
         pairs: true,
         walks,
     }

@@ -68,6 +68,7 @@ pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], tile: Tile) -> String {
     text.close();
     let row = |i: u32| format!("row0 + (quad_m + {}u) * 4u + {}u", i / 4 * threads_m, i % 4);
     let col = |q: u32| format!("col0 + (quad_n + {}u) * 4u", q * threads_n);
+    block::store_row_sums(&mut text, layout, rows, "quad_n == 0u", row);
     block::store_all(&mut text, layout, (rows, quads), row, col);
     text.close();
     text.finish()
