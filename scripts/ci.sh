@@ -26,6 +26,14 @@ if grep -qxE 'naga|wgpu-core|wgpu-hal' <<<"$tree"; then
     fail "the wasm build depends on $(grep -xE 'naga|wgpu-core|wgpu-hal' <<<"$tree" | xargs)"
 fi
 
+step "the library in a browser"
+if command -v node >/dev/null && command -v npm >/dev/null && [[ -x ${CHROMIUM:-$(command -v chromium || true)} ]]; then
+    ./web/build.sh
+    (cd web && npm ci --silent --no-audit --no-fund && node test/browser.mjs)
+else
+    echo "SKIPPED: it needs node, npm and chromium"
+fi
+
 step "release build"
 cargo build --release --examples --bins
 wgrad=$(realpath "${CARGO_TARGET_DIR:-target}")/release/wgrad

@@ -21,6 +21,8 @@ pub mod io;
 pub mod train;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(all(feature = "web", target_arch = "wasm32"))]
+pub mod web;
 
 pub use error::{Error, Result};
 

@@ -47,7 +47,6 @@ pub mod saver;
 pub mod keeper;
 #[cfg(feature = "cli")]
 pub mod run;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod workloads;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod profile;

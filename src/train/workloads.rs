@@ -4,9 +4,12 @@
 //! `bench.rs`.
 
 use super::data::{Batch, TARGETS, TOKENS};
-use super::trainer::{SAME_BATCH, Trainer, TrainerBuilder};
+#[cfg(not(target_arch = "wasm32"))]
+use super::trainer::SAME_BATCH;
+use super::trainer::{Trainer, TrainerBuilder};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::Device;
 use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
@@ -211,6 +214,7 @@ fn w4_init(seed: u32, name: &str, shape: &Shape) -> Option<Init> {
     Some(Init::Values(uniform(seed, stream, shape.numel(), 0.02 * f64::sqrt(3.0)).into()))
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 /// The losses of the first steps of a training workload, each taken before that step's update.
 pub fn losses(workload: Workload, seed: u32, steps: usize, device: &Device) -> Result<Vec<f32>> {
     let Setup { trainer, loss, batch, .. } = setup(workload, seed)?;

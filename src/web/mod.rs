@@ -1,0 +1,48 @@
+//! What a page calls: thin JavaScript classes around the library.
+//!
+//! Nothing is computed here. Every call that waits for the GPU is a promise; numbers cross as typed arrays; errors are
+//! JavaScript `Error`s with the library's messages. `web/` has the package and its tests.
+
+mod digits;
+mod workload;
+
+use crate::error::Error;
+use crate::gpu::Device;
+use wasm_bindgen::prelude::*;
+
+/// The library's error as JavaScript's.
+fn fail(error: Error) -> JsError {
+    JsError::new(&error.to_string())
+}
+
+/// An open GPU.
+#[wasm_bindgen]
+pub struct Engine {
+    device: Device,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens the browser's fastest adapter; the error says why there is none and what to do.
+    pub async fn open() -> Result<Engine, JsError> {
+        Ok(Engine { device: Device::open_async(None).await.map_err(fail)? })
+    }
+
+    /// What the browser calls the adapter; browsers say little about it.
+    #[wasm_bindgen(getter)]
+    pub fn adapter(&self) -> String {
+        self.device.name().to_string()
+    }
+
+    /// What kernels may assume of this adapter, in words.
+    #[wasm_bindgen(getter)]
+    pub fn profile(&self) -> String {
+        format!("{:?}", self.device.profile())
+    }
+
+    /// Why the device is lost, if it is.
+    #[wasm_bindgen(getter)]
+    pub fn lost(&self) -> Option<String> {
+        self.device.lost()
+    }
+}
