@@ -1,5 +1,7 @@
 #![doc = "wgrad trains neural networks on any GPU: a whole training step is traced into one graph,"]
 #![doc = "compiled once into programs over planned memory, and replayed."]
+// In the browser wgpu's types belong to one thread; the library's handles are the same everywhere.
+#![cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
 
 // In reading order: each module may use only those above it (tests/all/tidy.rs holds the table).
 pub mod error;

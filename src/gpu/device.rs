@@ -32,8 +32,12 @@ struct Inner {
     pipelines: PipelineCache,
     /// Verdicts of error scopes, which a browser gives later.
     #[cfg(target_arch = "wasm32")]
-    pending: Mutex<Vec<std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>>>,
+    pending: Mutex<Vec<Verdict>>,
 }
+
+/// What an error scope will have caught.
+#[cfg(target_arch = "wasm32")]
+type Verdict = std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>;
 
 /// What the device's callbacks told.
 #[derive(Default)]
@@ -86,7 +90,6 @@ impl Device {
         device
     }
 
-    #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
     fn build(
         device: wgpu::Device,
         queue: wgpu::Queue,
