@@ -28,11 +28,12 @@ if grep -qxE 'naga|wgpu-core|wgpu-hal' <<<"$tree"; then
 fi
 
 step "the library in a browser"
-if command -v node >/dev/null && command -v npm >/dev/null && [[ -x ${CHROMIUM:-$(command -v chromium || true)} ]]; then
+node_version=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
+if [[ $node_version -ge 20 && -x ${CHROMIUM:-$(command -v chromium || true)} ]] && command -v npm >/dev/null; then
     ./web/build.sh
     (cd web && npm ci --silent --no-audit --no-fund && node test/browser.mjs)
 else
-    echo "SKIPPED: it needs node, npm and chromium"
+    echo "SKIPPED: it needs node 20, npm and chromium"
 fi
 
 step "release build"
