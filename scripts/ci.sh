@@ -75,6 +75,7 @@ cat src/graph/*.rs >"$work/text.txt"
 cmp "$work/first.txt" "$work/second.txt" || fail "the same seed gave two different samples"
 "$wgrad" train --resume "$work/run" --steps 20
 [[ $(wc -l <"$work/run/metrics.jsonl") -eq 20 ]] || fail "metrics.jsonl has $(wc -l <"$work/run/metrics.jsonl") lines after 20 steps"
+"$wgrad" debug --run "$work/run" | grep -q 'all fine' || fail "wgrad debug found something in a run that is whole"
 compgen -G "$work/run/events.out.tfevents.*" >/dev/null || fail "--tensorboard left no event file"
 
 step "digits, as the README has them"
@@ -120,6 +121,7 @@ refused 'steps' train --step 3
 refused 'no-such-adapter' train --adapter no-such-adapter
 refused 'no-such-run' train --resume no-such-run
 refused 'no-such-run' sample --run no-such-run
+refused 'no-such-run' debug --run no-such-run
 refused 'run' train --out run
 refused 'data DIR' train --task images
 refused 'no such folder' train --task images --data no-such-folder

@@ -21,6 +21,10 @@ pub enum Error {
     #[error("the kernel `{kernel}` was refused by the device's compiler (please report this): {message}")]
     Kernel { kernel: String, message: String },
 
+    /// A step gave a loss or gradients that are not finite. What is trained is as it was before that step.
+    #[error("{message}")]
+    NotFinite { step: u64, message: String },
+
     /// There is no usable adapter.
     #[error("{0}")]
     NoAdapter(String),

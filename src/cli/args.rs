@@ -42,6 +42,12 @@ pub enum Command {
     Predict(PredictArgs),
     /// Continue a prompt with the weights of a run of the task `text`
     Sample(SampleArgs),
+    /// Find the tensor that went bad first when a loss is not a finite number
+    ///
+    /// Makes the steps after the newest checkpoint of a run again, without changing the run, to the first
+    /// whose loss or gradients are not finite (or to --step), and prints every value of that step that
+    /// is not finite and was before, in the order in which they are computed.
+    Debug(DebugArgs),
     /// List the adapters with driver, features, limits and kernel tier
     Devices,
     /// Print how a model becomes GPU work: graph, gradients, passes, program
@@ -177,6 +183,19 @@ pub struct EvalArgs {
     /// Write the confusion matrix of a run of images here, as SVG [default: none is written]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
+/// Flags of `wgrad debug`.
+#[derive(Debug, Args)]
+pub struct DebugArgs {
+    /// The run directory
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// The step to look at, after the newest checkpoint [default: the first whose loss is not finite]
+    #[arg(long, value_name = "N")]
+    pub step: Option<u64>,
     #[command(flatten)]
     pub adapter: AdapterArgs,
 }

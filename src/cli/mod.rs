@@ -5,6 +5,7 @@
 
 pub mod args;
 mod bench;
+mod debug;
 mod devices;
 mod eval;
 mod explain;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::eval(&args),
         Command::Predict(args) => predict::predict(&args),
         Command::Sample(args) => sample::sample(&args),
+        Command::Debug(args) => debug::debug(&args),
         Command::Devices => devices::devices(),
         Command::Explain(args) => explain::explain(&args),
         Command::Bench(args) => bench::bench(&args, started),
@@ -60,6 +62,7 @@ fn exit_code(error: &Error) -> ExitCode {
         Error::NoAdapter(_)
         | Error::Memory(_)
         | Error::Feed(_)
+        | Error::NotFinite { .. }
         | Error::Config(_)
         | Error::File { .. }
         | Error::NotCommitted { .. }

@@ -289,6 +289,12 @@ impl Results {
         self.words(name, DType::U32, |word| word)
     }
 
+    /// All outputs, those of the programs that ran first first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.programs.iter().flat_map(|(program, _)| &self.names[*program]);
+        outputs.map(|output| output.name.as_str())
+    }
+
     /// The shape of an output.
     pub fn shape(&self, name: &str) -> Result<&Shape> {
         self.find(name).map(|(output, _)| &output.shape)
@@ -310,8 +316,7 @@ impl Results {
                 return Ok((output, &self.bytes[start..start + output.bytes as usize]));
             }
         }
-        let outputs = self.programs.iter().flat_map(|(program, _)| &self.names[*program]);
-        let known: Vec<&str> = outputs.map(|output| output.name.as_str()).collect();
+        let known: Vec<&str> = self.names().collect();
         Err(Error::Feed(format!("the run has no output `{name}`; it has: {}", known.join(", "))))
     }
 }

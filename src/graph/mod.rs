@@ -21,6 +21,7 @@ pub use handle::{Operand, Tensor};
 pub use op::{Eps, Literal, MacroOp, Op, ReduceKind, Sight};
 pub use pointwise::PointwiseOp;
 pub use scan::ScanBody;
+pub(crate) use text::describe;
 pub use windows::Windows;
 
 use crate::dtype::DType;

@@ -4,7 +4,7 @@ use super::{Graph, Node, Op, ScanBody};
 use std::fmt::Write;
 
 /// The operation with its attributes.
-fn describe(op: &Op) -> String {
+pub(crate) fn describe(op: &Op) -> String {
     match op {
         Op::Input(name) | Op::State(name) | Op::Assign(name) => format!("{} {name:?}", op.name()),
         Op::Const(literal) => format!("const {}", literal.value()),

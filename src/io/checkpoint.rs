@@ -198,8 +198,13 @@ impl CheckpointStore {
         }
     }
 
-    /// Names of what may be checkpoints, newest first; unfinished ones have no number behind the point.
+    /// Names of what may be checkpoints, newest first.
     fn names(&self) -> Result<Vec<String>> {
+        Ok(self.numbered()?.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// The same with their steps; unfinished ones have no number behind the point.
+    fn numbered(&self) -> Result<Vec<(u64, String)>> {
         let names = match self.storage.list(&self.directory) {
             Ok(names) => names,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -214,13 +219,22 @@ impl CheckpointStore {
             })
             .collect();
         found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        Ok(found.into_iter().map(|(_, name)| name).collect())
+        Ok(found.into_iter().map(|((step, _), name)| (step, name)).collect())
     }
 
     /// The newest checkpoint that is whole, with the reasons against newer ones; `None` if there is no
     /// directory that claims to be one.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        let found = self.names()?;
+        self.latest_of(self.names()?)
+    }
+
+    /// The newest that is whole among those of steps before `step`.
+    pub fn latest_before(&self, step: u64) -> Result<Option<Checkpoint>> {
+        let before = self.numbered()?.into_iter().filter(|(own, _)| *own < step);
+        self.latest_of(before.map(|(_, name)| name).collect())
+    }
+
+    fn latest_of(&self, found: Vec<String>) -> Result<Option<Checkpoint>> {
         let mut rejected = Vec::new();
         for name in &found {
             let path = self.directory.join(name);
@@ -247,6 +261,15 @@ impl CheckpointStore {
             let name = rejected.path.file_name().map(|name| format!("damaged-{}", name.to_string_lossy()));
             let _ = name.map(|name| self.storage.rename(&rejected.path, &self.directory.join(name)));
         }
+    }
+
+    /// Renames the checkpoints of `step` and later ones to `abandoned-step-N`, because training goes on from an earlier one.
+    pub fn abandon_from(&self, step: u64) -> Result<()> {
+        for (_, name) in self.numbered()?.iter().filter(|(own, _)| *own >= step) {
+            let (from, to) = (self.directory.join(name), self.directory.join(format!("abandoned-{name}")));
+            self.storage.rename(&from, &to).map_err(|e| Error::file(&from, &e))?;
+        }
+        self.storage.sync_directory(&self.directory).map_err(|e| Error::file(&self.directory, &e))
     }
 
     /// The checkpoint in one directory, every byte of it checked.

@@ -141,6 +141,14 @@ impl Keeper {
         self.note(Some(outcome))
     }
 
+    /// The newest state from before a step, in place of that of this step and all later ones.
+    pub fn abandon_from(&mut self, step: u64) -> Result<Option<Arc<Weights>>> {
+        let older = self.saver.store().latest_before(step)?;
+        self.saver.store().abandon_from(step)?;
+        self.snapshot = None;
+        Ok(older.map(|checkpoint| Arc::new(checkpoint.state)))
+    }
+
     /// The latest state on the host; else, from disk, the newest that was saved.
     pub fn latest(&self) -> Result<Option<Arc<Weights>>> {
         match &self.snapshot {

@@ -9,6 +9,7 @@ mod accumulation;
 mod scaler;
 mod split;
 mod trainer;
+pub mod watch;
 mod data;
 mod order;
 mod digit_data;
@@ -45,6 +46,8 @@ pub mod tensorboard;
 pub mod saver;
 #[cfg(feature = "cli")]
 pub mod keeper;
+#[cfg(feature = "cli")]
+pub mod debug;
 #[cfg(feature = "cli")]
 pub mod run;
 pub mod workloads;

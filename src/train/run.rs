@@ -7,6 +7,7 @@
 use super::classify::{ACCURACY, Confusion};
 use super::config::Config;
 use super::data::Batch;
+use super::debug::is_fine;
 use super::keeper::{Keeper, Standing, newest, set_aside};
 use super::metrics::{MetricsWriter, Record};
 use super::pictures::Pictures;
@@ -27,9 +28,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use web_time::Instant;
 
+mod nonfinite;
 mod recover;
 mod save;
 
+use nonfinite::BadSteps;
 use recover::Losses;
 use save::tell_saved;
 
@@ -39,6 +42,9 @@ pub const CONFIG: &str = "config.toml";
 pub const METRICS: &str = "metrics.jsonl";
 /// The parameters with the lowest validation loss.
 pub const BEST: &str = "best.safetensors";
+
+/// How a configuration becomes a task; [`Task::new`] without further word.
+pub type MakeTask = Box<dyn Fn(&Config) -> Result<Task>>;
 
 /// What is known before the first step.
 #[derive(Debug, Clone)]
@@ -121,6 +127,11 @@ pub struct Run {
     /// Opens another device when this one is lost.
     reopen: Box<dyn FnMut() -> Result<Device>>,
     losses: Losses,
+    /// Makes the task, also when it has to be made again.
+    make: MakeTask,
+    /// The record of a step that gave something else than finite numbers, until it is dealt with.
+    bad: Option<Record>,
+    bad_steps: BadSteps,
     /// Of the last evaluation.
     confusion: Option<Confusion>,
     /// To be told when training begins.
@@ -172,7 +183,12 @@ pub fn read_weights(directory: &Path) -> Result<Weights> {
 
 impl Run {
     /// A new run in a directory that holds none; the directory is made.
-    pub fn begin(mut config: Config, directory: &Path, device: &Device) -> Result<Run> {
+    pub fn begin(config: Config, directory: &Path, device: &Device) -> Result<Run> {
+        Run::begin_task(config, directory, device, Box::new(Task::new))
+    }
+
+    /// A new run of a task of one's own, made from the configuration.
+    pub fn begin_task(mut config: Config, directory: &Path, device: &Device, make: MakeTask) -> Result<Run> {
         if directory.join(CONFIG).exists() || directory.join(METRICS).exists() {
             let shown = directory.display();
             return Err(Error::Config(format!(
@@ -185,18 +201,23 @@ impl Run {
         {
             *path = absolute.display().to_string();
         }
-        let built = build(&config, device)?;
+        let built = build(&make, &config, device)?;
         std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;
         // Before anything else: a run that dies from now on can be resumed.
         write_atomic(&directory.join(CONFIG), config.to_toml()?.as_bytes())?;
         let metrics = MetricsWriter::create(directory.join(METRICS))?;
-        Run::new(config, directory, device, built, metrics, None)
+        Run::new(config, directory, device, make, built, metrics, None)
     }
 
     /// Goes on with a run at its newest checkpoint that is whole; from its beginning if it ended before it had saved one.
     pub fn resume(config: Config, directory: &Path, device: &Device) -> Result<Run> {
+        Run::resume_task(config, directory, device, Box::new(Task::new))
+    }
+
+    /// Goes on with a run of a task of one's own.
+    pub fn resume_task(config: Config, directory: &Path, device: &Device, make: MakeTask) -> Result<Run> {
         let checkpoint = newest(directory)?;
-        let (mut trainer, subject) = build(&config, device)?;
+        let (mut trainer, subject) = build(&make, &config, device)?;
         let mut standing = Standing::default();
         let mut warnings = Vec::new();
         match &checkpoint {
@@ -225,7 +246,7 @@ impl Run {
         write_atomic(&directory.join(CONFIG), config.to_toml()?.as_bytes())?;
         checkpoint.iter().for_each(|found| set_aside(directory, found));
         remove_leftovers(directory);
-        let mut run = Run::new(config, directory, device, (trainer, subject), metrics, Some(done + 1))?;
+        let mut run = Run::new(config, directory, device, make, (trainer, subject), metrics, Some(done + 1))?;
         (run.history, run.warnings) = (history, warnings);
         (run.best, run.without_best, run.clock.before) = (standing.best, standing.without_best, standing.elapsed_s);
         Ok(run)
@@ -235,6 +256,7 @@ impl Run {
         config: Config,
         directory: &Path,
         device: &Device,
+        make: MakeTask,
         (trainer, subject): (Trainer, Subject),
         metrics: MetricsWriter,
         resume_at: Option<u64>,
@@ -265,6 +287,9 @@ impl Run {
             adapter: device.name().to_string(),
             reopen: Box::new(device.reopener()),
             losses: Losses::default(),
+            make,
+            bad: None,
+            bad_steps: BadSteps::default(),
             confusion: None,
             warnings: Vec::new(),
             clock,
@@ -306,16 +331,24 @@ impl Run {
         let now = Instant::now();
         (self.clock.start, self.clock.last) = (now, now);
         std::mem::take(&mut self.warnings).iter().for_each(|warning| each(Event::Warning(warning)));
+        let mut outcome = self.attempt(each);
         loop {
-            match self.attempt(each) {
-                Err(Error::DeviceLost { message }) => self.recover(message, each)?,
-                Err(error) => {
+            outcome = match (outcome, self.bad.take()) {
+                (Err(Error::DeviceLost { message }), _) => {
+                    self.recover(message, each)?;
+                    self.attempt(each)
+                }
+                (Err(Error::NotFinite { .. }), Some(record)) => match self.not_finite(record, each) {
+                    Ok(()) => self.attempt(each),
+                    Err(error) => Err(error),
+                },
+                (Err(error), _) => {
                     if let Some(outcome) = self.keeper.settle() {
                         tell_saved(&outcome, each);
                     }
-                    break Err(error);
+                    return Err(error);
                 }
-                ended => break ended,
+                (Ok(outcome), _) => return Ok(outcome),
             }
         }
     }
@@ -401,20 +434,14 @@ impl Run {
     ) -> Result<()> {
         let report = self.trainer.wait(pending)?;
         let record = self.record(&report, found)?;
+        if !is_fine(&report) {
+            let (step, message) = (record.step, "the loss is not a finite number".into());
+            self.bad = Some(record);
+            return Err(Error::NotFinite { step, message });
+        }
         self.write_record(&record, report.grad_norm, each);
         each(Event::Step(&record));
-        let failed = !record.loss.is_finite();
         self.history.push(record);
-        if failed {
-            self.pictures.curves(&self.history)?;
-            return Err(Error::Config(format!(
-                "the loss is not a finite number at step {} (learning rate {:e}); lower train.lr, or set train.clip = 1. \
-                 The record is in {}",
-                report.step,
-                report.lr,
-                self.directory.display()
-            )));
-        }
         Ok(())
     }
 
@@ -527,8 +554,8 @@ impl Clock {
     }
 }
 
-fn build(config: &Config, device: &Device) -> Result<(Trainer, Subject)> {
-    let Task { model, subject } = Task::new(config)?;
+fn build(make: &MakeTask, config: &Config, device: &Device) -> Result<(Trainer, Subject)> {
+    let Task { model, subject } = make(config)?;
     device.set_timeout(Duration::from_secs(config.device.timeout));
     Ok((model.trainer.build(device, model.loss)?, subject))
 }

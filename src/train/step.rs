@@ -41,7 +41,7 @@ pub fn trace_micro_step(parameters: &Parameters, loss: &LossFn<'_>, scaled: bool
 /// What stands between the gradient states and the optimizer's rule.
 #[derive(Debug, Clone, Default)]
 pub struct UpdateOptions {
-    /// Clips to this global norm.
+    /// Clips to this global norm; an infinite one only measures.
     pub max_norm: Option<f64>,
     /// The gradients are sums over micro-batches, which added to these states too.
     pub sums: Option<Vec<StateSpec>>,
@@ -66,7 +66,7 @@ pub fn trace_update(parameters: &Parameters, optimizer: &dyn Optimizer, options:
         graph.scope("clip", || {
             let norm = mean(global_norm(&gradients)?);
             graph.output(GRAD_NORM, norm);
-            Some(mean(clip_coefficient(norm, max_norm)))
+            max_norm.is_finite().then(|| mean(clip_coefficient(norm, max_norm)))
         })
     });
     let coefficient = coefficient.or(factor);

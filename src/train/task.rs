@@ -137,7 +137,8 @@ pub fn builder(config: &Config, mut parameters: Parameters, optimizer: AdamW) ->
     let optimizer = optimizer.weight_decay(train.weight_decay);
     let builder = Trainer::builder(parameters).optimizer(optimizer).lr(schedule(config)).seed(train.seed);
     let builder = builder.accumulate(train.accumulate);
-    if train.clip > 0.0 { builder.clip(train.clip) } else { builder }
+    // The norm is wanted in any case: it tells whether the gradients are finite.
+    builder.clip(if train.clip > 0.0 { train.clip } else { f64::INFINITY })
 }
 
 fn schedule(config: &Config) -> Schedule {

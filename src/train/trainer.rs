@@ -10,20 +10,24 @@ use super::step::{
     GRAD_NORM, LOSS, LossFn, UpdateOptions, gradient_name, scalar_name, state_specs, trace_eval, trace_micro_step,
     trace_update,
 };
-use crate::dtype::DType;
+use super::watch::watch;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
 use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
-use crate::io::safetensors::{NamedTensor, Weights};
+use crate::io::safetensors::Weights;
 use crate::kernels::Profile;
 use crate::lower::lower;
 use crate::nn::{Group, Parameters};
 use crate::optim::{AdamW, LossScaling, Optimizer, Schedule, StepHyper};
-use crate::program::{Category, Memory, Program, StateEntry, StateLayout};
+use crate::program::{Memory, Program, StateLayout};
 use crate::tensor::RNG_KEY;
 use std::borrow::Borrow;
 use std::collections::HashSet;
+
+mod checkpoint;
+
+pub(super) use checkpoint::load_states;
 
 /// Forward, loss and gradients.
 const MICRO: usize = 0;
@@ -31,9 +35,6 @@ const MICRO: usize = 0;
 const UPDATE: usize = 1;
 /// Forward and loss without training's randomness.
 const EVAL: usize = 2;
-
-/// The key of a checkpoint's metadata that counts micro-batches since the last update.
-const ADDED: &str = "micro_batches";
 
 /// A batch with nothing in it: every input keeps what it was last fed.
 pub const SAME_BATCH: &[(&str, HostTensor)] = &[];
@@ -47,6 +48,7 @@ pub struct TrainerBuilder {
     seed: u64,
     accumulate: usize,
     scaling: Option<LossScaling>,
+    watched: bool,
 }
 
 /// A training setup compiled for a device that need not be there.
@@ -69,7 +71,7 @@ impl TrainerBuilder {
         TrainerBuilder { schedule: schedule.into(), ..self }
     }
 
-    /// Clips gradients to this global norm and reports the norm before that.
+    /// Clips gradients to this global norm and reports the norm before that; `f64::INFINITY` only reports it.
     pub fn clip(self, max_norm: f64) -> TrainerBuilder {
         TrainerBuilder { clip: Some(max_norm), ..self }
     }
@@ -94,6 +96,12 @@ impl TrainerBuilder {
         TrainerBuilder { scaling: Some(scaling), ..self }
     }
 
+    /// Counts in every value of a step the elements that are not finite; see [`super::watch`]. Slow, and for
+    /// finding a mistake.
+    pub fn watched(self) -> TrainerBuilder {
+        TrainerBuilder { watched: true, ..self }
+    }
+
     /// What will be trained.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -115,7 +123,12 @@ impl TrainerBuilder {
             }
         };
         let options = UpdateOptions { max_norm: self.clip, sums, scaling: self.scaling };
-        Ok([micro, trace_update(parameters, &*self.optimizer, &options)?, trace_eval(loss)?])
+        let update = trace_update(parameters, &*self.optimizer, &options)?;
+        if self.watched {
+            watch(&micro, "1 forward and gradients");
+            watch(&update, "2 update");
+        }
+        Ok([micro, update, trace_eval(loss)?])
     }
 
     /// Compiles for a device with this profile.
@@ -138,7 +151,7 @@ impl TrainerBuilder {
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
         let session = Session::new(device, plan.layout, plan.programs)?;
-        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate, scaling } = self;
+        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate, scaling, watched: _ } = self;
         let mut trainer = Trainer {
             parameters,
             optimizer,
@@ -146,15 +159,16 @@ impl TrainerBuilder {
             seed,
             clipped: clip.is_some(),
             accumulate,
-            scaled: scaling.map(|_| Known::new(0, 0)),
+            scaling,
+            scaled: None,
             session,
             step: 0,
             samples: 0,
             added: 0,
+            lr_scale: 1.0,
             fed: [HashSet::new(), HashSet::new(), HashSet::new()],
         };
         trainer.initialise()?;
-        scaling.iter().try_for_each(|scaling| scaler::initialise(&mut trainer.session, scaling))?;
         Ok(trainer)
     }
 }
@@ -192,6 +206,7 @@ pub struct Trainer {
     clipped: bool,
     /// Micro-batches that a step has at most.
     accumulate: usize,
+    scaling: Option<LossScaling>,
     /// Where losses are scaled: what is known of the steps that were made.
     scaled: Option<Known>,
     session: Session,
@@ -199,6 +214,8 @@ pub struct Trainer {
     samples: u64,
     /// Micro-batches since the last update.
     added: usize,
+    /// What the schedule's learning rate is multiplied by.
+    lr_scale: f64,
     fed: [HashSet<String>; 3],
 }
 
@@ -207,7 +224,16 @@ impl Trainer {
     pub fn builder(parameters: Parameters) -> TrainerBuilder {
         let optimizer = Box::new(AdamW::new());
         let schedule = Schedule::from(1e-3);
-        TrainerBuilder { parameters, optimizer, schedule, clip: None, seed: 0, accumulate: 1, scaling: None }
+        TrainerBuilder {
+            parameters,
+            optimizer,
+            schedule,
+            clip: None,
+            seed: 0,
+            accumulate: 1,
+            scaling: None,
+            watched: false,
+        }
     }
 
     /// One step: gradients of the batch, then the update. Waits for the results.
@@ -329,55 +355,24 @@ impl Trainer {
         load_states(&mut self.session, weights, self.parameters.specs().iter().map(|spec| &*spec.name))
     }
 
-    /// Everything that [`Trainer::resume`] needs to go on: every state but the gradients, which the next step
-    /// writes anew (unless micro-batches have been added up), and counters in the metadata.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn checkpoint(&self) -> Result<Weights> {
-        pollster::block_on(self.checkpoint_async())
+    /// Leaves out the samples that would come next, so many.
+    pub fn skip_samples(&mut self, samples: u64) {
+        self.samples += samples;
     }
 
-    /// What to resume from, on every target.
-    pub async fn checkpoint_async(&self) -> Result<Weights> {
-        let names = self.kept_names(self.added);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut checkpoint = self.read(&names).await?;
-        let added = self.added as u64;
-        let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed), (ADDED, added)];
-        checkpoint.metadata = counters.into_iter().map(|(key, n)| (key.to_string(), n.to_string())).collect();
-        Ok(checkpoint)
+    /// Multiplies the learning rate of all steps that follow, and what it was multiplied by before.
+    pub fn scale_lr(&mut self, factor: f64) {
+        self.lr_scale *= factor;
     }
 
-    /// Goes on where a checkpoint was taken, with its seed.
-    pub fn resume(&mut self, checkpoint: &Weights) -> Result<()> {
-        let counter = |key: &str| {
-            let text = checkpoint.metadata.get(key);
-            text.and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
-                Error::Feed(format!("this is not a checkpoint: its metadata has no number `{key}`; weights alone can be loaded but not resumed"))
-            })
-        };
-        let (step, samples, seed) = (counter("step")?, counter("samples")?, counter("seed")?);
-        // Checkpoints of steps that are not split need not say so.
-        let added = if checkpoint.metadata.contains_key(ADDED) { counter(ADDED)? as usize } else { 0 };
-        if added >= self.accumulate {
-            return Err(Error::Config(format!(
-                "the checkpoint was taken within a step, after {added} of its micro-batches; go on with `accumulate` as it was"
-            )));
-        }
-        let names = self.kept_names(added);
-        load_states(&mut self.session, checkpoint, names.iter().map(String::as_str))?;
-        if added == 0 && self.added > 0 {
-            for name in self.names_of(|category| category == Category::Gradients) {
-                let entry = state_entry(&self.session, &name)?;
-                let zeros = vec![0; entry.dtype.bytes(&entry.shape) as usize];
-                self.session.write_state(&name, &zeros)?;
-            }
-        }
-        if self.scaled.is_some() {
-            let good = checkpoint.get(scaler::GOOD).map(|tensor| tensor.bytes.clone());
-            self.scaled = Some(Known::resumed(step, good)?);
-        }
-        (self.step, self.samples, self.seed, self.added) = (step, samples, seed, added);
-        Ok(())
+    /// What the learning rate of the schedule is multiplied by; 1 without further word.
+    pub fn lr_scale(&self) -> f64 {
+        self.lr_scale
+    }
+
+    /// What it trains on.
+    pub fn device(&self) -> &Device {
+        self.session.device()
     }
 
     /// Updates made so far.
@@ -434,7 +429,8 @@ impl Trainer {
             let values = self.parameters.initial_values(ordinal, self.seed)?;
             self.session.write_state(&spec.name, bytemuck::cast_slice(&values))?;
         }
-        Ok(())
+        self.scaled = self.scaling.map(|_| Known::new(0, 0));
+        self.scaling.iter().try_for_each(|scaling| scaler::initialise(&mut self.session, scaling))
     }
 
     /// The micro-batches of a batch; none if it is one as it stands.
@@ -467,7 +463,7 @@ impl Trainer {
     /// The last, or only, micro-batch of a step, and the update.
     fn update<N: AsRef<str>, T: Borrow<HostTensor>>(&mut self, batch: &[(N, T)]) -> Result<Pending> {
         self.feed(MICRO, batch)?;
-        let (step, lr) = (self.step + 1, self.schedule.lr(self.step));
+        let (step, lr) = (self.step + 1, self.schedule.lr(self.step) * self.lr_scale);
         self.write_random_key()?;
         self.write_hyperparameters(step, lr)?;
         let ticket = self.session.run(&[MICRO, UPDATE])?;
@@ -574,87 +570,6 @@ impl Trainer {
             report.scale
         ))
     }
-
-    /// States by name, in this order.
-    async fn read(&self, names: &[&str]) -> Result<Weights> {
-        let mut weights = Weights::default();
-        for (name, bytes) in names.iter().zip(self.session.read_states_async(names).await?) {
-            let entry = state_entry(&self.session, name)?;
-            weights.tensors.push(NamedTensor {
-                name: name.to_string(),
-                dtype: entry.dtype,
-                shape: entry.shape.clone(),
-                bytes,
-            });
-        }
-        Ok(weights)
-    }
-
-    /// What a checkpoint holds: parameters and buffers first, then whatever else outlives a step; and the gradients,
-    /// where `added` micro-batches have added to them.
-    fn kept_names(&self, added: usize) -> Vec<String> {
-        let specs = self.parameters.specs();
-        let own: HashSet<&str> = specs.iter().map(|spec| &*spec.name).collect();
-        let others = self.names_of(|category| added > 0 || category != Category::Gradients).into_iter();
-        let others = others.filter(|name| !own.contains(name.as_str()));
-        specs.iter().map(|spec| spec.name.to_string()).chain(others).collect()
-    }
-
-    /// The states of these categories, in the order of their names.
-    fn names_of(&self, wanted: impl Fn(Category) -> bool) -> Vec<String> {
-        let layout = self.session.layout();
-        let wanted = |entry: &StateEntry| {
-            let mut categories = entry.pieces.iter().map(|piece| layout.buffers[piece.buffer].category);
-            categories.all(&wanted)
-        };
-        layout.entries.iter().filter(|(_, entry)| wanted(entry)).map(|(name, _)| name.clone()).collect()
-    }
-}
-
-fn state_entry<'a>(session: &'a Session, name: &str) -> Result<&'a StateEntry> {
-    let entry = session.layout().entries.get(name);
-    entry.ok_or_else(|| Error::Feed(format!("the session has no state `{name}`")))
-}
-
-/// Writes states from the tensors of the same names: all of them, or none if one does not fit.
-pub(super) fn load_states<'n>(
-    session: &mut Session,
-    weights: &Weights,
-    names: impl Iterator<Item = &'n str> + Clone,
-) -> Result<()> {
-    for name in names.clone() {
-        fitting(session, weights, name)?;
-    }
-    for name in names {
-        let tensor = fitting(session, weights, name)?;
-        match tensor.to_f32().filter(|_| tensor.dtype != DType::F32) {
-            Some(widened) => session.write_state(name, bytemuck::cast_slice(&widened))?,
-            None => session.write_state(name, &tensor.bytes)?,
-        }
-    }
-    Ok(())
-}
-
-/// The tensor that a state can take its value from.
-fn fitting<'a>(session: &Session, weights: &'a Weights, name: &str) -> Result<&'a NamedTensor> {
-    let Some(tensor) = weights.get(name) else {
-        return Err(Error::Feed(format!("the weights have no tensor `{name}`; are they of another model?")));
-    };
-    let entry = state_entry(session, name)?;
-    if tensor.shape != entry.shape {
-        return Err(Error::Feed(format!(
-            "the tensor `{name}` of the weights has shape {}, but the model's has {}; is the model configured as it was trained?",
-            tensor.shape, entry.shape
-        )));
-    }
-    let widens = entry.dtype == DType::F32 && matches!(tensor.dtype, DType::F16 | DType::BF16);
-    if !widens && entry.dtype != tensor.dtype {
-        return Err(Error::Feed(format!(
-            "the tensor `{name}` of the weights is {}, but the model's is {}",
-            tensor.dtype, entry.dtype
-        )));
-    }
-    Ok(tensor)
 }
 
 /// A scalar result.

@@ -104,6 +104,7 @@ pub const KEYS: &[Key] = &[
     }),
     key("train.checkpoint_every", "a number of steps, or 0 (only at the end)", |c| c.train.checkpoint_every <= MAX),
     key("train.tensorboard", "true or false", |_| true),
+    text("train.on_nonfinite", "\"stop\", \"skip\" or \"rollback\"", |_| true),
     text("device.adapter", "a part of an adapter's name, or its index, as `wgrad devices` lists them", |c| {
         c.device.adapter.as_deref() != Some("")
     }),

@@ -125,6 +125,19 @@ pub struct TrainConfig {
     pub early_stopping: u64,
     pub checkpoint_every: u64,
     pub tensorboard: bool,
+    pub on_nonfinite: NonFinite,
+}
+
+/// What to do when the loss or the gradients of a step are not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinite {
+    /// End with an error that names the first tensor that went bad.
+    Stop,
+    /// Leave the batch out.
+    Skip,
+    /// Go on from the last checkpoint with half the learning rate.
+    Rollback,
 }
 
 /// Where to train.
@@ -239,6 +252,7 @@ impl Default for TrainConfig {
             early_stopping: 0,
             checkpoint_every: 400,
             tensorboard: false,
+            on_nonfinite: NonFinite::Stop,
         }
     }
 }

@@ -58,7 +58,7 @@ impl Run {
     /// Another device with the last state; the step that it is at. After an error everything is as before.
     fn rebuild(&mut self) -> Result<u64> {
         let device = (self.reopen)()?;
-        let (mut trainer, subject) = build(&self.config, &device)?;
+        let (mut trainer, subject) = build(&self.make, &self.config, &device)?;
         let standing = match self.keeper.latest()? {
             Some(state) => {
                 trainer.resume(&state)?;
@@ -69,6 +69,13 @@ impl Run {
         let done = trainer.steps_done();
         (self.trainer, self.subject) = (trainer, subject);
         self.adapter = device.name().to_string();
+        self.stand(standing);
+        Ok(done)
+    }
+
+    /// Takes up what belongs to the trainer's state, and forgets what was recorded after it.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        let done = self.trainer.steps_done();
         self.history.retain(|record| record.step <= done);
         // A full disk is told with the next record.
         let _ = self.metrics.rewind(standing.metrics_bytes.unwrap_or(0));
@@ -80,7 +87,6 @@ impl Run {
             self.events = None;
         }
         self.clock.last = Instant::now();
-        Ok(done)
     }
 
     /// What to tell the user, after making sure that the latest state is on disk if it can be.

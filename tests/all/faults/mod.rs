@@ -1,8 +1,11 @@
-//! What fails beneath: each call of a save, damaged files, full disks, a process that is killed, a lost device.
+//! What fails beneath: each call of a save, damaged files, full disks, a process that is killed, a lost device; and numbers
+//! that are not finite.
 
 mod checkpoints;
 #[cfg(feature = "cli")]
 mod devices;
 mod disk;
+#[cfg(feature = "cli")]
+mod nonfinite;
 #[cfg(feature = "cli")]
 mod runs;

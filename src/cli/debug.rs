@@ -1,0 +1,32 @@
+//! `wgrad debug`: which tensor went bad first.
+
+use super::args::DebugArgs;
+use super::format::table;
+use super::say;
+use crate::error::Result;
+use crate::gpu::Device;
+use crate::train::config::Config;
+use crate::train::debug;
+use crate::train::run::read_config;
+use std::process::ExitCode;
+
+/// Runs the command.
+pub fn debug(args: &DebugArgs) -> Result<ExitCode> {
+    let (path, text) = read_config(&args.run)?;
+    let config = Config::from_toml(&path, &text)?;
+    let choice = args.adapter.choice().or(config.device.adapter.clone());
+    let device = Device::open(choice.as_deref())?;
+    let Some(findings) = debug::debug(&config, &args.run, &device, args.step)? else {
+        say(format!("the steps after the newest checkpoint are all fine, to step {}", config.train.steps))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let norm = findings.grad_norm.map_or(String::new(), |norm| format!(", norm of the gradients {norm}"));
+    say(format!("step {}: loss {}{norm}", findings.step, findings.loss))?;
+    say(findings.first())?;
+    if !findings.bad.is_empty() {
+        let mut rows = vec![["not finite", "tensor, in the order of the step"].map(String::from)];
+        rows.extend(findings.bad.iter().map(|bad| [bad.elements.to_string(), bad.what.clone()]));
+        say(table(&rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
