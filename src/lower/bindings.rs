@@ -3,6 +3,7 @@
 use super::expression::Emitter;
 use super::place::Location;
 use crate::dtype::DType;
+use crate::passes::is_half;
 use crate::program::Role;
 use std::fmt::Write;
 
@@ -25,7 +26,11 @@ impl FusedBinding {
     /// The element type of the binding's array.
     pub fn array_type(&self) -> String {
         let stored = stored_type(self.dtype);
-        if self.wide && self.dtype != DType::U8 { format!("vec4<{stored}>") } else { stored.to_string() }
+        if self.wide && self.dtype != DType::U8 && !is_half(self.dtype) {
+            format!("vec4<{stored}>")
+        } else {
+            stored.to_string()
+        }
     }
 }
 
@@ -45,6 +50,20 @@ impl Emitter<'_> {
                 );
                 let _ =
                     writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<u32> {{ return unpack4xU8({tag}{m}[i >> 2u]); }}");
+            } else if *read && is_half(*dtype) {
+                let from = format!("wg_from_{dtype}");
+                let part = format!("({tag}{m}[i >> 1u] >> (16u * (i & 1u))) & 0xffffu");
+                let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> f32 {{ return {from}({part}); }}");
+                if self.width == 4 {
+                    let word = |k: u32| format!("{tag}{m}[(i >> 1u) + {k}u]");
+                    let pair = |k: u32| format!("{from}({0} & 0xffffu), {from}({0} >> 16u)", word(k));
+                    let _ = writeln!(
+                        text,
+                        "fn ld4_{tag}{m}(i: u32) -> vec4<f32> {{ return vec4<f32>({}, {}); }}",
+                        pair(0),
+                        pair(1)
+                    );
+                }
             } else if *read {
                 let one = if *wide { format!("{tag}{m}[i >> 2u][i & 3u]") } else { format!("{tag}{m}[i]") };
                 let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> {ty} {{ return {}; }}", decode(one));
@@ -57,7 +76,12 @@ impl Emitter<'_> {
                     let _ = writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<{ty}> {{ return {}; }}", decode4(four));
                 }
             }
-            if *write {
+            if *write && is_half(*dtype) {
+                // Four at a time: one invocation owns whole words.
+                let pair = |k: usize| format!("wg_to_{dtype}(value[{k}]) | (wg_to_{dtype}(value[{}]) << 16u)", k + 1);
+                let at = format!("{tag}{m}[i >> 1u] = {}; {tag}{m}[(i >> 1u) + 1u] = {};", pair(0), pair(2));
+                let _ = writeln!(text, "fn st_{tag}{m}(i: u32, value: F) {{ {at} }}");
+            } else if *write {
                 let a = alias(*dtype);
                 let coded = match (*dtype, self.width) {
                     (DType::Bool, 4) => "select(vec4<u32>(0u), vec4<u32>(1u), value)",
@@ -86,6 +110,9 @@ impl Emitter<'_> {
             location
         };
         let wide = wide && self.width == 4 && !shared;
+        if is_half(dtype) {
+            self.parts.insert("half");
+        }
         let found = self
             .bindings
             .iter_mut()

@@ -510,6 +510,7 @@ impl Text {
 /// A file of `shaders/lib`, without its default prelude.
 fn library(part: &str) -> &'static str {
     match part {
+        "half" => crate::kernels::spec::body(include_str!("../../shaders/lib/half.wgsl")),
         "math" => crate::kernels::spec::body(include_str!("../../shaders/lib/math.wgsl")),
         "threefry" => crate::kernels::spec::body(include_str!("../../shaders/lib/threefry.wgsl")),
         "wide1" => crate::kernels::spec::body(include_str!("../../shaders/lib/wide1.wgsl")),

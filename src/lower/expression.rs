@@ -11,9 +11,11 @@ use super::grouping::Grouping;
 use super::place::{Location, Placement};
 use super::reads::FoldSteps;
 use super::views::Views;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value};
 use crate::kernels::Param;
+use crate::passes::is_half;
 use crate::shape::{Shape, View};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -145,7 +147,11 @@ impl<'a> Emitter<'a> {
             Op::Cast(to) => {
                 let from = self.context.graph.type_of(node.inputs[0]).dtype;
                 let operand = self.operand(&reads[0])?;
-                cast(from, *to, &operand)
+                if is_half(*to) && from != *to {
+                    self.rounded(*to, &cast(from, *to, &operand))
+                } else {
+                    cast(from, *to, &operand)
+                }
             }
             Op::Gather => self.gather(&reads, node.inputs[0], dtype)?,
             Op::DynamicSlice { axis, size } => self.dynamic_slice(&reads, node.inputs[0], *axis, *size)?,
@@ -178,6 +184,18 @@ impl<'a> Emitter<'a> {
         Ok(name)
     }
 
+    /// A number rounded to half precision; it goes on as f32.
+    fn rounded(&mut self, to: DType, x: &str) -> String {
+        self.parts.insert("half");
+        let exact = self.unique();
+        self.lines.push(format!("let {exact}: F = {x};"));
+        let one = |x: String| format!("wg_from_{to}(wg_to_{to}({x}))");
+        match self.width {
+            4 => format!("F({})", (0..4).map(|k| one(format!("{exact}[{k}]"))).collect::<Vec<_>>().join(", ")),
+            _ => one(exact),
+        }
+    }
+
     /// Names by order of appearance, so that equal code in different places is equal text.
     pub(super) fn unique(&self) -> String {
         format!("v{}", self.lines.len())
@@ -195,6 +213,14 @@ impl<'a> Emitter<'a> {
         let tag = self.tag;
         let location = self.context.placement.locate(value)?;
         let dtype = self.context.graph.type_of(value).dtype;
+        let fours = self.width == 4 && self.context.graph.type_of(value).shape.numel().is_multiple_of(4);
+        if is_half(dtype) && !fours {
+            return Err(Error::Compile {
+                what: format!("a tensor of {dtype}{}", self.context.graph.type_of(value).shape),
+                message: "halves are stored four at a time, and it has no multiple of four elements; keep it in f32"
+                    .into(),
+            });
+        }
         if let Some((whole, view)) = self.context.grouping.part(self.context.graph, value) {
             return self.store_part(whole, &view, location, name);
         }

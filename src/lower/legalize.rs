@@ -9,7 +9,7 @@ use super::convolve;
 use super::views::{Source, Views};
 use crate::graph::{Graph, MacroOp, Node, Op, Tensor, Value};
 use crate::kernels::{Profile, attention};
-use crate::passes::{Rewriter, rewrite, simplify};
+use crate::passes::{Rewriter, is_half, rewrite, simplify};
 use crate::shape::{View, collapse};
 use crate::tensor::expand::expand;
 use std::collections::HashSet;
@@ -120,6 +120,15 @@ fn readable_operands(graph: &Graph, border: &Border) -> Graph {
             rewriter.record(index, node, new);
             continue;
         }
+        if let Op::Cast(dtype) = node.op
+            && is_half(dtype)
+        {
+            // Read as it is stored, so that four neighbours are at hand.
+            let value = to.in_scope(&node.scope, || as_it_lies(to, &mut views, inputs[0]));
+            let new = to.in_scope(&node.scope, || to.push(node.op.clone(), &[value]));
+            rewriter.record(index, node, new);
+            continue;
+        }
         let new = to.in_scope(&node.scope, || {
             let readable: Vec<Value> =
                 inputs.iter().enumerate().map(|(i, &input)| readable_operand(to, &mut views, node, i, input)).collect();
@@ -199,6 +208,16 @@ fn result(graph: &Graph, views: &mut Views, value: Value) -> Value {
     let size = graph.type_of(source.root).shape.numel();
     let whole = whole(&source.view) && source.view.shape.numel() == size && stored(graph, source) && !leaf;
     if whole { value } else { copy(graph, value) }
+}
+
+/// A value that lies in memory in the order of its elements, or is one constant.
+fn as_it_lies(graph: &Graph, views: &mut Views, value: Value) -> Value {
+    views.update(graph);
+    let source = views.get(value);
+    let constant = matches!(graph.node(source.root.node).op, Op::Const(_));
+    let size = graph.type_of(source.root).shape.numel();
+    let whole = whole(&source.view) && source.view.shape.numel() == size && stored(graph, source);
+    if constant || whole { value } else { copy(graph, value) }
 }
 
 /// Tensors that one kernel joins: each takes a binding, of which the baseline has eight.

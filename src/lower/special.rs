@@ -9,6 +9,7 @@ use super::grouping::is_anchor;
 use super::groups::Grouper;
 use super::views::Source;
 use crate::graph::{MacroOp, Op, ReduceKind, Value};
+use crate::passes::is_half;
 use std::collections::{BTreeSet, HashMap};
 
 /// Operations and buffers of a scalar expression that is repeated rather than stored.
@@ -31,7 +32,8 @@ impl Grouper<'_> {
             && !self.grouping.results.contains(&source.root);
         let shape = &source.view.shape;
         let walkable = producer.members.iter().all(|&member| self.walkable(member, shape));
-        (producer.anchor.is_none() && whole && private && walkable).then_some(group)
+        let wide = producer.members.iter().all(|&member| !is_half(self.nodes[member as usize].outputs[0].dtype));
+        (producer.anchor.is_none() && wide && whole && private && walkable).then_some(group)
     }
 
     /// Moves operations to their only reader where that saves storing their result: the mask of a
@@ -86,7 +88,7 @@ impl Grouper<'_> {
     /// A scalar computed from scalars: cheaper to repeat in its readers than to store.
     pub(super) fn is_inline_scalar(&mut self, index: u32) -> bool {
         let node = &self.nodes[index as usize];
-        let arithmetic = matches!(node.op, Op::Pointwise(_) | Op::Cast(_));
+        let arithmetic = matches!(node.op, Op::Pointwise(_) | Op::Cast(_)) && !is_half(node.outputs[0].dtype);
         let roots: Vec<Value> = node.inputs.iter().map(|&input| self.views.get(input).root).collect();
         let scalars = roots.iter().all(|&root| self.graph.type_of(root).shape.numel() == 1);
         if !arithmetic || self.numel(index) != 1 || !scalars {

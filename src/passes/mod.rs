@@ -8,9 +8,11 @@ mod rewrite;
 mod simplify;
 mod split_batch_norm;
 mod trim_scans;
+mod widen_halves;
 
 pub use rewrite::{Rewriter, rewrite};
 pub use simplify::simplify;
+pub use widen_halves::is_half;
 
 use crate::error::Result;
 use crate::graph::Graph;
@@ -26,8 +28,10 @@ pub const PASSES: &[Pass] = &[
     ("simplify", simplify::simplify),
     // After constants are folded: only then is the row gradient of a mean seen to be a constant.
     ("merge_cross_entropy", merge_cross_entropy::merge_cross_entropy),
-    // Last, for kernels' sake: the passes above see whole batch norms.
+    // For kernels' sake, so after the passes above, which see whole batch norms.
     ("split_batch_norm", split_batch_norm::split_batch_norm),
+    // Last: whatever is there by now is computed in f32.
+    ("widen_halves", widen_halves::widen_halves),
 ];
 
 /// Runs all passes; in debug builds each result is verified.

@@ -5,6 +5,7 @@ mod augment;
 mod drops;
 mod faults;
 mod golden;
+mod halves;
 mod legality;
 mod long;
 mod loss_scaling;
