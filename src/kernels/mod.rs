@@ -6,6 +6,7 @@
 pub mod argmax;
 pub mod attention;
 pub mod channel;
+pub mod conv;
 pub mod cross_entropy;
 pub mod cumsum;
 pub mod elementwise;

@@ -8,13 +8,13 @@ use crate::graph::Windows;
 
 const WORKGROUP: u32 = 64;
 /// Constants by axis; axes that a pooling does not have come first and have size 1.
-type Names = [&'static str; 3];
-const IN: Names = ["IN0", "IN1", "IN2"];
-const OUT: Names = ["OUT0", "OUT1", "OUT2"];
-const KERNEL: Names = ["K0", "K1", "K2"];
-const STRIDE: Names = ["S0", "S1", "S2"];
-const DILATION: Names = ["D0", "D1", "D2"];
-const BEFORE: Names = ["B0", "B1", "B2"];
+pub(super) type Names = [&'static str; 3];
+pub(super) const IN: Names = ["IN0", "IN1", "IN2"];
+pub(super) const OUT: Names = ["OUT0", "OUT1", "OUT2"];
+pub(super) const KERNEL: Names = ["K0", "K1", "K2"];
+pub(super) const STRIDE: Names = ["S0", "S1", "S2"];
+pub(super) const DILATION: Names = ["D0", "D1", "D2"];
+pub(super) const BEFORE: Names = ["B0", "B1", "B2"];
 const WINDOWS: Names = ["N0", "N1", "N2"];
 
 /// `x [planes, ..size]` to its maxima through `store` and to `index` (i32), both `[planes, ..counts]`.
@@ -66,7 +66,13 @@ fn sizes(windows: &Windows, size: &[usize], counts: &[usize]) -> Vec<(&'static s
     constants
 }
 
-fn list(names: Names, windows: &Windows, rest: u32, at: impl Fn(usize) -> usize) -> Vec<(&'static str, u32)> {
+/// A constant for each axis; `rest` for those that there are not.
+pub(super) fn list(
+    names: Names,
+    windows: &Windows,
+    rest: u32,
+    at: impl Fn(usize) -> usize,
+) -> Vec<(&'static str, u32)> {
     let missing = names.len() - windows.rank();
     let value = |i: usize| i.checked_sub(missing).map_or(rest, |axis| at(axis) as u32);
     names.into_iter().enumerate().map(|(i, name)| (name, value(i))).collect()

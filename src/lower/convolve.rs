@@ -1,26 +1,36 @@
 //! Convolutions as products: the windows of an operand are walked where they lie, not copied out.
 //!
-//! Result, data gradient and weight gradient are each one product whose operands are walked. What no product
-//! gives (one channel a group, the data gradient of windows that lie further apart) is computed by its definition
-//! (`tensor::expand`).
+//! Result, data gradient and weight gradient are each one product whose operands are walked. Where a group has too few
+//! channels for a product they are computed term by term (`kernels::conv`); the data gradient of windows that lie
+//! further apart by its definition (`tensor::expand`).
 
 use super::anchors::{Hook, Plan, PortSource, Stage};
 use crate::graph::windows::Windows;
 use crate::graph::{Literal, MacroOp, Node, Op, Tensor};
 use crate::kernels::matmul::{self, Matmul, Operand, Walk, Walks};
-use crate::kernels::{AdapterClass, Element, KernelSpec, Port, Profile, reduce};
+use crate::kernels::{AdapterClass, Element, KernelSpec, Port, Profile, conv, reduce};
 use crate::shape::{Shape, View};
 
-/// Whether the products of a convolution have kernels: enough channels in a group for a matrix, and for the data
-/// gradient windows one step apart. `weight` is `[o, c / groups, ..]`.
+/// Whether a convolution has a kernel: a product, or term by term. What has neither is the data gradient of windows
+/// further apart with many channels, a product in its definition. `weight` is `[o, c / groups, ..]`.
 pub fn supported(op: MacroOp, weight: &Shape, samples: usize) -> bool {
     let filled = samples > 0 && weight.numel() > 0;
-    let matrix = |groups: u32| filled && (weight[1] > 1 || weight[0] / (groups.max(1) as usize) >= 4);
     match op {
-        MacroOp::Conv { groups, .. } | MacroOp::ConvWeightGrad { groups, .. } => matrix(groups),
-        MacroOp::ConvDataGrad { windows, groups, .. } => matrix(groups) && reversed(&windows).is_some(),
+        MacroOp::Conv { .. } | MacroOp::ConvWeightGrad { .. } => filled,
+        MacroOp::ConvDataGrad { windows, .. } => filled && (is_direct(op, weight) || reversed(&windows).is_some()),
         _ => false,
     }
+}
+
+/// Whether a convolution is computed term by term: too few channels in a group for a matrix. Its kernels read whole
+/// tensors.
+pub fn is_direct(op: MacroOp, weight: &Shape) -> bool {
+    let (MacroOp::Conv { groups, .. } | MacroOp::ConvDataGrad { groups, .. } | MacroOp::ConvWeightGrad { groups, .. }) =
+        op
+    else {
+        return false;
+    };
+    weight[1] == 1 && weight[0] / (groups.max(1) as usize) < 4
 }
 
 /// For software adapters: the same convolution over a padded copy of its data. There a test of each element that is
@@ -167,6 +177,9 @@ fn product(sizes: [usize; 3], batch: [usize; 2], a: Placed, b: Placed) -> Matmul
 /// ([`gives_channel_sums`]).
 pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View, sums: bool) -> Option<Plan> {
     let result = &node.outputs[0].shape;
+    if let Some(plan) = direct(profile, op, result, view) {
+        return Some(plan);
+    }
     let mm = match op {
         MacroOp::Conv { windows, groups } => forward(&windows, groups as usize, &view(0), &view(1), &result[2..]),
         MacroOp::ConvDataGrad { windows, groups, .. } => {
@@ -179,6 +192,30 @@ pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) ->
     };
     let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
     let spec = emit(profile, &mm);
+    Some(Plan { stages: vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }], ..Plan::default() })
+}
+
+/// Plans what is computed term by term.
+fn direct(profile: &Profile, op: MacroOp, result: &Shape, view: &dyn Fn(usize) -> View) -> Option<Plan> {
+    let (first, second) = (view(0).shape, view(1).shape);
+    let (windows, groups, weight, data, image) = match op {
+        MacroOp::Conv { windows, groups } => (windows, groups, &second, &first, result),
+        MacroOp::ConvDataGrad { windows, groups, .. } => (windows, groups, &second, result, &first),
+        MacroOp::ConvWeightGrad { windows, groups } => (windows, groups, result, &first, &second),
+        _ => return None,
+    };
+    if !is_direct(op, weight) {
+        return None;
+    }
+    let groups = groups.max(1) as usize;
+    let (samples, channels, filters) = (data[0], weight[1], weight[0] / groups);
+    let sizes = conv::Sizes { samples, groups, channels, filters, data: &data[2..], result: &image[2..] };
+    let spec = match op {
+        MacroOp::Conv { .. } => conv::conv_direct(profile, &windows, sizes),
+        MacroOp::ConvDataGrad { .. } => conv::conv_direct_data_grad(profile, &windows, sizes),
+        _ => conv::conv_direct_weight_grad(profile, &windows, sizes),
+    };
+    let inputs = vec![PortSource::Operand(0), PortSource::Operand(1)];
     Some(Plan { stages: vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }], ..Plan::default() })
 }
 
@@ -242,7 +279,7 @@ const PARTIAL_BYTES: usize = 16 << 20;
 pub fn gives_channel_sums(op: MacroOp, weight: &Shape) -> bool {
     let MacroOp::ConvWeightGrad { groups, .. } = op else { return false };
     let groups = groups.max(1) as usize;
-    weight[0].is_multiple_of(4 * groups)
+    !is_direct(op, weight) && weight[0].is_multiple_of(4 * groups)
 }
 
 /// `g [o, O] x windows [O, c K]`, summed over the samples of a chunk in one product and over chunks behind it. With

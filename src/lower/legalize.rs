@@ -131,7 +131,7 @@ fn readable_operands(graph: &Graph, border: &Border) -> Graph {
         }
         let new = to.in_scope(&node.scope, || {
             let readable: Vec<Value> =
-                inputs.iter().enumerate().map(|(i, &input)| readable_operand(to, &mut views, node, i, input)).collect();
+                (0..inputs.len()).map(|operand| readable_operand(to, &mut views, node, &inputs, operand)).collect();
             to.push(node.op.clone(), &readable)
         });
         rewriter.record(index, node, new);
@@ -267,11 +267,13 @@ fn copy(graph: &Graph, value: Value) -> Value {
     graph.push(Op::Cast(graph.type_of(value).dtype), &[value])
 }
 
-fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, index: usize, input: Value) -> Value {
+/// Operand `index` of a node with these inputs, or a copy of it.
+fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, inputs: &[Value], index: usize) -> Value {
+    let input = inputs[index];
     views.update(graph);
     let source = views.get(input);
     let walks = follows(&node.op, views.walk(source.root).step);
-    if walks && readable(graph, node, index, source) { input } else { copy(graph, input) }
+    if walks && readable(graph, node, inputs, index, source) { input } else { copy(graph, input) }
 }
 
 /// Whether the node's kernel can follow an operand that moves by `step` elements in each step of a loop: fused
@@ -296,16 +298,20 @@ fn may_move(graph: &Graph, views: &mut Views, value: Value, step: u32) -> bool {
     by_element && graph.nodes().iter().all(|node| !reads(node) || follows(&node.op, step))
 }
 
-/// Whether the node's kernel can read its operand `index` as it lies.
+/// Whether the node's kernel can read its operand `index` as it lies; `inputs` are the node's in this graph.
 #[deny(clippy::wildcard_enum_match_arm)]
-fn readable(graph: &Graph, node: &Node, index: usize, source: &Source) -> bool {
+fn readable(graph: &Graph, node: &Node, inputs: &[Value], index: usize, source: &Source) -> bool {
     let view = &source.view;
     match &node.op {
         Op::MatMul => bindable(graph, source) && matrix(view),
         Op::Macro(MacroOp::Attention { .. }) => bindable(graph, source) && heads(view),
         // Windows are walked through whatever strides there are.
-        Op::Macro(MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. }) => {
-            bindable(graph, source)
+        Op::Macro(op @ (MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. })) => {
+            let weight = match op {
+                MacroOp::ConvWeightGrad { .. } => node.outputs[0].shape.clone(),
+                _ => graph.type_of(inputs[1]).shape,
+            };
+            bindable(graph, source) && (whole(view) || !convolve::is_direct(*op, &weight))
         }
         // q, k, v, o, lse, do: the log-sum-exp is read as it was written.
         Op::Macro(MacroOp::AttentionGrad { .. }) => {
