@@ -196,6 +196,9 @@ pub struct DebugArgs {
     /// The step to look at, after the newest checkpoint [default: the first whose loss is not finite]
     #[arg(long, value_name = "N")]
     pub step: Option<u64>,
+    /// Print all values that are not finite [default: the first 20]
+    #[arg(long)]
+    pub all: bool,
     #[command(flatten)]
     pub adapter: AdapterArgs,
 }

@@ -10,6 +10,9 @@ use crate::train::debug;
 use crate::train::run::read_config;
 use std::process::ExitCode;
 
+/// Tensors without `--all`: what follows is mostly consequence.
+const SHOWN: usize = 20;
+
 /// Runs the command.
 pub fn debug(args: &DebugArgs) -> Result<ExitCode> {
     let (path, text) = read_config(&args.run)?;
@@ -25,8 +28,13 @@ pub fn debug(args: &DebugArgs) -> Result<ExitCode> {
     say(findings.first())?;
     if !findings.bad.is_empty() {
         let mut rows = vec![["not finite", "tensor, in the order of the step"].map(String::from)];
-        rows.extend(findings.bad.iter().map(|bad| [bad.elements.to_string(), bad.what.clone()]));
-        say(table(&rows))?;
+        let shown = if args.all { findings.bad.len() } else { SHOWN };
+        rows.extend(findings.bad.iter().take(shown).map(|bad| [bad.elements.to_string(), bad.what.clone()]));
+        say(table(&rows).trim_end())?;
+        let rest = findings.bad.len().saturating_sub(shown);
+        if rest > 0 {
+            say(format!("and {rest} more, which --all shows"))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

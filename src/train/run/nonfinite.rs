@@ -111,8 +111,9 @@ impl Run {
         self.history.push(record);
         super::get_over(self.pictures.curves(&self.history), each);
         let shown = self.directory.display();
+        let advice = if self.config.train.clip > 0.0 { "" } else { ", or set train.clip = 1" };
         Ok(format!(
-            "{found}. Lower train.lr, or set train.clip = 1. The state before it is saved: `wgrad debug --run {shown}` looks \
+            "{found}. Lower train.lr{advice}. The state before it is saved: `wgrad debug --run {shown}` looks \
              at the step again, and `--resume {shown}` goes on"
         ))
     }

@@ -247,6 +247,7 @@ impl Program {
     }
 
     /// Waits until this many steps are recorded.
+    #[cfg(unix)]
     fn wait_for(&self, steps: usize) {
         let start = Instant::now();
         while self.recorded() < steps {
@@ -256,6 +257,7 @@ impl Program {
     }
 }
 
+#[cfg(unix)]
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status();
     assert!(sent.is_ok_and(|status| status.success()));
