@@ -1,6 +1,7 @@
-// The gradient of a convolution's weight with few channels a group: a workgroup adds up one weight's, its invocations
-// striding over samples and positions. Geometry is constant, so that divisions become products; unused axes have size 1.
-// CHANNELS and FILTERS of a group; INSIDE is 1 where no window reaches beyond the data.
+// The gradient of a convolution's weight with few channels a group: a workgroup adds up those of TAPS neighbouring
+// weights of one filter, its invocations striding over samples and positions. Geometry is constant, so that divisions
+// become products; unused axes have size 1. CHANNELS and FILTERS of a group; INSIDE is 1 where no window reaches beyond
+// the data.
 
 // parts: reduce_workgroup
 alias F = f32;
@@ -27,6 +28,7 @@ const B2: u32 = 1u;
 const CHANNELS: u32 = 1u;
 const FILTERS: u32 = 1u;
 const INSIDE: u32 = 0u;
+const TAPS: u32 = 9u;
 
 struct Params {
     length: u32,
@@ -58,29 +60,35 @@ fn main(
     if (group >= params.groups) {
         return;
     }
-    let tap = group % (K0 * K1 * K2);
-    let channel = group / (K0 * K1 * K2) % CHANNELS;
-    let filter_index = group / (K0 * K1 * K2 * CHANNELS);
-    let first0 = tap / (K1 * K2) * D0 - B0;
-    let first1 = tap / K2 % K1 * D1 - B1;
-    let first2 = tap % K2 * D2 - B2;
+    // Taps of one filter and channel side by side: an element of `g` is read once for all of them.
+    let first = group % (K0 * K1 * K2 / TAPS) * TAPS;
+    let channel = group / (K0 * K1 * K2 / TAPS) % CHANNELS;
+    let filter_index = group / (K0 * K1 * K2 / TAPS * CHANNELS);
     let x_at = filter_index / FILTERS * CHANNELS + channel;
-    var sum = 0.0;
+    var sums: array<f32, TAPS>;
     for (var i = lane; i < params.length; i += WG) {
         let sample = i / (OUT0 * OUT1 * OUT2);
         let at = i % (OUT0 * OUT1 * OUT2);
-        // Positions before the first wrap around, and are too large then.
-        let i0 = at / (OUT1 * OUT2) * S0 + first0;
-        let i1 = at / OUT2 % OUT1 * S1 + first1;
-        let i2 = at % OUT2 * S2 + first2;
-        if (INSIDE == 1u || (i0 < IN0 && i1 < IN1 && i2 < IN2)) {
-            let plane = sample * params.conv_groups;
-            let value = x[(((plane * CHANNELS + x_at) * IN0 + i0) * IN1 + i1) * IN2 + i2];
-            sum += value * g[(plane * FILTERS + filter_index) * (OUT0 * OUT1 * OUT2) + at];
+        let plane = sample * params.conv_groups;
+        let factor = g[(plane * FILTERS + filter_index) * (OUT0 * OUT1 * OUT2) + at];
+        let o0 = at / (OUT1 * OUT2) * S0 - B0;
+        let o1 = at / OUT2 % OUT1 * S1 - B1;
+        let o2 = at % OUT2 * S2 - B2;
+        for (var t = 0u; t < TAPS; t++) {
+            let tap = first + t;
+            // Positions before the first wrap around, and are too large then.
+            let i0 = o0 + tap / (K1 * K2) * D0;
+            let i1 = o1 + tap / K2 % K1 * D1;
+            let i2 = o2 + tap % K2 * D2;
+            if (INSIDE == 1u || (i0 < IN0 && i1 < IN1 && i2 < IN2)) {
+                sums[t] += factor * x[(((plane * CHANNELS + x_at) * IN0 + i0) * IN1 + i1) * IN2 + i2];
+            }
         }
     }
-    let all = row_sum(sum, lane);
-    if (lane == 0u) {
-        store(0u, 0u, group, all);
+    for (var t = 0u; t < TAPS; t++) {
+        let all = row_sum(sums[t], lane);
+        if (lane == 0u) {
+            store(0u, 0u, group * TAPS + t, all);
+        }
     }
 }

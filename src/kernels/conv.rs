@@ -46,10 +46,17 @@ pub fn conv_direct_data_grad(profile: &Profile, windows: &Windows, sizes: Sizes<
     KernelSpec { inputs: ports, constants: constants(windows, sizes, full), flops: flops(windows, sizes), ..spec }
 }
 
+/// Weights whose sums one workgroup keeps.
+const MOST_TAPS: usize = 27;
+
 /// `x` and `g` to the gradient of the weight through `store`.
 pub fn conv_direct_weight_grad(profile: &Profile, windows: &Windows, sizes: Sizes<'_>) -> KernelSpec {
     let length = sizes.samples * sizes.result.iter().product::<usize>();
     let weights = sizes.groups * sizes.filters * sizes.channels * windows.area();
+    // Their sums must lie in registers.
+    let taps = if windows.area() <= MOST_TAPS { windows.area() } else { 1 };
+    let mut constants = constants(windows, sizes, inside(windows, sizes));
+    constants.push(("TAPS", taps as u32));
     KernelSpec {
         name: "conv_direct_weight_grad".into(),
         body: body(include_str!("../../shaders/conv_direct_weight_grad.wgsl")).into(),
@@ -57,10 +64,10 @@ pub fn conv_direct_weight_grad(profile: &Profile, windows: &Windows, sizes: Size
         inputs: vec![Port::new("x", Element::F32), Port::new("g", Element::F32)],
         outputs: vec![],
         params: vec![("length", Param::U32(length as u32)), ("conv_groups", Param::U32(sizes.groups as u32))],
-        constants: constants(windows, sizes, inside(windows, sizes)),
+        constants,
         width: 1,
         workgroup: profile.subgroup.unwrap_or(64),
-        groups: weights as u64,
+        groups: (weights / taps) as u64,
         flops: flops(windows, sizes),
     }
 }
