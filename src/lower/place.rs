@@ -12,6 +12,7 @@ use super::pool::Pool;
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value};
+use crate::passes::is_half;
 use crate::program::{BufferDecl, Role, Scalar, StateLayout};
 use crate::shape::View;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -400,6 +401,7 @@ impl<'a> Placer<'a> {
                         pool.keep(buffer);
                         buffer
                     }
+                    None if is_half(ty.dtype) => pool.take_alike(placement, bytes),
                     None => pool.take(placement, bytes),
                 };
                 Location { buffer, offset: 0, bytes }

@@ -28,6 +28,16 @@ impl Pool {
         }
     }
 
+    /// A free buffer of just this size, else a new one: for values that are made small to be kept long, which must not
+    /// hold a large buffer meanwhile.
+    pub(super) fn take_alike(&mut self, placement: &mut Placement, bytes: u64) -> usize {
+        let bytes = bytes.max(4).next_multiple_of(16);
+        match self.free.iter().position(|&buffer| placement.buffers[buffer].bytes == bytes) {
+            Some(at) => self.free.remove(at),
+            None => placement.declare(Role::Transient, bytes),
+        }
+    }
+
     /// A buffer that passes from a dying value to a new one in place.
     pub(super) fn keep(&mut self, buffer: usize) {
         self.kept.push(buffer);

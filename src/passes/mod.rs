@@ -5,12 +5,14 @@
 
 mod merge_cross_entropy;
 mod rewrite;
+mod save_in_half;
 mod simplify;
 mod split_batch_norm;
 mod trim_scans;
 mod widen_halves;
 
 pub use rewrite::{Rewriter, rewrite};
+pub use save_in_half::save_in_half;
 pub use simplify::simplify;
 pub use widen_halves::is_half;
 

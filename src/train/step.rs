@@ -18,6 +18,9 @@ pub const LOSS: &str = "loss";
 /// The output of the update if gradients are clipped: their global norm before that.
 pub const GRAD_NORM: &str = "grad_norm";
 
+/// How the names of the states with gradients begin.
+pub(super) const GRADIENTS: &str = "grad/";
+
 /// A model with its loss: writes the forward pass, from inputs that it declares, to a scalar.
 pub type LossFn<'a> = dyn for<'g> Fn(&'g Graph) -> Tensor<'g> + 'a;
 
@@ -174,7 +177,7 @@ pub(super) fn weight<'g>(graph: &'g Graph, spec: &ParameterSpec) -> Tensor<'g> {
 
 /// The state that holds a parameter's gradient.
 pub fn gradient_name(parameter: &str) -> String {
-    format!("grad/{parameter}")
+    format!("{GRADIENTS}{parameter}")
 }
 
 /// The state that holds a parameter's slot of the optimizer.

@@ -7,10 +7,11 @@ use super::accumulation::{sums, trace_micro_batch};
 use super::scaler::{self, Known, ScaleReport};
 use super::split::split;
 use super::step::{
-    GRAD_NORM, LOSS, LossFn, UpdateOptions, gradient_name, scalar_name, state_specs, trace_eval, trace_micro_step,
-    trace_update,
+    GRAD_NORM, GRADIENTS, LOSS, LossFn, UpdateOptions, gradient_name, scalar_name, state_specs, trace_eval,
+    trace_micro_step, trace_update,
 };
 use super::watch::watch;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
 use crate::graph::{Graph, Tensor};
@@ -20,6 +21,7 @@ use crate::kernels::Profile;
 use crate::lower::lower;
 use crate::nn::{Group, Parameters};
 use crate::optim::{AdamW, LossScaling, Optimizer, Schedule, StepHyper};
+use crate::passes::save_in_half;
 use crate::program::{Memory, Program, StateLayout};
 use crate::tensor::RNG_KEY;
 use std::borrow::Borrow;
@@ -48,6 +50,8 @@ pub struct TrainerBuilder {
     seed: u64,
     accumulate: usize,
     scaling: Option<LossScaling>,
+    /// The type in which activations wait for their gradients.
+    saved: DType,
     watched: bool,
 }
 
@@ -96,6 +100,14 @@ impl TrainerBuilder {
         TrainerBuilder { scaling: Some(scaling), ..self }
     }
 
+    /// Saves what the forward pass leaves for the gradients as f16 or bf16, for gradients of rounded operands. Everything
+    /// is computed in f32, and losses, statistics and weights stay as they are. What it is worth depends on the
+    /// model, see [`Plan::memory`]: deep ones need less memory, flat ones may need more, for the copies in f32. f32 without
+    /// further word.
+    pub fn save_activations(self, dtype: DType) -> TrainerBuilder {
+        TrainerBuilder { saved: dtype, ..self }
+    }
+
     /// Counts in every value of a step the elements that are not finite; see [`super::watch`]. Slow, and for
     /// finding a mistake.
     pub fn watched(self) -> TrainerBuilder {
@@ -120,6 +132,13 @@ impl TrainerBuilder {
                 let micro = trace_micro_batch(parameters, loss, scaled)?;
                 let sums = sums(&micro);
                 (micro, Some(sums))
+            }
+        };
+        let micro = match self.saved {
+            DType::F16 | DType::BF16 => save_in_half(&micro, LOSS, GRADIENTS, self.saved),
+            DType::F32 => micro,
+            other => {
+                return Err(Error::Config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
             }
         };
         let options = UpdateOptions { max_norm: self.clip, sums, scaling: self.scaling };
@@ -151,7 +170,7 @@ impl TrainerBuilder {
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
         let session = Session::new(device, plan.layout, plan.programs)?;
-        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate, scaling, watched: _ } = self;
+        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate, scaling, .. } = self;
         let mut trainer = Trainer {
             parameters,
             optimizer,
@@ -232,6 +251,7 @@ impl Trainer {
             seed: 0,
             accumulate: 1,
             scaling: None,
+            saved: DType::F32,
             watched: false,
         }
     }

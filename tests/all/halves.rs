@@ -9,6 +9,7 @@ use wgrad::lower::lower;
 use wgrad::program::StateLayout;
 use wgrad::random::Stream;
 use wgrad::reference::{Array, eval};
+use wgrad::train::workloads::{Workload, setup};
 
 /// Runs a graph of one input `x` on the device: the bytes of its outputs.
 fn run(graph: &Graph, x: &[f32]) -> HashMap<String, Vec<u8>> {
@@ -143,4 +144,35 @@ fn kernels_of_halves_are_legal_everywhere() {
         let program = lower("halves", &graph, &StateLayout::default(), &profile).expect("compiles");
         crate::legality::check(&program);
     }
+}
+
+#[test]
+fn activations_saved_in_half_take_less_memory_and_leave_the_losses() {
+    let device = crate::device();
+    for (workload, steps) in [(Workload::W2, 12), (Workload::W4, 6)] {
+        let plan = |dtype: DType| {
+            let setup = setup(workload, 0).expect("a workload");
+            setup.trainer.save_activations(dtype).plan(&Profile::baseline(), &setup.loss).expect("compiles").memory
+        };
+        let [full, half] = [DType::F32, DType::BF16].map(|dtype| plan(dtype).transient);
+        let losses = |dtype: DType| -> Vec<f32> {
+            let setup = setup(workload, 0).expect("a workload");
+            let mut trainer = setup.trainer.save_activations(dtype).build(&device, setup.loss).expect("compiles");
+            (0..steps).map(|_| trainer.step(&setup.batch).expect("trains").loss).collect()
+        };
+        let wanted = losses(DType::F32);
+        for dtype in [DType::F16, DType::BF16] {
+            let got = losses(dtype);
+            // The first loss is that of the same weights, computed in the same way.
+            assert_eq!(got[0], wanted[0], "{workload}, {dtype}");
+            for (step, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
+                let off = (got - wanted).abs();
+                assert!(off <= 0.01 * wanted + 1e-3, "{workload}, {dtype}, step {step}: {got}, not {wanted}");
+            }
+        }
+        assert!(workload != Workload::W4 || half * 10 < full * 9, "{workload}: {full} and {half} bytes");
+    }
+    let setup = setup(Workload::W2, 0).expect("a workload");
+    let refused = setup.trainer.save_activations(DType::I32).plan(&Profile::baseline(), &setup.loss);
+    assert!(refused.map(|_| ()).expect_err("no float").to_string().contains("not in i32"));
 }
