@@ -307,10 +307,8 @@ fn readable(graph: &Graph, node: &Node, inputs: &[Value], index: usize, source: 
         Op::Macro(MacroOp::Attention { .. }) => bindable(graph, source) && heads(view),
         // Windows are walked through whatever strides there are.
         Op::Macro(op @ (MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. })) => {
-            let weight = match op {
-                MacroOp::ConvWeightGrad { .. } => node.outputs[0].shape.clone(),
-                _ => graph.type_of(inputs[1]).shape,
-            };
+            let made = matches!(op, MacroOp::ConvWeightGrad { .. });
+            let weight = if made { node.outputs[0].shape.clone() } else { graph.type_of(inputs[1]).shape };
             bindable(graph, source) && (whole(view) || !convolve::is_direct(*op, &weight))
         }
         // q, k, v, o, lse, do: the log-sum-exp is read as it was written.
