@@ -145,10 +145,11 @@ impl<'g> Tensor<'g> {
     }
 
     /// A number as a scalar of this tensor's dtype.
+    #[track_caller]
     pub(crate) fn operand(self, other: Operand<'g>) -> Tensor<'g> {
         match other {
             Operand::Tensor(tensor) => tensor,
-            Operand::Number(number) => self.scalar_like(number),
+            Operand::Number(number) => self.graph.constant(self.graph.literal(self.dtype(), number)),
         }
     }
 

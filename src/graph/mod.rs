@@ -76,6 +76,8 @@ struct Inner {
     leaves: HashMap<Arc<str>, TensorType>,
     counts: HashMap<Value, Value>,
     scope: Vec<Arc<str>>,
+    /// Calls from outside the library that are going on, outermost first.
+    calls: Vec<&'static Location<'static>>,
     random_streams: u32,
     training: bool,
     error: Option<Error>,
@@ -85,6 +87,12 @@ struct Inner {
 #[derive(Default)]
 pub struct Graph {
     inner: RefCell<Inner>,
+}
+
+/// Whether a line of source is the library's own.
+fn in_library(location: &Location<'_>) -> bool {
+    let sources = file!().strip_suffix("graph/mod.rs").unwrap_or_default();
+    location.file().starts_with(sources)
 }
 
 impl Graph {
@@ -178,6 +186,23 @@ impl Graph {
         self.inner.borrow_mut().counts.insert(mean, count);
     }
 
+    /// A number that someone gave as a constant of this dtype; what the dtype cannot hold is an error, since rounding an
+    /// integer would change what is computed.
+    #[track_caller]
+    pub(crate) fn literal(&self, dtype: DType, value: f64) -> Literal {
+        let range = match dtype {
+            DType::I32 => f64::from(i32::MIN)..=f64::from(i32::MAX),
+            DType::U32 => 0.0..=f64::from(u32::MAX),
+            _ => f64::NEG_INFINITY..=f64::INFINITY,
+        };
+        if dtype.is_int() && !(range.contains(&value) && value.fract() == 0.0) {
+            let message = format!("{value} is no {} value; cast the tensor to f32 first", dtype.name());
+            self.record_error("constant", message);
+            return Literal::new(dtype, 0.0);
+        }
+        Literal::new(dtype, value)
+    }
+
     /// A scalar constant.
     pub fn constant(&self, literal: Literal) -> Tensor<'_> {
         Tensor::new(self, self.push(Op::Const(literal), &[]))
@@ -217,12 +242,29 @@ impl Graph {
     }
 
     /// Runs `body` with `name` appended to the scope that new nodes carry.
+    #[track_caller]
     pub fn scope<R>(&self, name: &str, body: impl FnOnce() -> R) -> R {
         let outer = self.current_scope();
         let joined = if outer.is_empty() { name.to_string() } else { format!("{outer}.{name}") };
         self.inner.borrow_mut().scope.push(joined.into());
-        let result = body();
+        let result = self.called(body);
         self.inner.borrow_mut().scope.pop();
+        result
+    }
+
+    /// Runs a closure of the library, through which the caller's place in the source would get lost: errors in it are
+    /// the caller's.
+    #[track_caller]
+    pub(crate) fn called<R>(&self, body: impl FnOnce() -> R) -> R {
+        let call = Location::caller();
+        let outside = !in_library(call);
+        if outside {
+            self.inner.borrow_mut().calls.push(call);
+        }
+        let result = body();
+        if outside {
+            self.inner.borrow_mut().calls.pop();
+        }
         result
     }
 
@@ -283,6 +325,8 @@ impl Graph {
     #[track_caller]
     pub fn record_error(&self, op: &str, message: String) {
         let location = Location::caller();
+        let call = self.inner.borrow().calls.last().copied();
+        let location = call.filter(|_| in_library(location)).unwrap_or(location);
         let scope = self.current_scope();
         let op = if scope.is_empty() { op.to_string() } else { format!("{op} (in {scope})") };
         self.record(Error::Trace { op, message, location: format!("{}:{}", location.file(), location.line()) });

@@ -239,8 +239,8 @@ impl GroupEmitter<'_> {
         offsets.into_iter().filter(|(_, step)| *step != 0).map(|(name, step)| (name.to_string(), step)).collect()
     }
 
-    /// Whether zeros in all tensors give zeros in all results, whatever the scalars: then the gaps between
-    /// the tensors of a flat buffer, which are zero, may be computed along. Tried with three sets of scalars.
+    /// Whether zeros in all states give zeros in all results, whatever the scalars, and nothing else is read: then the
+    /// gaps between the tensors of a flat buffer, which are zero, may be computed along. Tried with three sets of scalars.
     fn keeps_zeros(&self) -> bool {
         let outputs = self.context.grouping.outputs(self.context.graph, self.index);
         [0.37, 1.0, 2.9].into_iter().all(|scalar| {
@@ -270,7 +270,9 @@ impl GroupEmitter<'_> {
             Op::Cast(_) if fused => self.at_zero(self.context.views.get(node.inputs[0]).root, scalar, known)?,
             Op::Iota { .. } | Op::RandomBits { .. } => return None,
             _ if self.context.graph.type_of(value).shape.numel() == 1 => scalar,
-            _ => 0.0,
+            // Only the gaps of states are known to be zero; behind another tensor lies whatever was there before.
+            Op::State(_) => 0.0,
+            _ => return None,
         };
         known.insert(value, result);
         Some(result)

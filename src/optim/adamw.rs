@@ -49,9 +49,7 @@ impl Optimizer for AdamW {
 
     fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
         let weight_decay = at.weight_decay.unwrap_or(self.weight_decay);
-        // Beyond 2^31 steps the powers are 0 for every beta below 1.
-        let step = i32::try_from(at.step).unwrap_or(i32::MAX);
-        let (correction1, correction2) = (1.0 - self.beta1.powi(step), 1.0 - self.beta2.powi(step));
+        let [correction1, correction2] = at.bias_corrections(self.beta1, self.beta2);
         vec![1.0 - at.lr * weight_decay, at.lr / correction1, 1.0 / correction2.sqrt()]
     }
 

@@ -4,15 +4,23 @@
 //! depends on the step (learning rate, bias corrections) is computed on the host in f64 and fed as
 //! scalars, so that no program changes from step to step. Nothing here knows programs or devices.
 
+mod adagrad;
+mod adam;
 mod adamw;
 mod clip;
+mod lion;
 mod loss_scaling;
+mod rmsprop;
 mod schedule;
 mod sgd;
 
+pub use adagrad::{Adadelta, Adagrad};
+pub use adam::Adam;
 pub use adamw::AdamW;
 pub use clip::{clip_coefficient, global_norm};
+pub use lion::Lion;
 pub use loss_scaling::{LossScaling, ScalerState};
+pub use rmsprop::RmsProp;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 
@@ -46,6 +54,15 @@ pub struct StepHyper {
     pub lr: f64,
     /// The group's own weight decay, if it has one.
     pub weight_decay: Option<f64>,
+}
+
+impl StepHyper {
+    /// `1 - beta^step` of both moments of Adam and its kin.
+    pub fn bias_corrections(&self, beta1: f64, beta2: f64) -> [f64; 2] {
+        // Beyond 2^31 steps the powers are 0 for every beta below 1.
+        let step = i32::try_from(self.step).unwrap_or(i32::MAX);
+        [1.0 - beta1.powi(step), 1.0 - beta2.powi(step)]
+    }
 }
 
 /// What an update reads.

@@ -16,6 +16,18 @@ pub enum Schedule {
     /// `final_div_factor`, both along half a cosine: `torch.optim.lr_scheduler.OneCycleLR` with
     /// `three_phase=False`, the rate only (it does not cycle momentum).
     OneCycle { max_lr: f64, steps: u64, pct_start: f64, div_factor: f64, final_div_factor: f64 },
+    /// Linear warm-up, then straight down to `end_lr`, which update `steps` has: `LinearLR` after the warm-up.
+    Linear { lr: f64, end_lr: f64, warmup: u64, steps: u64 },
+    /// `lr (1 - step / steps)^power`, and 0 from update `steps` on: `PolynomialLR`.
+    Polynomial { lr: f64, power: f64, steps: u64 },
+    /// Half a cosine from `lr` to `min_lr` over `period` updates, again and again, each time over `factor` as many:
+    /// `CosineAnnealingWarmRestarts` (Loshchilov and Hutter 2017).
+    CosineRestarts { lr: f64, min_lr: f64, period: u64, factor: u64 },
+    /// Warm-up, stable, decay: linear warm-up, then `lr`, and over the last `decay` updates straight down to `min_lr`,
+    /// which update `steps` has (Hu et al. 2024, MiniCPM).
+    WarmupStableDecay { lr: f64, min_lr: f64, warmup: u64, decay: u64, steps: u64 },
+    /// `lr` times `gamma` for every `size` updates done: `StepLR`, and with a size of 1 `ExponentialLR`.
+    Step { lr: f64, gamma: f64, size: u64 },
 }
 
 impl From<f64> for Schedule {
@@ -54,6 +66,28 @@ impl Schedule {
                     anneal(max_lr, initial / final_div_factor, fraction(step, top, last))
                 }
             }
+            Schedule::Linear { lr, end_lr, warmup, steps } => warm_up(lr, warmup, step).unwrap_or_else(|| {
+                let last = steps.saturating_sub(1);
+                line(lr, end_lr, fraction(step.min(last) as f64, warmup as f64, last as f64))
+            }),
+            Schedule::Polynomial { lr, power, steps } => {
+                lr * (1.0 - fraction(step.min(steps) as f64, 0.0, steps as f64)).powf(power)
+            }
+            Schedule::CosineRestarts { lr, min_lr, period, factor } => {
+                let (at, period) = within_period(step, period, factor);
+                anneal(lr, min_lr, at as f64 / period as f64)
+            }
+            Schedule::WarmupStableDecay { lr, min_lr, warmup, decay, steps } => warm_up(lr, warmup, step)
+                .unwrap_or_else(|| {
+                    let (last, first) = (steps.saturating_sub(1), steps.saturating_sub(decay + 1));
+                    if step <= first && first < last {
+                        return lr;
+                    }
+                    line(lr, min_lr, fraction(step.min(last) as f64, first as f64, last as f64))
+                }),
+            Schedule::Step { lr, gamma, size } => {
+                lr * gamma.powi(i32::try_from(step / size.max(1)).unwrap_or(i32::MAX))
+            }
         }
     }
 }
@@ -66,6 +100,24 @@ fn warm_up(lr: f64, warmup: u64, step: u64) -> Option<f64> {
 /// How far `at` lies from `start` to `end`; 1 if there is no way between them.
 fn fraction(at: f64, start: f64, end: f64) -> f64 {
     if end > start { ((at - start) / (end - start)).max(0.0) } else { 1.0 }
+}
+
+/// Where a step lies in its period, and how long that is, if each is `factor` times as long as the one before.
+fn within_period(step: u64, period: u64, factor: u64) -> (u64, u64) {
+    let (mut at, mut period, factor) = (step, period.max(1), factor.max(1));
+    if factor == 1 {
+        return (at % period, period);
+    }
+    while at >= period {
+        at -= period;
+        period = period.saturating_mul(factor);
+    }
+    (at, period)
+}
+
+/// From `start` to `end` along a straight line.
+fn line(start: f64, end: f64, fraction: f64) -> f64 {
+    start + (end - start) * fraction
 }
 
 /// From `start` to `end` along half a cosine.

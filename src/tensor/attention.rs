@@ -66,7 +66,7 @@ impl<'g> Tensor<'g> {
     /// before the heads.
     #[track_caller]
     pub fn attention_with(self, key: Tensor<'g>, value: Tensor<'g>, options: &AttentionOptions<'g>) -> Tensor<'g> {
-        if !self.attention_fits(key, value, options) {
+        if !self.graph().called(|| self.attention_fits(key, value, options)) {
             return self;
         }
         let repeat = self.shape()[2] / key.shape()[2].max(1);
@@ -83,7 +83,11 @@ impl<'g> Tensor<'g> {
     /// they are 0. As `need_weights` of `torch.nn.MultiheadAttention`.
     #[track_caller]
     pub fn attention_weights(self, key: Tensor<'g>, options: &AttentionOptions<'g>) -> Tensor<'g> {
-        if self.attention_fits(key, key, options) { self.score_weights(key, options) } else { self }
+        if self.graph().called(|| self.attention_fits(key, key, options)) {
+            self.score_weights(key, options)
+        } else {
+            self
+        }
     }
 
     #[track_caller]

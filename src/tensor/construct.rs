@@ -2,14 +2,14 @@
 //! no memory unless they are results.
 
 use crate::dtype::DType;
-use crate::graph::{Graph, Literal, Tensor};
+use crate::graph::{Graph, Tensor};
 use crate::shape::Shape;
 
 impl Graph {
     /// A tensor filled with one value.
     #[track_caller]
     pub fn full(&self, shape: impl Into<Shape>, dtype: DType, value: f64) -> Tensor<'_> {
-        self.constant(Literal::new(dtype, value)).broadcast_to(shape)
+        self.constant(self.literal(dtype, value)).broadcast_to(shape)
     }
 
     #[track_caller]

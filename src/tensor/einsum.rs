@@ -19,6 +19,10 @@ enum Label {
 /// size 1 broadcast.
 #[track_caller]
 pub fn einsum<'g>(equation: &str, first: Tensor<'g>, rest: &[Tensor<'g>]) -> Tensor<'g> {
+    first.graph().called(|| contract_all(equation, first, rest))
+}
+
+fn contract_all<'g>(equation: &str, first: Tensor<'g>, rest: &[Tensor<'g>]) -> Tensor<'g> {
     let operands: Vec<Tensor<'g>> = std::iter::once(first).chain(rest.iter().copied()).collect();
     let terms = Equation::parse(equation).and_then(|equation| equation.terms(&operands));
     let (terms, output) = match terms {

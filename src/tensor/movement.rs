@@ -1,7 +1,7 @@
 //! Operations that move elements and compute nothing.
 
 use crate::dtype::DType;
-use crate::graph::{Literal, Op, Tensor};
+use crate::graph::{Op, Tensor};
 use crate::shape::Shape;
 
 impl<'g> Tensor<'g> {
@@ -127,7 +127,7 @@ impl<'g> Tensor<'g> {
     pub fn pad(self, axis: isize, before: usize, after: usize, value: f64) -> Tensor<'g> {
         let at = self.axis("pad", axis);
         let amounts = |amount| (0..self.rank()).map(|i| if i == at { amount } else { 0 }).collect();
-        let value = Literal::new(self.dtype(), value);
+        let value = self.graph().literal(self.dtype(), value);
         self.apply(Op::Pad { before: amounts(before), after: amounts(after), value }, &[])
     }
 

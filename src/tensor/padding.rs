@@ -4,7 +4,7 @@
 //! reflection gathers. Everything here is exact, of any dtype.
 
 use super::concat;
-use crate::graph::{Literal, Op, Tensor};
+use crate::graph::{Op, Tensor};
 
 /// What is put around a tensor; PyTorch's `mode`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,7 +73,7 @@ impl<'g> Tensor<'g> {
         if before.iter().chain(&after).all(|&amount| amount == 0) {
             return self;
         }
-        self.apply(Op::Pad { before, after, value: Literal::new(self.dtype(), value) }, &[])
+        self.apply(Op::Pad { before, after, value: self.graph().literal(self.dtype(), value) }, &[])
     }
 
     fn reflect(self, axis: usize, before: usize, after: usize) -> Tensor<'g> {

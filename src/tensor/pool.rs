@@ -141,26 +141,26 @@ impl<'g> Tensor<'g> {
     /// The means of `size` windows that cover `[n, c, length]`; `torch.nn.functional.adaptive_avg_pool1d`.
     #[track_caller]
     pub fn adaptive_avg_pool1d(self, size: [usize; 1]) -> Tensor<'g> {
-        self.adaptive_avg_pool("adaptive_avg_pool1d", &size)
+        self.graph().called(|| self.adaptive_avg_pool("adaptive_avg_pool1d", &size))
     }
 
     /// The means of `size` windows that cover `[n, c, height, width]`; `torch.nn.functional.adaptive_avg_pool2d`.
     #[track_caller]
     pub fn adaptive_avg_pool2d(self, size: [usize; 2]) -> Tensor<'g> {
-        self.adaptive_avg_pool("adaptive_avg_pool2d", &size)
+        self.graph().called(|| self.adaptive_avg_pool("adaptive_avg_pool2d", &size))
     }
 
     /// The maxima of `size` windows that cover `[n, c, length]`; `torch.nn.functional.adaptive_max_pool1d`.
     #[track_caller]
     pub fn adaptive_max_pool1d(self, size: [usize; 1]) -> Tensor<'g> {
-        self.adaptive_max_pool("adaptive_max_pool1d", &size)
+        self.graph().called(|| self.adaptive_max_pool("adaptive_max_pool1d", &size))
     }
 
     /// The maxima of `size` windows that cover `[n, c, height, width]`; `torch.nn.functional.adaptive_max_pool2d`. The
     /// gradient goes to the first of equal elements.
     #[track_caller]
     pub fn adaptive_max_pool2d(self, size: [usize; 2]) -> Tensor<'g> {
-        self.adaptive_max_pool("adaptive_max_pool2d", &size)
+        self.graph().called(|| self.adaptive_max_pool("adaptive_max_pool2d", &size))
     }
 
     /// The mean of each channel: `[n, c, ..]` to `[n, c]`.

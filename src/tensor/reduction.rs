@@ -60,6 +60,11 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn mean(self, axes: &[isize]) -> Tensor<'g> {
         let shape = self.shape();
+        if !self.dtype().is_float() {
+            let message = format!("takes floats, as PyTorch's; this is {}: cast it to f32 first", self.dtype().name());
+            self.graph().record_error("mean", message);
+            return self.sum(axes);
+        }
         let count: usize = self.axes("mean", axes).iter().map(|&axis| shape.get(axis).copied().unwrap_or(1)).product();
         self.sum(axes) * (1.0 / count.max(1) as f64)
     }
@@ -113,13 +118,13 @@ impl<'g> Tensor<'g> {
     /// Softmax along an axis.
     #[track_caller]
     pub fn softmax(self, axis: isize) -> Tensor<'g> {
-        self.along_last(axis, |x| x.apply(Op::Macro(MacroOp::Softmax), &[]))
+        self.graph().called(|| self.along_last(axis, |x| x.apply(Op::Macro(MacroOp::Softmax), &[])))
     }
 
     /// Logarithm of the softmax along an axis, in the stable form.
     #[track_caller]
     pub fn log_softmax(self, axis: isize) -> Tensor<'g> {
-        self.along_last(axis, |x| x.apply(Op::Macro(MacroOp::LogSoftmax), &[]))
+        self.graph().called(|| self.along_last(axis, |x| x.apply(Op::Macro(MacroOp::LogSoftmax), &[])))
     }
 
     /// Applies an operation of the last axis to another one.

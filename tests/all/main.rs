@@ -11,6 +11,7 @@ mod long;
 mod loss_scaling;
 mod models;
 mod one_step;
+mod optimizers;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod oracle_models;

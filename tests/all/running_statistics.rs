@@ -4,8 +4,9 @@ use wgrad::dtype::DType;
 use wgrad::graph::{Graph, Tensor};
 use wgrad::io::HostTensor;
 use wgrad::io::safetensors::Weights;
-use wgrad::nn::{BatchNorm, BatchNormConfig, Init, InstanceNorm, Linear, Parameters};
+use wgrad::nn::{BatchNorm, BatchNormConfig, Conv2d, Init, InstanceNorm, Linear, Parameters};
 use wgrad::optim::Sgd;
+use wgrad::tensor::ConvOptions;
 use wgrad::train::Trainer;
 
 const BATCH: usize = 6;
@@ -175,4 +176,37 @@ fn instance_norm_keeps_the_average_over_its_samples() {
     assert_close(&values(&weights, "norm.running_var"), &[0.5 + 0.5 * 17.0]);
     let squares: f64 = [1.0f64, 3.0, 2.0, 10.0].into_iter().map(|x| (x - 2.0).powi(2) / (9.0 + 1e-5)).sum();
     assert_close(&[f64::from(trainer.evaluate(&x).expect("evaluates"))], &[squares]);
+}
+
+/// The norm that clipping goes by is that of the gradients, which plain descent shows as the way that the weights
+/// have gone; also where tensors of odd lengths lie side by side.
+#[test]
+fn the_gradient_norm_counts_nothing_between_tensors() {
+    for channels in [3, 5, 6, 7, 8, 9] {
+        let mut parameters = Parameters::new();
+        let conv = Conv2d::new(&mut parameters, "conv", [3, channels], [3, 3], ConvOptions::new().padding(1));
+        let norm = BatchNorm::new(&mut parameters, "norm", channels);
+        let head = Linear::new(&mut parameters, "head", channels, 3);
+        let builder = Trainer::builder(parameters).optimizer(Sgd::new()).lr(1.0).clip(1e9).seed(1);
+        let mut trainer = builder
+            .build(&crate::device(), move |graph| {
+                let x = graph.input("x", [BATCH, 3, 5, 5], DType::F32);
+                let planes = norm.forward(conv.forward(x)).relu();
+                head.forward(planes.global_avg_pool()).cross_entropy(graph.input("y", [BATCH], DType::I32))
+            })
+            .expect("compiles");
+        for step in 0..3 {
+            let x: Vec<f32> = (0..BATCH * 75).map(|i| (((i + step * 7) * 37 % 19) as f32 - 6.0) / 5.0).collect();
+            let before = trainer.weights().expect("reads back");
+            let x = HostTensor::f32([BATCH, 3, 5, 5], &x).expect("images");
+            let report = trainer.step(&[("x", &x), ("y", &batch(step)[1].1)]).expect("a step");
+            let after = trainer.weights().expect("reads back");
+            let moved = ["conv.weight", "conv.bias", "norm.weight", "norm.bias", "head.weight", "head.bias"];
+            let squares = moved.iter().flat_map(|name| {
+                values(&before, name).into_iter().zip(values(&after, name)).map(|(a, b)| (a - b).powi(2))
+            });
+            let (way, norm) = (squares.sum::<f64>().sqrt(), f64::from(report.grad_norm.expect("clipped")));
+            assert!((norm - way).abs() < 1e-4 * way, "{channels} channels, step {step}: norm {norm}, way {way}");
+        }
+    }
 }

@@ -48,6 +48,7 @@ const INTERNAL: &[&str] = &[
     "groups",
     "same",
     "ceil_mode",
+    "with_count",
 ];
 
 fn files(root: &str, extension: &str) -> Vec<PathBuf> {
