@@ -1,6 +1,6 @@
 //! Adam (Kingma and Ba 2015), as `torch.optim.Adam`: the weight decay is a part of the gradient.
 
-use super::{Operands, Optimizer, StepHyper, Updated};
+use super::{Operands, Optimizer, StepHyper, Updated, rounded};
 
 /// Adam. For a decay beside the gradient see [`super::AdamW`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,8 +63,9 @@ impl Optimizer for Adam {
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {
         let (weight_decay, step_size, inverse_root_correction) = (old.scalars[0], old.scalars[1], old.scalars[2]);
         let g = old.gradient + old.parameter * weight_decay;
-        let m = old.slots[0] * self.beta1 + g * (1.0 - self.beta1);
-        let v = old.slots[1] * self.beta2 + g * g * (1.0 - self.beta2);
+        let (beta1, beta2) = (rounded(self.beta1), rounded(self.beta2));
+        let m = old.slots[0] * beta1 + g * (1.0 - beta1);
+        let v = old.slots[1] * beta2 + g * g * (1.0 - beta2);
         let largest = old.slots.get(2).map(|&v_max| v_max.maximum(v));
         let denominator = largest.unwrap_or(v).sqrt() * inverse_root_correction + self.eps;
         let parameter = old.parameter - m * step_size / denominator;

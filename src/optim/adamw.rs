@@ -1,6 +1,6 @@
 //! AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019), as `torch.optim.AdamW`.
 
-use super::{Operands, Optimizer, StepHyper, Updated};
+use super::{Operands, Optimizer, StepHyper, Updated, rounded};
 
 /// AdamW. The decay comes before the update, eps is added outside the square root.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,8 +56,9 @@ impl Optimizer for AdamW {
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {
         let (g, m, v) = (old.gradient, old.slots[0], old.slots[1]);
         let (keep, step_size, inverse_root_correction) = (old.scalars[0], old.scalars[1], old.scalars[2]);
-        let m = m * self.beta1 + g * (1.0 - self.beta1);
-        let v = v * self.beta2 + g * g * (1.0 - self.beta2);
+        let (beta1, beta2) = (rounded(self.beta1), rounded(self.beta2));
+        let m = m * beta1 + g * (1.0 - beta1);
+        let v = v * beta2 + g * g * (1.0 - beta2);
         let denominator = v.sqrt() * inverse_root_correction + self.eps;
         let parameter = old.parameter * keep - m * step_size / denominator;
         Updated { parameter, slots: vec![m, v] }

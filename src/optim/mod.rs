@@ -61,8 +61,14 @@ impl StepHyper {
     pub fn bias_corrections(&self, beta1: f64, beta2: f64) -> [f64; 2] {
         // Beyond 2^31 steps the powers are 0 for every beta below 1.
         let step = i32::try_from(self.step).unwrap_or(i32::MAX);
-        [1.0 - beta1.powi(step), 1.0 - beta2.powi(step)]
+        [1.0 - rounded(beta1).powi(step), 1.0 - rounded(beta2).powi(step)]
     }
+}
+
+/// A factor as kernels have it, in f32. Rules compute `1 - beta` and the bias correction from this number, so that what is
+/// averaged over and what it is divided by agree however long a run is.
+fn rounded(beta: f64) -> f64 {
+    f64::from(beta as f32)
 }
 
 /// What an update reads.
