@@ -226,13 +226,29 @@ fn layers_name_the_callers_line() {
     let conv = Conv2d::new(&mut parameters, "conv", [3, 4], [3, 3], Default::default());
     let lstm = Lstm::new(&mut parameters, "lstm", 3, 4);
     let mistakes: [&dyn Fn(&Graph); 7] = [
-        &|g| drop(linear.forward(f(g, "x", &[2, 5]))),
-        &|g| drop(conv.forward(f(g, "x", &[1, 2, 5, 5]))),
-        &|g| drop(lstm.forward(f(g, "x", &[2, 5, 7]), None)),
-        &|g| drop(i(g, "x", &[2, 5]).softmax(-1)),
-        &|g| drop(i(g, "x", &[2, 3, 5]).adaptive_avg_pool1d([2])),
-        &|g| drop(wgrad::tensor::einsum("ij,jk", f(g, "x", &[2, 5]), &[f(g, "y", &[4, 2])])),
-        &|g| g.scope("mine", || drop(linear.forward(f(g, "x", &[2, 5])))),
+        &|g| {
+            linear.forward(f(g, "x", &[2, 5]));
+        },
+        &|g| {
+            conv.forward(f(g, "x", &[1, 2, 5, 5]));
+        },
+        &|g| {
+            lstm.forward(f(g, "x", &[2, 5, 7]), None);
+        },
+        &|g| {
+            i(g, "x", &[2, 5]).softmax(-1);
+        },
+        &|g| {
+            i(g, "x", &[2, 3, 5]).adaptive_avg_pool1d([2]);
+        },
+        &|g| {
+            wgrad::tensor::einsum("ij,jk", f(g, "x", &[2, 5]), &[f(g, "y", &[4, 2])]);
+        },
+        &|g| {
+            g.scope("mine", || {
+                linear.forward(f(g, "x", &[2, 5]));
+            })
+        },
     ];
     for (number, mistake) in mistakes.into_iter().enumerate() {
         let graph = Graph::new();
@@ -245,19 +261,37 @@ fn layers_name_the_callers_line() {
 #[test]
 fn integers_refuse_fractions_and_what_they_cannot_hold() {
     for mistake in [
-        &(|g: &Graph| drop(i(g, "a", &[3]) * 0.5)) as &dyn Fn(&Graph),
-        &|g| drop(i(g, "a", &[3]).clamp(0.5, 2.0)),
-        &|g| drop(i(g, "a", &[3]).eq(2.5)),
-        &|g| drop(i(g, "a", &[3]) * 3e9),
-        &|g| drop(g.full([2], DType::I32, 0.5)),
-        &|g| drop(i(g, "a", &[3]).pad(0, 1, 1, 0.5)),
-        &|g| drop(i(g, "a", &[3]).masked_fill(i(g, "a", &[3]).gt(0.0), 0.9)),
+        &(|g: &Graph| {
+            i(g, "a", &[3]) * 0.5;
+        }) as &dyn Fn(&Graph),
+        &|g| {
+            i(g, "a", &[3]).clamp(0.5, 2.0);
+        },
+        &|g| {
+            i(g, "a", &[3]).eq(2.5);
+        },
+        &|g| {
+            i(g, "a", &[3]) * 3e9;
+        },
+        &|g| {
+            g.full([2], DType::I32, 0.5);
+        },
+        &|g| {
+            i(g, "a", &[3]).pad(0, 1, 1, 0.5);
+        },
+        &|g| {
+            i(g, "a", &[3]).masked_fill(i(g, "a", &[3]).gt(0.0), 0.9);
+        },
     ] {
         let graph = Graph::new();
         mistake(&graph);
         let message = graph.error().unwrap_err().to_string();
         assert!(message.contains("no i32 value") && message.contains("errors.rs"), "{message}");
     }
-    refused(&["mean", "i32", "f32"], |g| drop(i(g, "a", &[3]).mean_all()));
-    refused(&["mean", "i32"], |g| drop(i(g, "a", &[3]).var(&[0], 1)));
+    refused(&["mean", "i32", "f32"], |g| {
+        i(g, "a", &[3]).mean_all();
+    });
+    refused(&["mean", "i32"], |g| {
+        i(g, "a", &[3]).var(&[0], 1);
+    });
 }
