@@ -221,11 +221,14 @@ impl<'g> Tensor<'g> {
         self * unused.select(1.0, other).log()
     }
 
-    /// `log(exp(self) + exp(other))`, in which nothing overflows.
+    /// `log(exp(self) + exp(other))`, in which nothing overflows; where one is infinite, the larger.
     #[track_caller]
     pub fn logaddexp(self, other: impl Into<Operand<'g>>) -> Tensor<'g> {
         let other = self.operand(other.into());
-        self.maximum(other) + (-(self - other).abs()).exp().log1p()
+        let infinite = self.isinf().logical_or(other.isinf());
+        let distance = infinite.select(0.0, self) - infinite.select(0.0, other);
+        let distance = infinite.select(VANISHED, distance.abs());
+        self.maximum(other) + (-distance).exp().log1p()
     }
 
     /// `log(x / (1 - x))`, the inverse of the sigmoid, of `x` limited to `eps..=1 - eps` where that is given.
@@ -235,6 +238,9 @@ impl<'g> Tensor<'g> {
         x.log() - (-x).log1p()
     }
 }
+
+/// So far apart that of two exponentials only the larger counts, in f64 too.
+const VANISHED: f64 = 1000.0;
 
 /// Shifts that leave no bit of a word.
 fn beyond(shift: Tensor<'_>) -> Tensor<'_> {

@@ -33,15 +33,16 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// The logarithm of the sum of exponentials of the elements up to each; `torch.logcumsumexp`.
+    /// The logarithm of the sum of exponentials of the elements up to each; `torch.logcumsumexp`. Infinities as in
+    /// [`Tensor::logaddexp`].
     #[track_caller]
     pub fn logcumsumexp(self, axis: isize) -> Tensor<'g> {
         self.doubling("logcumsumexp", axis, |steps| {
             let mut x = self;
             for step in steps {
-                let before = x.delayed(axis, step, LOWEST);
-                // log(e^a + e^b) = max + log(1 + e^-|a - b|)
-                x = x.maximum(before) + (-(x - before).abs()).exp().log1p();
+                // What has nothing before it stays: a finite number in its place would be met as an element.
+                let first = self.graph().iota(self.shape(), self.axis("logcumsumexp", axis)).lt(step as f64);
+                x = first.select(x, x.logaddexp(x.delayed(axis, step, 0.0)));
             }
             x
         })
@@ -100,6 +101,3 @@ impl<'g> Tensor<'g> {
         self.slice(axis, 0, length - step).pad(axis, step, 0, fill)
     }
 }
-
-/// Below every logarithm of a float, and finite.
-const LOWEST: f64 = -1e30;

@@ -85,11 +85,21 @@ impl<'g> Tensor<'g> {
         self.cast(DType::Bool).cast(DType::I32).sum(axes).ne(0)
     }
 
-    /// `log(sum(exp(x)))` over axes, which disappear, in the stable form.
+    /// `log(sum(exp(x)))` over axes, which disappear, in the stable form: -infinity of nothing and of elements that are
+    /// all -infinity, infinity where an element is. Infinite results pass no gradient on.
     #[track_caller]
     pub fn logsumexp(self, axes: &[isize]) -> Tensor<'g> {
+        let along = self.axes("logsumexp", axes);
+        if along.iter().any(|&axis| self.shape().get(axis) == Some(&0)) {
+            return self.exp().sum(axes).log();
+        }
         let largest = self.max(axes).stop_gradient();
-        (self - largest.keep_axes(self, axes)).exp().sum(axes).log() + largest
+        let far = largest.isinf();
+        // An infinite element is either left out or is the result: none enters a difference or a product.
+        let outside = self.isinf().logical_or(far.keep_axes(self, axes));
+        let inside = outside.select(0.0, self - largest.keep_axes(self, axes)).exp();
+        let sum = outside.select(0.0, inside).sum(axes);
+        far.select(largest, sum.log() + largest)
     }
 
     /// The `p`-norm of vectors along axes, which disappear: `torch.linalg.vector_norm`. `p` may be any number, 0 (how many are

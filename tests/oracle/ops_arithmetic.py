@@ -71,4 +71,9 @@ c.refuse("bitwise_not", torch.bitwise_not, [c.normal(3)])
 c.refuse("masked_fill", torch.masked_fill, [c.normal(3), c.ints(3)], value=1.0)
 c.refuse("where", torch.where, [c.bools(3), c.normal(3), c.normal(4)])
 
+# Where an infinity is, PyTorch's gradients are NaN here and there; a case in Rust holds ours finite.
+INF = float("inf")
+c.add("logaddexp", torch.logaddexp, [torch.tensor([-INF, -INF, INF, 0.0, INF, -INF]), torch.tensor([-INF, 1.0, INF, INF, -INF, INF])], grad=False)
+c.add("logaddexp", torch.logaddexp, [torch.tensor([-INF, 2.0]), torch.tensor([1.5, -INF])])
+
 c.save()

@@ -58,4 +58,13 @@ for shape, dim in [((2, 3), 1), ((2, 3), 0), ((5,), 0), ((2, 3, 2), 1), ((2, 2),
 c.add("normalize", F.normalize, [c.normal(2, 3)], p=1.0, dim=1)
 c.add("normalize", F.normalize, [c.normal(2, 3, scale=0.1)], p=2.0, dim=1, eps=1.0)
 
+# Where an infinity is, PyTorch's gradients are NaN here and there; a case in Rust holds ours finite.
+INF = float("inf")
+LINES = torch.tensor([[-INF, -INF, -INF], [INF, 0.0, -INF], [-INF, 1.0, 2.0], [INF, INF, 0.0], [1000.0, INF, 1.0]])
+for dim in ([0], [1], [0, 1]):
+    c.add("logsumexp", torch.logsumexp, [LINES], dim=dim, grad=False)
+c.add("logsumexp", torch.logsumexp, [torch.tensor([[-INF, 1.0, 2.0], [0.5, -INF, -INF]])], dim=[1])
+c.add("logsumexp", torch.logsumexp, [torch.zeros(2, 0)], dim=[1])
+c.add("logsumexp", torch.logsumexp, [torch.zeros(2, 0)], dim=[0])
+
 c.save()
