@@ -13,9 +13,15 @@ impl Shape {
         Shape(Vec::new())
     }
 
-    /// Number of elements; 1 for a scalar.
+    /// Number of elements; 1 for a scalar. Of a shape that does not [fit](Shape::fits), at most `usize::MAX`.
     pub fn numel(&self) -> usize {
-        self.0.iter().product()
+        if self.0.contains(&0) { 0 } else { self.0.iter().fold(1, |count: usize, &size| count.saturating_mul(size)) }
+    }
+
+    /// Whether offsets in bytes of such a tensor, and of what is made of some of its axes, can be counted.
+    pub fn fits(&self) -> bool {
+        let count = self.0.iter().try_fold(1usize, |count, &size| count.checked_mul(size.max(1)));
+        count.is_some_and(|count| count <= usize::MAX / 8)
     }
 
     /// Number of axes.
@@ -27,7 +33,7 @@ impl Shape {
     pub fn strides(&self) -> Vec<usize> {
         let mut strides = vec![1; self.rank()];
         for axis in (1..self.rank()).rev() {
-            strides[axis - 1] = strides[axis] * self.0[axis];
+            strides[axis - 1] = usize::saturating_mul(strides[axis], self.0[axis]);
         }
         strides
     }

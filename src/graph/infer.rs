@@ -128,6 +128,14 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
     }
 }
 
+/// The types, unless one has more elements than can be addressed.
+pub(super) fn countable(types: Vec<TensorType>) -> Types {
+    match types.iter().find(|ty| !ty.shape.fits()) {
+        Some(ty) => Err(format!("a result {ty} would have more elements than can be addressed")),
+        None => Ok(types),
+    }
+}
+
 pub(super) fn list(types: &[TensorType]) -> String {
     types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -158,7 +166,7 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
         Op::Slice { starts, sizes } => {
             let fits = starts.len() == shape.rank()
                 && sizes.len() == shape.rank()
-                && (0..shape.rank()).all(|axis| starts[axis] + sizes[axis] <= shape[axis]);
+                && (0..shape.rank()).all(|axis| starts[axis].saturating_add(sizes[axis]) <= shape[axis]);
             check(fits, || format!("the box at {starts:?} of size {sizes:?} does not lie within {shape}"))?;
             one(sizes.clone(), *dtype)
         }
@@ -183,7 +191,8 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
                 format!("needs one amount before and after each of the {} axes of {shape}", shape.rank())
             })?;
             check(value.dtype == *dtype, || format!("pads {dtype} with a {} value", value.dtype))?;
-            one((0..shape.rank()).map(|axis| before[axis] + shape[axis] + after[axis]).collect::<Shape>(), *dtype)
+            let padded = |axis: usize| before[axis].saturating_add(shape[axis]).saturating_add(after[axis]);
+            one((0..shape.rank()).map(padded).collect::<Shape>(), *dtype)
         }
         Op::Concat { axis } => {
             check_axis(*axis, shape)?;
@@ -191,7 +200,8 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
                 ty.dtype == *dtype && ty.shape.rank() == shape.rank() && ty.shape.with(*axis, 0) == shape.with(*axis, 0)
             });
             check(fits, || format!("operands must agree in dtype and in all axes but {axis}, got {}", list(x)))?;
-            one(shape.with(*axis, x.iter().map(|ty| ty.shape[*axis]).sum()), *dtype)
+            let total = x.iter().fold(0, |total: usize, ty| total.saturating_add(ty.shape[*axis]));
+            one(shape.with(*axis, total), *dtype)
         }
         Op::DynamicSlice { axis, size } => {
             arity(x, 2)?;

@@ -303,7 +303,8 @@ impl Graph {
             return Value { node, output: 0 };
         }
         let types: Vec<TensorType> = inputs.iter().map(|&input| self.type_of(input)).collect();
-        let outputs = match infer::infer(&key.0, &types, |name| self.inner.borrow().leaves.get(name).cloned()) {
+        let inferred = infer::infer(&key.0, &types, |name| self.inner.borrow().leaves.get(name).cloned());
+        let outputs = match inferred.and_then(infer::countable) {
             Ok(outputs) => outputs,
             Err(message) => {
                 self.record_error(key.0.name(), message);

@@ -133,20 +133,22 @@ impl<'g> Tensor<'g> {
         }
         // How far a source lies behind the query's own position.
         let (t, s) = (self.shape()[1], key.shape()[1]);
-        let offset = options.offset.unwrap_or(s as isize - t as isize);
-        let behind = || {
-            let (source, query) = (self.graph().iota([t, s], 1), self.graph().iota([t, s], 0));
-            query - source + offset as f64
-        };
+        let offset = options.offset.unwrap_or(s as isize - t as isize) as i128;
+        let (source, query) = (|| self.graph().iota([t, s], 1), || self.graph().iota([t, s], 0));
+        // Bounds of `query - source`, which lies within `-s..t`: beyond that all bounds are alike, and not i32s.
+        let bound = |bound: i128| bound.clamp(-(s as i128), t as i128) as f64;
         let AttentionWindow { before, after } = options.window.unwrap_or_default();
         if let Some(before) = before {
-            see(behind().le(before as f64));
+            see((query() - source()).le(bound(before as i128 - offset)));
         }
         if let Some(after) = if options.causal { Some(0) } else { after } {
-            see(behind().ge(-(after as f64)));
+            see((query() - source()).ge(bound(-(after as i128) - offset)));
         }
         if let Some(slopes) = options.alibi {
-            let distance = behind().abs().cast(DType::F32) * slopes.reshape([slopes.shape().numel(), 1, 1]);
+            // What all distances of a query have in common does not change its weights.
+            let far = (t + s) as i128;
+            let behind = query() - source() + offset.clamp(-far, far) as f64;
+            let distance = behind.abs().cast(DType::F32) * slopes.reshape([slopes.shape().numel(), 1, 1]);
             bias = Some(bias.map_or(-distance, |bias| bias - distance));
         }
         (bias, seen)
@@ -159,11 +161,11 @@ impl<'g> Tensor<'g> {
 
     /// What queries see, if the flash kernels do all that is asked for.
     fn plain_attention(self, key: Tensor<'g>, value: Tensor<'g>, options: &AttentionOptions<'g>) -> Option<Sight> {
-        let (t, s) = (self.shape()[1] as isize, key.shape()[1] as isize);
-        let offset = options.offset.unwrap_or(s - t);
+        let (t, s) = (self.shape()[1] as i128, key.shape()[1] as i128);
+        let offset = options.offset.map_or(s - t, |offset| offset as i128);
         let AttentionWindow { before, after } = options.window.unwrap_or_default();
         // A bound that nothing lies beyond is none.
-        let bound = |far: Option<usize>, most: isize| far.filter(|&far| (far as isize) < most).map(|far| far as u32);
+        let bound = |far: Option<usize>, most: i128| far.filter(|&far| (far as i128) < most).map(|far| far as u32);
         let after = if options.causal { Some(0) } else { after };
         let sight = Sight { before: bound(before, offset + t - 1), after: bound(after, s - 1 - offset) };
         let drops = options.dropout > 0.0 && self.graph().is_training();
@@ -230,6 +232,9 @@ impl<'g> Tensor<'g> {
                 queries.shape(),
                 sources.shape()
             ));
+        }
+        if !(0.0..=1.0).contains(&options.dropout) {
+            return refuse(format!("the probability of dropout must lie in 0..=1, got {}", options.dropout));
         }
         match options.softcap {
             Some(cap) if cap.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) => {

@@ -193,6 +193,10 @@ impl<'g> Tensor<'g> {
     /// an index outside gives zeros.
     #[track_caller]
     pub fn one_hot(self, classes: usize) -> Tensor<'g> {
+        if classes == 0 {
+            self.graph().record_error("one_hot", "takes at least one class".into());
+            return self;
+        }
         let index = self.as_index("one_hot");
         let shape: Shape = self.shape().iter().copied().chain([classes]).collect();
         let class = self.graph().iota(&shape, shape.rank() - 1);

@@ -22,7 +22,7 @@ impl<'g> Tensor<'g> {
         }
         let mut parts = Vec::new();
         for start in (0..total.max(1)).step_by(size.max(1)) {
-            parts.push(self.slice(axis, start, (start + size).min(total)));
+            parts.push(self.slice(axis, start, start.saturating_add(size).min(total)));
         }
         parts
     }
@@ -31,7 +31,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn split_sizes(self, sizes: &[usize], axis: isize) -> Vec<Tensor<'g>> {
         let Some((axis, total)) = self.sized_axis("split", axis) else { return vec![self; sizes.len()] };
-        if sizes.iter().sum::<usize>() != total {
+        if sizes.iter().fold(0, |sum: usize, &size| sum.saturating_add(size)) != total {
             self.graph()
                 .record_error("split", format!("sizes {sizes:?} do not add up to {total}, the size of the axis"));
             return vec![self; sizes.len()];
@@ -126,7 +126,7 @@ impl<'g> Tensor<'g> {
         let pairs: Vec<(usize, usize)> = counts.iter().copied().zip(own).collect();
         let single: Shape = pairs.iter().flat_map(|&(_, size)| [1, size]).collect();
         let repeated: Shape = pairs.iter().flat_map(|&(count, size)| [count, size]).collect();
-        let joined: Shape = pairs.iter().map(|&(count, size)| count * size).collect();
+        let joined: Shape = pairs.iter().map(|&(count, size)| count.saturating_mul(size)).collect();
         self.reshape(single).broadcast_to(repeated).reshape(joined)
     }
 
@@ -145,7 +145,8 @@ impl<'g> Tensor<'g> {
         let shape = self.shape();
         let mut repeated = shape.to_vec();
         repeated.insert(axis as usize + 1, count);
-        self.unsqueeze(axis + 1).broadcast_to(repeated).reshape(shape.with(axis as usize, size * count))
+        let joined = shape.with(axis as usize, size.saturating_mul(count));
+        self.unsqueeze(axis + 1).broadcast_to(repeated).reshape(joined)
     }
 
     /// Axis `from` moved to place `to`, the others in their order; `torch.movedim`.

@@ -43,30 +43,37 @@ impl<'g> Tensor<'g> {
         let (a, b) = (sizes(self), sizes(other));
         let outer: Shape = a.iter().flat_map(|&size| [size, 1]).collect();
         let inner: Shape = b.iter().flat_map(|&size| [1, size]).collect();
-        let joined: Shape = a.iter().zip(&b).map(|(a, b)| a * b).collect();
+        let joined: Shape = a.iter().zip(&b).map(|(&a, &b)| a.saturating_mul(b)).collect();
         (self.reshape(outer) * other.reshape(inner)).reshape(joined)
     }
 
     /// Matrices `[.., m, n]` with zeros above the diagonal (shifted right by `diagonal`).
     #[track_caller]
     pub fn tril(self, diagonal: isize) -> Tensor<'g> {
-        self.triangle("tril", |row, column| column.le(row + diagonal as f64))
+        self.triangle("tril", diagonal, |end, column| column.le(end))
     }
 
     /// Matrices `[.., m, n]` with zeros below the diagonal (shifted right by `diagonal`).
     #[track_caller]
     pub fn triu(self, diagonal: isize) -> Tensor<'g> {
-        self.triangle("triu", |row, column| column.ge(row + diagonal as f64))
+        self.triangle("triu", diagonal, |end, column| column.ge(end))
     }
 
     #[track_caller]
-    fn triangle(self, op: &str, keep: impl FnOnce(Tensor<'g>, Tensor<'g>) -> Tensor<'g>) -> Tensor<'g> {
+    fn triangle(
+        self,
+        op: &str,
+        diagonal: isize,
+        keep: impl FnOnce(Tensor<'g>, Tensor<'g>) -> Tensor<'g>,
+    ) -> Tensor<'g> {
         let shape = self.shape();
         if !self.ranks(op, "matrices", shape.rank() >= 2, &[]) {
             return self;
         }
         let matrix = &shape[shape.rank() - 2..];
-        let keep = keep(self.graph().iota(matrix, 0), self.graph().iota(matrix, 1));
+        // Beyond the corners every shift is alike, and not every one is an i32.
+        let diagonal = (diagonal as i128).clamp(-(matrix[0] as i128), matrix[1] as i128);
+        let keep = keep(self.graph().iota(matrix, 0) + diagonal as f64, self.graph().iota(matrix, 1));
         keep.select(self, 0.0)
     }
 
@@ -85,14 +92,14 @@ impl<'g> Tensor<'g> {
         let others = (0..self.rank()).filter(|&axis| axis != first && axis != second);
         let x = self.permute(&others.chain([first, second]).collect::<Vec<_>>());
         let (rows, columns) = (self.shape()[first], self.shape()[second]);
-        let (top, left) = ((-offset).max(0) as usize, offset.max(0) as usize);
+        let (top, left) = (offset.min(0).unsigned_abs(), offset.max(0).unsigned_abs());
         let length = rows.saturating_sub(top).min(columns.saturating_sub(left));
         let (top, left) = (top.min(rows), left.min(columns));
         let square = x.slice(-2, top, top + length).slice(-1, left, left + length);
         // Rows one longer than the square's put its diagonal into a column.
         let lead = x.shape()[..x.rank() - 2].to_vec();
         let with = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
-        let padded = square.reshape(with(&[length * length])).pad(-1, 0, length, 0.0);
+        let padded = square.reshape(with(&[length.saturating_mul(length)])).pad(-1, 0, length, 0.0);
         padded.reshape(with(&[length, length + 1])).slice(-1, 0, 1).squeeze(-1)
     }
 
@@ -106,8 +113,9 @@ impl<'g> Tensor<'g> {
         let (lead, n) = (&shape[..shape.rank() - 1], shape[shape.rank() - 1]);
         let with = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
         let column = self.unsqueeze(-1).pad(-1, 0, n, 0.0);
-        let square = column.reshape(with(&[n * (n + 1)])).slice(-1, 0, n * n).reshape(with(&[n, n]));
-        let (down, right) = ((-offset).max(0) as usize, offset.max(0) as usize);
+        let area = n.saturating_mul(n);
+        let square = column.reshape(with(&[area.saturating_add(n)])).slice(-1, 0, area).reshape(with(&[n, n]));
+        let (down, right) = (offset.min(0).unsigned_abs(), offset.max(0).unsigned_abs());
         if offset == 0 { square } else { square.pad(-2, down, right, 0.0).pad(-1, right, down, 0.0) }
     }
 

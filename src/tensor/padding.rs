@@ -126,13 +126,15 @@ fn check(shape: &[usize], pads: &[isize], mode: Padding) -> Result<(), String> {
         let axis = shape.len() - 1 - index;
         let size = shape[axis] as isize;
         let longest = pair[0].max(pair[1]);
+        let left = |low: isize, high: isize| size.saturating_add(low).saturating_add(high);
         let problem = match mode {
+            _ if pair.iter().any(|amount| amount.unsigned_abs() > i32::MAX as usize) => "an amount lies beyond 2^31",
             Padding::Reflect if longest >= size && longest > 0 => "a reflection must be shorter than its axis",
-            Padding::Circular if longest > size + pair[0].min(pair[1]).min(0) => {
+            Padding::Circular if longest > left(pair[0].min(pair[1]).min(0), 0) => {
                 "a circular padding must not be longer than its axis"
             }
             Padding::Replicate if size == 0 && longest > 0 => "there is no edge to replicate in an empty axis",
-            _ if size + pair[0].min(0) + pair[1].min(0) < 0 || size + pair[0] + pair[1] < 0 => {
+            _ if left(pair[0].min(0), pair[1].min(0)) < 0 || left(pair[0], pair[1]) < 0 => {
                 "more is cropped than there is"
             }
             _ => continue,

@@ -286,7 +286,8 @@ impl<'g> Tensor<'g> {
     pub fn pixel_shuffle(self, factor: usize) -> Tensor<'g> {
         let shape = self.shape();
         let rank = shape.rank();
-        if rank < 3 || factor == 0 || !shape[rank - 3].is_multiple_of(factor * factor) {
+        let area = factor.saturating_mul(factor);
+        if rank < 3 || factor == 0 || !shape[rank - 3].is_multiple_of(area) {
             let message = format!(
                 "takes [.., channels, height, width] with channels divisible by {factor} * {factor}, got {shape}"
             );
@@ -294,9 +295,10 @@ impl<'g> Tensor<'g> {
             return self;
         }
         let lead: usize = shape[..rank - 3].iter().product();
-        let [c, h, w] = [shape[rank - 3] / (factor * factor), shape[rank - 2], shape[rank - 1]];
+        let [c, h, w] = [shape[rank - 3] / area, shape[rank - 2], shape[rank - 1]];
         let parts = self.reshape([lead, c, factor, factor, h, w]).permute(&[0, 1, 4, 2, 5, 3]);
-        parts.reshape(shape[..rank - 3].iter().copied().chain([c, h * factor, w * factor]).collect::<Shape>())
+        let image = [c, h.saturating_mul(factor), w.saturating_mul(factor)];
+        parts.reshape(shape[..rank - 3].iter().copied().chain(image).collect::<Shape>())
     }
 
     /// The reverse of [`Tensor::pixel_shuffle`]: `[n, c, h * r, w * r]` to `[n, c * r * r, h, w]`.
@@ -314,7 +316,8 @@ impl<'g> Tensor<'g> {
         let lead: usize = shape[..rank - 3].iter().product();
         let [c, h, w] = [shape[rank - 3], shape[rank - 2] / factor, shape[rank - 1] / factor];
         let parts = self.reshape([lead, c, h, factor, w, factor]).permute(&[0, 1, 3, 5, 2, 4]);
-        parts.reshape(shape[..rank - 3].iter().copied().chain([c * factor * factor, h, w]).collect::<Shape>())
+        let image = [c.saturating_mul(factor).saturating_mul(factor), h, w];
+        parts.reshape(shape[..rank - 3].iter().copied().chain(image).collect::<Shape>())
     }
 
     /// Channels (axis 1) dealt out anew: `groups` times `c / groups` become `c / groups` times `groups`;
