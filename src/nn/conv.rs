@@ -56,9 +56,8 @@ impl<const N: usize> Conv<N> {
     #[track_caller]
     pub fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
         let graph = x.graph();
-        let ConvOptions { stride, padding, dilation, groups } = &self.options;
         graph.scope(&self.name, || {
-            let y = x.conv(self.weight.tensor(graph), stride, padding, dilation, *groups);
+            let y = x.conv_by("conv", self.weight.tensor(graph), &self.options);
             with_bias(y, self.bias.as_ref(), N)
         })
     }
@@ -119,7 +118,7 @@ impl<const N: usize> ConvTranspose<N> {
     #[track_caller]
     pub fn forward<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
         let graph = x.graph();
-        let ConvOptions { stride, padding, dilation, groups } = &self.options;
+        let ConvOptions { stride, padding, dilation, groups, keeps_size: _ } = &self.options;
         graph.scope(&self.name, || {
             let weight = self.weight.tensor(graph);
             let y = x.conv_transpose(weight, stride, padding, dilation, *groups, &self.output_padding);

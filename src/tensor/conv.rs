@@ -17,11 +17,14 @@ pub struct ConvOptions<const N: usize> {
     pub dilation: [usize; N],
     /// Channels are split into so many groups that do not see each other.
     pub groups: usize,
+    /// The padding is to keep the size ([`ConvOptions::same`]), which it does at stride 1 only: a convolution with
+    /// another stride is then refused, as by PyTorch.
+    pub keeps_size: bool,
 }
 
 impl<const N: usize> Default for ConvOptions<N> {
     fn default() -> Self {
-        ConvOptions { stride: [1; N], padding: [[0; 2]; N], dilation: [1; N], groups: 1 }
+        ConvOptions { stride: [1; N], padding: [[0; 2]; N], dilation: [1; N], groups: 1, keeps_size: false }
     }
 }
 
@@ -38,7 +41,7 @@ impl<const N: usize> ConvOptions<N> {
 
     /// The same zeros on both sides of every axis.
     pub fn padding(self, padding: usize) -> Self {
-        ConvOptions { padding: [[padding; 2]; N], ..self }
+        ConvOptions { padding: [[padding; 2]; N], keeps_size: false, ..self }
     }
 
     /// The same distance between a window's elements along every axis.
@@ -50,15 +53,15 @@ impl<const N: usize> ConvOptions<N> {
         ConvOptions { groups, ..self }
     }
 
-    /// The padding that keeps the size at stride 1, for this kernel and the dilation set before; PyTorch's
+    /// The padding that keeps the size, at stride 1 and no other, for this kernel and the dilation set before; PyTorch's
     /// `padding="same"`: of an odd total the larger half lies behind.
     pub fn same(self, kernel: [usize; N]) -> Self {
         let mut padding = [[0; 2]; N];
         for (axis, pair) in padding.iter_mut().enumerate() {
-            let total = self.dilation[axis] * kernel[axis].saturating_sub(1);
+            let total = self.dilation[axis].saturating_mul(kernel[axis].saturating_sub(1));
             *pair = [total / 2, total - total / 2];
         }
-        ConvOptions { padding, ..self }
+        ConvOptions { padding, keeps_size: true, ..self }
     }
 }
 
@@ -66,20 +69,36 @@ impl<'g> Tensor<'g> {
     /// Convolution of `[n, c, length]` with a weight `[out, c / groups, size]`; `torch.nn.functional.conv1d`.
     #[track_caller]
     pub fn conv1d(self, weight: Tensor<'g>, options: ConvOptions<1>) -> Tensor<'g> {
-        self.conv_with("conv1d", weight, Lists::new(&options))
+        self.conv_by("conv1d", weight, &options)
     }
 
     /// Convolution of `[n, c, height, width]` with a weight `[out, c / groups, height, width]`;
     /// `torch.nn.functional.conv2d`.
     #[track_caller]
     pub fn conv2d(self, weight: Tensor<'g>, options: ConvOptions<2>) -> Tensor<'g> {
-        self.conv_with("conv2d", weight, Lists::new(&options))
+        self.conv_by("conv2d", weight, &options)
     }
 
     /// Convolution of `[n, c, depth, height, width]`; `torch.nn.functional.conv3d`.
     #[track_caller]
     pub fn conv3d(self, weight: Tensor<'g>, options: ConvOptions<3>) -> Tensor<'g> {
-        self.conv_with("conv3d", weight, Lists::new(&options))
+        self.conv_by("conv3d", weight, &options)
+    }
+
+    /// Convolution with these options; errors are those of the operation `name`.
+    #[track_caller]
+    pub(crate) fn conv_by<const N: usize>(
+        self,
+        name: &str,
+        weight: Tensor<'g>,
+        options: &ConvOptions<N>,
+    ) -> Tensor<'g> {
+        if options.keeps_size && options.stride != [1; N] {
+            let message = format!("padding keeps the size at stride 1 only, got stride {:?}", options.stride);
+            self.graph().record_error(name, message);
+            return self;
+        }
+        self.conv_with(name, weight, Lists::new(options))
     }
 
     /// Convolution along one to three spatial axes, as many as `stride` has entries.
@@ -172,7 +191,7 @@ struct Lists<'a> {
 
 impl<'a> Lists<'a> {
     fn new<const N: usize>(options: &'a ConvOptions<N>) -> Lists<'a> {
-        let ConvOptions { stride, padding, dilation, groups } = options;
+        let ConvOptions { stride, padding, dilation, groups, keeps_size: _ } = options;
         Lists { stride, padding, dilation, groups: *groups }
     }
 

@@ -135,6 +135,9 @@ impl<'g> Tensor<'g> {
     pub fn lp_pool2d(self, p: f64, options: PoolOptions<2>) -> Tensor<'g> {
         let Some((x, windows)) = self.pool("lp_pool2d", &options) else { return self };
         let sum = window_sums(&windows, x.powf(p));
+        // PyTorch takes a mean times the size of a whole window: what is cut off counts as if it were like the rest.
+        let whole = (options.kernel[0] * options.kernel[1]) as f64;
+        let sum = if options.ceil_mode { divided(&windows, &options, sum, &x.shape()[2..], true) * whole } else { sum };
         if p == 1.0 { sum.like_sample(self) } else { sum.powf(1.0 / p).like_sample(self) }
     }
 
@@ -240,13 +243,19 @@ impl<'g> Tensor<'g> {
         self.transpose(0, axis as isize).gather(index).transpose(0, axis as isize)
     }
 
-    /// The data as `[n, c, ..]`, if there are as many spatial axes as sizes, and none is 0.
+    /// The data as `[n, c, ..]`, if there are as many spatial axes as sizes, none is 0, and the places of windows fit
+    /// into an i32.
     #[track_caller]
     fn adaptive_operand(self, name: &str, size: &[usize]) -> Option<Tensor<'g>> {
         let x = self.as_batch(name, size.len())?;
         if size.contains(&0) || x.shape()[2..].contains(&0) {
             let message = format!("cannot make {size:?} windows of {}: sizes must be at least 1", self.shape());
             self.graph().record_error(name, message);
+            return None;
+        }
+        let most = |(&count, &length): (&usize, &usize)| count.saturating_add(1).saturating_mul(length.max(count));
+        if size.iter().zip(&x.shape()[2..]).map(most).any(|most| most > i32::MAX as usize) {
+            self.graph().record_error(name, format!("{size:?} windows of {} are too many", self.shape()));
             return None;
         }
         Some(x)

@@ -134,4 +134,13 @@ c.refuse("unfold", lambda x, **kw: x.unfold(**kw), [c.normal(4)], dimension=0, s
 c.refuse("unfold", lambda x, **kw: x.unfold(**kw), [c.normal(4)], dimension=0, size=2, step=0)
 c.refuse("unfold", lambda x, **kw: x.unfold(**kw), [c.normal(4)], dimension=1, size=2, step=1)
 
+# A window that is cut off counts as if the rest of it were like what is there.
+for shape, attrs in [
+    ((1, 2, 6, 6), dict(kernel_size=3, stride=2)), ((1, 1, 5, 7), dict(kernel_size=2)),
+    ((2, 1, 6, 5), dict(kernel_size=[3, 2], stride=[2, 2])), ((2, 7, 4), dict(kernel_size=3, stride=3)),
+]:
+    for p in (1.0, 2.0):
+        c.add("lp_pool2d", F.lp_pool2d, [c.uniform(*shape, low=0.5, high=2.0)], norm_type=p, ceil_mode=True, **attrs)
+c.refuse("conv2d", F.conv2d, [c.normal(1, 2, 6, 6), c.normal(2, 2, 3, 3)], padding="same", stride=2)
+
 c.save()

@@ -3,6 +3,7 @@
 mod arrangements;
 mod attention;
 mod errors;
+mod extremes;
 mod function_errors;
 mod functions;
 pub mod harness;
