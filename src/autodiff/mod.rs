@@ -16,6 +16,20 @@ use std::collections::HashMap;
 /// The gradients of a scalar `loss` with respect to each of `wrt` (weights, inputs, anything).
 /// A tensor that the loss does not depend on gets zeros.
 pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+    Ok(or_zeros(grad_reached(loss, wrt)?, wrt))
+}
+
+/// As [`grad`], for a loss that is to be trained: an error if it depends on none of the parameters.
+pub fn grad_of_parameters<'g>(loss: Tensor<'g>, parameters: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+    let found = grad_reached(loss, parameters)?;
+    if found.iter().all(Option::is_none) {
+        let message = "the loss depends on no parameter, or only through operations that pass no gradient on";
+        return Err(Error::NoGradient(message.into()));
+    }
+    Ok(or_zeros(found, parameters))
+}
+
+fn grad_reached<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Result<Vec<Option<Tensor<'g>>>> {
     loss.graph().error()?;
     if loss.shape().numel() != 1 || !loss.dtype().is_float() {
         return Err(Error::NoGradient(format!(
@@ -25,15 +39,18 @@ pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>>
         )));
     }
     let seed = loss.scalar_like(1.0).broadcast_to(loss.shape());
-    let grads = vjp(&[(loss, seed)], wrt)?;
+    let grads = vjp_reached(&[(loss, seed)], wrt)?;
     loss.graph().error()?;
     Ok(grads)
 }
 
 /// Vector-Jacobian product: the gradients of `sum(output . seed)` with respect to each of `wrt`.
 pub fn vjp<'g>(seeds: &[(Tensor<'g>, Tensor<'g>)], wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
-    let found = vjp_reached(seeds, wrt)?;
-    Ok(found.into_iter().zip(wrt).map(|(gradient, tensor)| gradient.unwrap_or_else(|| tensor.zeros_like())).collect())
+    Ok(or_zeros(vjp_reached(seeds, wrt)?, wrt))
+}
+
+fn or_zeros<'g>(found: Vec<Option<Tensor<'g>>>, wrt: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+    found.into_iter().zip(wrt).map(|(gradient, tensor)| gradient.unwrap_or_else(|| tensor.zeros_like())).collect()
 }
 
 /// As [`vjp`], with `None` for what the outputs do not depend on.

@@ -3,6 +3,7 @@
 //! Steps count from 0 here: `lr(0)` is the rate of the first update, as PyTorch's schedulers have it
 //! before their first `step()`.
 
+use crate::error::{Error, Result};
 use std::f64::consts::PI;
 
 /// How the learning rate changes over a run.
@@ -46,6 +47,26 @@ impl Schedule {
     /// One cycle with PyTorch's defaults.
     pub fn one_cycle(max_lr: f64, steps: u64) -> Schedule {
         Schedule::OneCycle { max_lr, steps, pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 }
+    }
+
+    /// Refuses rates that are negative or no finite numbers, as PyTorch does.
+    pub fn check(&self) -> Result<()> {
+        let rates = match *self {
+            Schedule::Constant { lr, .. } => [lr, 0.0],
+            Schedule::Cosine { lr, min_lr, .. }
+            | Schedule::CosineRestarts { lr, min_lr, .. }
+            | Schedule::WarmupStableDecay { lr, min_lr, .. } => [lr, min_lr],
+            Schedule::Linear { lr, end_lr, .. } => [lr, end_lr],
+            Schedule::Polynomial { lr, power, .. } => [lr, lr * 0f64.powf(power)],
+            Schedule::Step { lr, gamma, .. } => [lr, lr * gamma],
+            Schedule::OneCycle { max_lr, div_factor, final_div_factor, .. } => {
+                [max_lr / div_factor, max_lr / div_factor / final_div_factor]
+            }
+        };
+        match rates.iter().find(|rate| !rate.is_finite() || **rate < 0.0) {
+            Some(rate) => Err(Error::Config(format!("a learning rate must be finite and not negative, got {rate}"))),
+            None => Ok(()),
+        }
     }
 
     /// The learning rate of update number `step`, counted from 0. Beyond the end it stays at the last one.

@@ -37,7 +37,7 @@ pub fn trace_micro_batch(parameters: &Parameters, loss: &LossFn<'_>, scaled: boo
     // The gradient of the mean times the count: that of the sum.
     let sum = loss * count;
     let sum = if scaled { sum * scaler::scale(&graph) } else { sum };
-    let gradients = autodiff::grad(sum, &weights)?;
+    let gradients = autodiff::grad_of_parameters(sum, &weights)?;
     for (spec, gradient) in parameters.trainable().zip(gradients) {
         let name = gradient_name(&spec.name);
         let before = graph.state(&name, &spec.shape, DType::F32);

@@ -33,7 +33,7 @@ pub fn trace_micro_step(parameters: &Parameters, loss: &LossFn<'_>, scaled: bool
     graph.output(LOSS, loss);
     let loss = if scaled { loss * scaler::scale(&graph) } else { loss };
     let weights: Vec<Tensor<'_>> = parameters.trainable().map(|spec| weight(&graph, spec)).collect();
-    let gradients = autodiff::grad(loss, &weights)?;
+    let gradients = autodiff::grad_of_parameters(loss, &weights)?;
     for (spec, gradient) in parameters.trainable().zip(gradients) {
         graph.assign(&gradient_name(&spec.name), gradient);
     }

@@ -125,6 +125,12 @@ impl TrainerBuilder {
         if self.parameters.trainable().next().is_none() {
             return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
         }
+        self.schedule.check()?;
+        if let Some(max_norm) = self.clip
+            && max_norm.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater)
+        {
+            return Err(Error::Config(format!("gradients must be clipped to a positive norm, got {max_norm}")));
+        }
         let (parameters, scaled) = (&self.parameters, self.scaling.is_some());
         let (micro, sums) = match self.accumulate {
             1 => (trace_micro_step(parameters, loss, scaled)?, None),

@@ -12,7 +12,7 @@ use wgrad::nn::{Init, Parameters};
 use wgrad::optim::Sgd;
 use wgrad::program::StateLayout;
 use wgrad::reference::{Array, eval};
-use wgrad::train::{Generator, Sampling, Trainer};
+use wgrad::train::{Generator, Sampling, Trainer, TrainerBuilder};
 
 /// One run of a graph without states on the device: its outputs as f64.
 fn run(graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64>> {
@@ -158,6 +158,35 @@ fn groups_and_frozen_parameters_are_updated_as_told() {
         }
     }
     assert_eq!(full["layer.0.weight"], after["layer.0.weight"]);
+}
+
+#[test]
+fn trainings_that_cannot_be_meant_are_refused() {
+    let builder = || {
+        let mut parameters = Parameters::new();
+        let model = Mlp::new(&mut parameters, &[5, 7, 3]);
+        (Trainer::builder(parameters), model)
+    };
+    let message = |change: &dyn Fn(TrainerBuilder) -> TrainerBuilder| {
+        let (builder, model) = builder();
+        change(builder).trace(&move |g: &Graph| loss(&model, g)).err().map(|error| error.to_string())
+    };
+    for rate in [f64::NAN, f64::INFINITY, -0.1] {
+        let said = message(&|builder| builder.lr(rate)).expect("refused");
+        assert!(said.contains("learning rate"), "{said}");
+    }
+    for norm in [f64::NAN, 0.0, -1.0] {
+        let said = message(&|builder| builder.clip(norm)).expect("refused");
+        assert!(said.contains("positive norm"), "{said}");
+    }
+    assert_eq!(message(&|builder| builder.lr(0.0).clip(f64::INFINITY)), None);
+    for micro_batches in [1, 2] {
+        let (builder, model) = builder();
+        let builder = builder.accumulate(micro_batches);
+        let traced = builder.trace(&move |g: &Graph| loss(&model, g).stop_gradient());
+        let said = traced.err().map(|error| error.to_string()).expect("refused");
+        assert!(said.contains("the loss depends on no parameter"), "{said}");
+    }
 }
 
 #[test]
