@@ -44,7 +44,7 @@ for peer in $peers; do
     wgrad)
       bin=${WGRAD:-$here/../../target/release/wgrad}
       [[ -x $bin ]] || { echo "wgrad: build it with cargo build --release, or set WGRAD" >&2; break; }
-      [[ $w == W3 || $w == W5 ]] && continue
+      [[ $w == W5 ]] && continue
       one "wgrad $w" "$bin" bench "$w"
       ;;
     torch)
