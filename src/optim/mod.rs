@@ -45,6 +45,29 @@ pub trait Optimizer {
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g>;
 }
 
+/// A rule that is chosen at run time.
+impl Optimizer for Box<dyn Optimizer> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        self.as_ref().slots()
+    }
+
+    fn scalars(&self) -> &'static [&'static str] {
+        self.as_ref().scalars()
+    }
+
+    fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
+        self.as_ref().scalar_values(at)
+    }
+
+    fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {
+        self.as_ref().update(old)
+    }
+}
+
 /// What the host knows of one step and one group of parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepHyper {

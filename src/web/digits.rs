@@ -1,4 +1,5 @@
-//! Handwritten digits, learned in the page: the task `digits` of the command line tool.
+//! Handwritten digits, learned in the page: network and data of the command line tool's task `digits`. How it is trained
+//! (rate, decay, changes to the images) is set here, since the tool's configurations are not in this build.
 
 use super::{Engine, fail};
 use crate::dtype::DType;
@@ -79,7 +80,7 @@ impl Digits {
         self.read(pixels).await.map_err(fail)
     }
 
-    /// The weights as the bytes of a safetensors file, which `wgrad predict` and PyTorch read too.
+    /// The weights as the bytes of a safetensors file, with the names that the command line tool's network has.
     pub async fn weights(&self) -> Result<Vec<u8>, JsError> {
         self.trainer.weights_async().await.and_then(|weights| weights.to_bytes()).map_err(fail)
     }

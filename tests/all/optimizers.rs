@@ -123,7 +123,7 @@ fn optimizers_on_the_device_agree_with_pytorch() {
         let w = parameters.add("w", [size], Init::Values(start.clone().into()));
         let lr = path["lr"].as_f64().expect("a rate");
         // A loss whose gradient is what is fed.
-        let builder = Trainer::builder(parameters).optimizer(Boxed(rule(path))).lr(lr);
+        let builder = Trainer::builder(parameters).optimizer(rule(path)).lr(lr);
         let mut trainer = builder
             .build(&device, |graph: &Graph| (w.tensor(graph) * graph.input("g", [size], DType::F32)).sum_all())
             .expect("compiles");
@@ -136,31 +136,6 @@ fn optimizers_on_the_device_agree_with_pytorch() {
         let want = numbers(path["parameters"].as_array().and_then(|all| all.last()).expect("the last"));
         let off = distance(&found, &want);
         assert!(off <= 1e-5, "{} {}: off by {off:e}", path["optimizer"], path["options"]);
-    }
-}
-
-/// A rule chosen at run time.
-struct Boxed(Box<dyn Optimizer>);
-
-impl Optimizer for Boxed {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn slots(&self) -> &'static [&'static str] {
-        self.0.slots()
-    }
-
-    fn scalars(&self) -> &'static [&'static str] {
-        self.0.scalars()
-    }
-
-    fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
-        self.0.scalar_values(at)
-    }
-
-    fn update<'g>(&self, old: Operands<'g, '_>) -> wgrad::optim::Updated<'g> {
-        self.0.update(old)
     }
 }
 
