@@ -50,6 +50,10 @@ pub enum Command {
     Debug(DebugArgs),
     /// List the adapters with driver, features, limits and kernel tier
     Devices,
+    /// Measure what an adapter can do at most: operations a second, and bytes a second by amount
+    ///
+    /// No kernel can be faster than both allow; `bench --profile` and `train --profile` say how near each comes.
+    Roof(RoofArgs),
     /// Print how a model becomes GPU work: graph, gradients, passes, program
     Explain(ExplainArgs),
     /// Run standard workloads, each in a process of its own, and print a JSON line for each
@@ -134,6 +138,9 @@ pub struct TrainArgs {
     /// [default: text 200, digits 100, images 200]
     #[arg(long, value_name = "N")]
     pub eval_every: Option<u64>,
+    /// At the end, print where the time of a step goes, kernel by kernel
+    #[arg(long)]
+    pub profile: bool,
     /// Write TensorBoard event files into the run directory too [default: off]
     #[arg(long)]
     pub tensorboard: bool,
@@ -290,6 +297,16 @@ pub enum Stage {
     Program,
 }
 
+/// Flags of `wgrad roof`.
+#[derive(Debug, Args)]
+pub struct RoofArgs {
+    /// Print one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
 /// Flags of `wgrad bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -311,6 +328,9 @@ pub struct BenchArgs {
     /// Write the step's dispatches for chrome://tracing or Perfetto, and profile
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Draw the step's kernels under the adapter's roofs, as SVG, and profile
+    #[arg(long, value_name = "FILE")]
+    pub roofline: Option<PathBuf>,
     /// Measure in this process: what `bench` starts for each workload
     #[arg(long, hide = true)]
     pub here: bool,

@@ -5,7 +5,10 @@ use super::say;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::bench::{Measurement, Samples, failed, measure, profile};
+use crate::train::roof::Roofs;
+use crate::train::roofline::roofline;
 use crate::train::workloads::Workload;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use web_time::Instant;
 
@@ -46,8 +49,10 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
     if args.profile {
         child.arg("--profile");
     }
-    if let Some(trace) = &args.trace {
-        child.arg("--trace").arg(trace);
+    for (flag, file) in [("--trace", &args.trace), ("--roofline", &args.roofline)] {
+        if let Some(file) = file {
+            child.arg(flag).arg(file);
+        }
     }
     if let Some(adapter) = args.adapter.choice() {
         child.args(["--adapter", &adapter]);
@@ -65,7 +70,7 @@ fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Resul
         measure(workload, samples, &device).unwrap_or_else(|error| failed(workload, device.name(), &error.to_string()));
     let worked = line.median_ms.is_some();
     print_line(&line)?;
-    if worked && (args.profile || args.trace.is_some()) {
+    if worked && (args.profile || args.trace.is_some() || args.roofline.is_some()) {
         print_profile(args, workload, &device)?;
     }
     Ok(worked)
@@ -76,10 +81,19 @@ const ROUNDS: usize = 10;
 
 fn print_profile(args: &BenchArgs, workload: Workload, device: &Device) -> Result<()> {
     let profile = profile(workload, args.seed, ROUNDS, device)?;
+    let write = |path: &Path, text: String| std::fs::write(path, text).map_err(|e| Error::file(path, &e));
     if let Some(path) = &args.trace {
-        std::fs::write(path, profile.trace()).map_err(|e| Error::file(path, &e))?;
+        write(path, profile.trace())?;
     }
-    if args.profile { say(profile.table(None).trim_end()) } else { Ok(()) }
+    if !args.profile && args.roofline.is_none() {
+        return Ok(());
+    }
+    let roofs = Roofs::measure(device)?;
+    if let Some(path) = &args.roofline {
+        let title = format!("{workload} under the roofs of {}", device.name());
+        write(path, roofline(&profile, &roofs, &title))?;
+    }
+    if args.profile { say(profile.table(Some(&roofs)).trim_end()) } else { Ok(()) }
 }
 
 fn print_line(line: &Measurement) -> Result<()> {

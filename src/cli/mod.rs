@@ -11,6 +11,7 @@ mod eval;
 mod explain;
 mod format;
 mod predict;
+mod roof;
 mod sample;
 mod signals;
 mod train;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Sample(args) => sample::sample(&args),
         Command::Debug(args) => debug::debug(&args),
         Command::Devices => devices::devices(),
+        Command::Roof(args) => roof::roof(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Bench(args) => bench::bench(&args, started),
     };

@@ -4,13 +4,14 @@ use super::args::{ADAPTER_VARIABLE, TrainArgs};
 use super::format::{bytes, memory, thousands};
 use super::sample::write_sample;
 use super::signals::StopOnSignal;
-use super::{report, say};
+use super::{print, report, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::Sampling;
 use crate::train::config::{Config, RawConfig, TaskKind};
 use crate::train::metrics::Record;
 use crate::train::pictures::in_words;
+use crate::train::roof::Roofs;
 use crate::train::run::{Ended, Event, Outcome, Overview, Run, next_free_directory, read_config};
 use crate::train::task::Contents;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -18,6 +19,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+
+/// Steps of `--profile`: the least time of each dispatch counts.
+const PROFILED_STEPS: usize = 5;
 
 /// Runs the command.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
@@ -52,9 +56,15 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
         }
         outcome?
     };
+    let finished = outcome.ended != Ended::Interrupted;
+    let profile = if args.profile && finished { Some(run.profile(PROFILED_STEPS)?) } else { None };
     drop(run);
     drop(stop);
     conclude(&outcome, &config, &directory, &device)?;
+    if let Some(profile) = profile {
+        say("\nwhere the time of a step goes:")?;
+        print(&profile.table(Some(&Roofs::measure(&device)?)))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

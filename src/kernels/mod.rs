@@ -15,6 +15,7 @@ pub mod norm;
 pub mod pool;
 pub mod profile;
 pub mod reduce;
+pub mod roof;
 pub mod row;
 pub mod scatter;
 pub mod softmax;

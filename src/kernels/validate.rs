@@ -160,7 +160,14 @@ mod tests {
     #[test]
     fn files_with_hooks_are_legal_as_they_stand() {
         let sums: &[&str] = &["wide4", "reduce_workgroup"];
-        let files = [("cumsum", &[][..]), ("scatter_sorted", &[]), ("scatter_parts", &[]), ("channel_sums", sums)];
+        let files = [
+            ("cumsum", &[][..]),
+            ("scatter_sorted", &[]),
+            ("scatter_parts", &[]),
+            ("channel_sums", sums),
+            ("roof_copy", &[]),
+            ("roof_multiply_add", &[]),
+        ];
         for (name, parts) in files {
             let path = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
             let file = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -52,7 +52,11 @@ pub mod debug;
 pub mod run;
 pub mod workloads;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod roof;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod profile;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod roofline;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 

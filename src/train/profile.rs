@@ -2,6 +2,7 @@
 //!
 //! Knows programs and times, not how they were taken (`gpu::profile`).
 
+use super::roof::Roofs;
 use crate::gpu::Timing;
 use crate::program::{Dispatch, Program};
 use serde::Serialize;
@@ -29,22 +30,17 @@ pub struct Profile {
     pub dispatches: Vec<Timed>,
 }
 
-/// What a device can do at most.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Roofs {
-    pub gflops: f64,
-    pub gigabytes: f64,
-}
-
 /// Dispatches of one kernel for one purpose.
 #[derive(Debug, Clone, PartialEq)]
-struct Row<'a> {
-    kernel: &'a str,
+pub(super) struct Row<'a> {
+    pub kernel: &'a str,
     label: &'a str,
-    count: usize,
-    micros: f64,
-    flops: u64,
-    bytes: u64,
+    pub count: usize,
+    pub micros: f64,
+    pub flops: u64,
+    pub bytes: u64,
+    /// What the roofs allow, in microseconds.
+    pub least: f64,
 }
 
 impl Profile {
@@ -73,14 +69,23 @@ impl Profile {
         self.dispatches.iter().map(|timed| timed.micros).sum()
     }
 
+    /// Kernels, the dearest first.
+    pub(super) fn kernels(&self, roofs: &Roofs) -> Vec<Row<'_>> {
+        self.rows_by(Some(roofs), |_| "")
+    }
+
     /// Kernels with what they serve, the dearest first.
-    fn rows(&self) -> Vec<Row<'_>> {
+    fn rows(&self, roofs: Option<&Roofs>) -> Vec<Row<'_>> {
+        self.rows_by(roofs, |timed| &timed.label)
+    }
+
+    fn rows_by(&self, roofs: Option<&Roofs>, label: fn(&Timed) -> &str) -> Vec<Row<'_>> {
         let mut rows: Vec<Row<'_>> = Vec::new();
         let mut known: HashMap<(&str, &str), usize> = HashMap::new();
         for timed in &self.dispatches {
-            let at = *known.entry((&timed.kernel, &timed.label)).or_insert_with(|| {
-                let (kernel, label) = (timed.kernel.as_str(), timed.label.as_str());
-                rows.push(Row { kernel, label, count: 0, micros: 0.0, flops: 0, bytes: 0 });
+            let (kernel, label) = (timed.kernel.as_str(), label(timed));
+            let at = *known.entry((kernel, label)).or_insert_with(|| {
+                rows.push(Row { kernel, label, count: 0, micros: 0.0, flops: 0, bytes: 0, least: 0.0 });
                 rows.len() - 1
             });
             let row = &mut rows[at];
@@ -88,21 +93,22 @@ impl Profile {
             row.micros += timed.micros;
             row.flops += timed.flops;
             row.bytes += timed.bytes;
+            row.least += roofs.map_or(0.0, |roofs| roofs.micros(timed.flops, timed.bytes));
         }
         rows.sort_by(|a, b| b.micros.total_cmp(&a.micros));
         rows
     }
 
-    /// A line for each kernel and what it serves: time, share, rates, and with `roofs` how much of the nearer one it
-    /// reaches.
-    pub fn table(&self, roofs: Option<Roofs>) -> String {
+    /// A line for each kernel and what it serves: time, share, rates, and with `roofs` the share of its time that the
+    /// device would need at least.
+    pub fn table(&self, roofs: Option<&Roofs>) -> String {
         let total = self.micros();
         let mut text = String::from("     ms  share  count  GFLOP/s    GB/s   roof  kernel <serves>\n");
-        for row in self.rows() {
+        for row in self.rows(roofs) {
             let seconds = row.micros / 1e6;
             let rate = |amount: u64| if seconds > 0.0 { amount as f64 / seconds / 1e9 } else { 0.0 };
             let (gflops, gigabytes) = (rate(row.flops), rate(row.bytes));
-            let nearest = roofs.map(|roofs| 100.0 * f64::max(gflops / roofs.gflops, gigabytes / roofs.gigabytes));
+            let nearest = roofs.map(|_| 100.0 * row.least / row.micros.max(f64::MIN_POSITIVE));
             let nearest = nearest.map_or("-".into(), |percent| format!("{percent:.0} %"));
             // Writing to a `String` cannot fail.
             let _ = writeln!(
@@ -158,6 +164,7 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::roof::CopyRate;
     use super::*;
 
     fn timed(kernel: &str, label: &str, start: f64, micros: f64) -> Timed {
@@ -168,11 +175,13 @@ mod tests {
     #[test]
     fn dispatches_of_one_kernel_are_one_row() {
         let dispatches = vec![timed("a", "x", 0.0, 1.0), timed("b", "y", 1.0, 5.0), timed("a", "x", 6.0, 2.0)];
-        let table = Profile { dispatches }.table(Some(Roofs { gflops: 8.0, gigabytes: 0.1 }));
+        let roofs = Roofs { gflops: 8.0, copies: vec![CopyRate { bytes: 1 << 20, gigabytes: 2.0 }] };
+        let table = Profile { dispatches }.table(Some(&roofs));
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4, "{table}");
         assert!(lines[1].ends_with("b <y>") && lines[1].contains("62.5 %"), "{table}");
-        assert!(lines[2].ends_with("a <x>") && lines[2].contains(" 2 ") && lines[2].contains("667 %"), "{table}");
+        // 4000 operations at 8 a nanosecond and 1000 bytes at 2 a nanosecond both take half a microsecond.
+        assert!(lines[2].ends_with("a <x>") && lines[2].contains(" 2 ") && lines[2].contains(" 33 %"), "{table}");
         assert!(lines[3].contains("0.008 ms in 3 dispatches"), "{table}");
     }
 

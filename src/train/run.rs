@@ -326,6 +326,12 @@ impl Run {
         }
     }
 
+    /// Where the time of a step goes: the least time of each dispatch over `rounds` steps on the last batch. They
+    /// change the weights, but nothing on disk: for after [`Run::train`].
+    pub fn profile(&mut self, rounds: usize) -> Result<super::profile::Profile> {
+        self.trainer.profile(rounds)
+    }
+
     /// Trains to the end, or until it is asked to stop, telling `each` what happens.
     pub fn train(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
         let now = Instant::now();
