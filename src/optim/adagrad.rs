@@ -1,6 +1,8 @@
 //! Adagrad (Duchi, Hazan and Singer 2011) and Adadelta (Zeiler 2012), as `torch.optim.Adagrad` and `Adadelta`.
 
-use super::{Operands, Optimizer, StepHyper, Updated};
+use super::{Operands, Optimizer, Slot, StepHyper, Updated, require};
+use crate::error::Result;
+use crate::shape::Shape;
 
 /// Adagrad: divides by the root of the sum of all squares so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,8 +39,8 @@ impl Optimizer for Adagrad {
         "adagrad"
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["sum"]
+    fn slots(&self, shape: &Shape) -> Vec<Slot> {
+        Slot::alike(&["sum"], shape)
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -48,6 +50,13 @@ impl Optimizer for Adagrad {
     fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
         let lr = at.lr / (1.0 + at.step.saturating_sub(1) as f64 * self.lr_decay);
         vec![lr, at.weight_decay.unwrap_or(self.weight_decay)]
+    }
+
+    fn check(&self) -> Result<()> {
+        require("adagrad", "lr_decay", self.lr_decay, 0.0..f64::INFINITY)?;
+        require("adagrad", "weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
+        require("adagrad", "initial_accumulator_value", self.initial_accumulator_value, 0.0..f64::INFINITY)?;
+        require("adagrad", "eps", self.eps, 0.0..f64::INFINITY)
     }
 
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {
@@ -88,8 +97,8 @@ impl Optimizer for Adadelta {
         "adadelta"
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["square_avg", "acc_delta"]
+    fn slots(&self, shape: &Shape) -> Vec<Slot> {
+        Slot::alike(&["square_avg", "acc_delta"], shape)
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -98,6 +107,12 @@ impl Optimizer for Adadelta {
 
     fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
         vec![at.lr, at.weight_decay.unwrap_or(self.weight_decay)]
+    }
+
+    fn check(&self) -> Result<()> {
+        require("adadelta", "rho", self.rho, 0.0..1.0)?;
+        require("adadelta", "eps", self.eps, 0.0..f64::INFINITY)?;
+        require("adadelta", "weight_decay", self.weight_decay, 0.0..f64::INFINITY)
     }
 
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {

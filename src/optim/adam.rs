@@ -1,6 +1,8 @@
 //! Adam (Kingma and Ba 2015), as `torch.optim.Adam`: the weight decay is a part of the gradient.
 
-use super::{Operands, Optimizer, StepHyper, Updated, rounded};
+use super::{Operands, Optimizer, Slot, StepHyper, Updated, check_adam, rounded};
+use crate::error::Result;
+use crate::shape::Shape;
 
 /// Adam. For a decay beside the gradient see [`super::AdamW`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,8 +49,8 @@ impl Optimizer for Adam {
         "adam"
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        if self.amsgrad { &["m", "v", "v_max"] } else { &["m", "v"] }
+    fn slots(&self, shape: &Shape) -> Vec<Slot> {
+        Slot::alike(if self.amsgrad { &["m", "v", "v_max"] } else { &["m", "v"] }, shape)
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -58,6 +60,10 @@ impl Optimizer for Adam {
     fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
         let [correction1, correction2] = at.bias_corrections(self.beta1, self.beta2);
         vec![at.weight_decay.unwrap_or(self.weight_decay), at.lr / correction1, 1.0 / correction2.sqrt()]
+    }
+
+    fn check(&self) -> Result<()> {
+        check_adam("adam", [self.beta1, self.beta2], self.eps, self.weight_decay)
     }
 
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {

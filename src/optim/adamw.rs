@@ -1,6 +1,8 @@
 //! AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019), as `torch.optim.AdamW`.
 
-use super::{Operands, Optimizer, StepHyper, Updated, rounded};
+use super::{Operands, Optimizer, Slot, StepHyper, Updated, check_adam, rounded};
+use crate::error::Result;
+use crate::shape::Shape;
 
 /// AdamW. The decay comes before the update, eps is added outside the square root.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,6 +11,8 @@ pub struct AdamW {
     pub beta2: f64,
     pub eps: f64,
     pub weight_decay: f64,
+    /// Divides by the largest second moment so far (Reddi, Kale and Kumar 2018).
+    pub amsgrad: bool,
 }
 
 impl Default for AdamW {
@@ -20,7 +24,7 @@ impl Default for AdamW {
 impl AdamW {
     /// PyTorch's defaults: betas 0.9 and 0.999, eps 1e-8, weight decay 0.01.
     pub fn new() -> AdamW {
-        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 }
+        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, amsgrad: false }
     }
 
     /// With another weight decay.
@@ -32,6 +36,11 @@ impl AdamW {
     pub fn betas(self, beta1: f64, beta2: f64) -> AdamW {
         AdamW { beta1, beta2, ..self }
     }
+
+    /// With the largest second moment so far.
+    pub fn amsgrad(self) -> AdamW {
+        AdamW { amsgrad: true, ..self }
+    }
 }
 
 impl Optimizer for AdamW {
@@ -39,8 +48,8 @@ impl Optimizer for AdamW {
         "adamw"
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["m", "v"]
+    fn slots(&self, shape: &Shape) -> Vec<Slot> {
+        Slot::alike(if self.amsgrad { &["m", "v", "v_max"] } else { &["m", "v"] }, shape)
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -53,15 +62,20 @@ impl Optimizer for AdamW {
         vec![1.0 - at.lr * weight_decay, at.lr / correction1, 1.0 / correction2.sqrt()]
     }
 
+    fn check(&self) -> Result<()> {
+        check_adam("adamw", [self.beta1, self.beta2], self.eps, self.weight_decay)
+    }
+
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {
         let (g, m, v) = (old.gradient, old.slots[0], old.slots[1]);
         let (keep, step_size, inverse_root_correction) = (old.scalars[0], old.scalars[1], old.scalars[2]);
         let (beta1, beta2) = (rounded(self.beta1), rounded(self.beta2));
         let m = m * beta1 + g * (1.0 - beta1);
         let v = v * beta2 + g * g * (1.0 - beta2);
-        let denominator = v.sqrt() * inverse_root_correction + self.eps;
+        let largest = old.slots.get(2).map(|&v_max| v_max.maximum(v));
+        let denominator = largest.unwrap_or(v).sqrt() * inverse_root_correction + self.eps;
         let parameter = old.parameter * keep - m * step_size / denominator;
-        Updated { parameter, slots: vec![m, v] }
+        Updated { parameter, slots: [m, v].into_iter().chain(largest).collect() }
     }
 }
 

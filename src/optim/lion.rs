@@ -1,6 +1,8 @@
 //! Lion (Chen et al. 2023, algorithm 2): the sign of an interpolated momentum.
 
-use super::{Operands, Optimizer, StepHyper, Updated};
+use super::{Operands, Optimizer, Slot, StepHyper, Updated, require};
+use crate::error::Result;
+use crate::shape::Shape;
 
 /// Lion. Its learning rate is usually three to ten times smaller than AdamW's, its weight decay as many times larger.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,8 +43,8 @@ impl Optimizer for Lion {
         "lion"
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["m"]
+    fn slots(&self, shape: &Shape) -> Vec<Slot> {
+        Slot::alike(&["m"], shape)
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -51,6 +53,12 @@ impl Optimizer for Lion {
 
     fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
         vec![1.0 - at.lr * at.weight_decay.unwrap_or(self.weight_decay), at.lr]
+    }
+
+    fn check(&self) -> Result<()> {
+        require("lion", "beta1", self.beta1, 0.0..1.0)?;
+        require("lion", "beta2", self.beta2, 0.0..1.0)?;
+        require("lion", "weight_decay", self.weight_decay, 0.0..f64::INFINITY)
     }
 
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {

@@ -4,35 +4,49 @@
 //! depends on the step (learning rate, bias corrections) is computed on the host in f64 and fed as
 //! scalars, so that no program changes from step to step. Nothing here knows programs or devices.
 
+mod adafactor;
 mod adagrad;
 mod adam;
 mod adamw;
+mod adamw8bit;
+mod by_group;
 mod clip;
+mod codes;
 mod lion;
 mod loss_scaling;
+mod muon;
 mod rmsprop;
 mod schedule;
 mod sgd;
 
+pub use adafactor::Adafactor;
 pub use adagrad::{Adadelta, Adagrad};
 pub use adam::Adam;
 pub use adamw::AdamW;
+pub use adamw8bit::AdamW8bit;
+pub use by_group::{Maximize, Optimizers};
 pub use clip::{clip_coefficient, global_norm};
+pub use codes::{BLOCK, Codes};
 pub use lion::Lion;
 pub use loss_scaling::{LossScaling, ScalerState};
+pub use muon::{AdjustLr, Muon};
 pub use rmsprop::RmsProp;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 
+use crate::dtype::DType;
+use crate::error::{Error, Result};
 use crate::graph::Tensor;
+use crate::shape::Shape;
+use std::ops::Range;
 
 /// An update rule.
 pub trait Optimizer {
     /// A short name; the states of its slots are called `name.slot/parameter`.
     fn name(&self) -> &'static str;
 
-    /// What it remembers of each parameter: tensors of the parameter's shape that start at 0.
-    fn slots(&self) -> &'static [&'static str];
+    /// What it remembers of a parameter of this shape.
+    fn slots(&self, shape: &Shape) -> Vec<Slot>;
 
     /// The scalars that [`Optimizer::update`] reads, the same for all parameters of a group.
     fn scalars(&self) -> &'static [&'static str];
@@ -43,6 +57,16 @@ pub trait Optimizer {
     /// The new values of one parameter and its slots. `old.slots` and `old.scalars` are in the order
     /// of the lists above.
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g>;
+
+    /// Refuses options that cannot be meant, such as a beta of 1.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Why it cannot update a parameter of this shape, if it cannot.
+    fn refuses(&self, _shape: &Shape) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A rule that is chosen at run time.
@@ -51,8 +75,8 @@ impl Optimizer for Box<dyn Optimizer> {
         self.as_ref().name()
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        self.as_ref().slots()
+    fn slots(&self, shape: &Shape) -> Vec<Slot> {
+        self.as_ref().slots(shape)
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -65,6 +89,33 @@ impl Optimizer for Box<dyn Optimizer> {
 
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {
         self.as_ref().update(old)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.as_ref().check()
+    }
+
+    fn refuses(&self, shape: &Shape) -> Option<&'static str> {
+        self.as_ref().refuses(shape)
+    }
+}
+
+/// A tensor that a rule remembers of one parameter; all its bits are 0 before the first step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    pub name: &'static str,
+    pub shape: Shape,
+    pub dtype: DType,
+}
+
+impl Slot {
+    pub fn new(name: &'static str, shape: impl Into<Shape>, dtype: DType) -> Slot {
+        Slot { name, shape: shape.into(), dtype }
+    }
+
+    /// Slots in f32 that have the parameter's shape: those of all parameters of a group are updated in one dispatch.
+    pub fn alike(names: &[&'static str], shape: &Shape) -> Vec<Slot> {
+        names.iter().map(|name| Slot::new(name, shape.clone(), DType::F32)).collect()
     }
 }
 
@@ -94,6 +145,23 @@ fn rounded(beta: f64) -> f64 {
     f64::from(beta as f32)
 }
 
+/// Refuses an option's number outside a range.
+fn require(rule: &str, option: &str, value: f64, range: Range<f64>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let bound = if range.end.is_finite() { format!(" and below {}", range.end) } else { String::new() };
+    Err(Error::Config(format!("{rule}: {option} = {value} must be a number of at least {}{bound}", range.start)))
+}
+
+/// What Adam and its kin have in common.
+fn check_adam(rule: &str, betas: [f64; 2], eps: f64, weight_decay: f64) -> Result<()> {
+    require(rule, "beta1", betas[0], 0.0..1.0)?;
+    require(rule, "beta2", betas[1], 0.0..1.0)?;
+    require(rule, "eps", eps, 0.0..f64::INFINITY)?;
+    require(rule, "weight_decay", weight_decay, 0.0..f64::INFINITY)
+}
+
 /// What an update reads.
 #[derive(Clone, Copy)]
 pub struct Operands<'g, 'a> {
@@ -113,8 +181,6 @@ pub struct Updated<'g> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::DType;
-    use crate::error::Result;
     use crate::graph::Graph;
     use crate::reference::{self, Array};
     use std::collections::HashMap;
@@ -123,14 +189,15 @@ mod tests {
     pub(super) fn run(rule: &dyn Optimizer, lr: f64, start: [f32; 2], steps: u64) -> Result<Vec<Vec<f64>>> {
         let graph = Graph::new();
         let parameter = graph.state("w", [2], DType::F32);
-        let slots: Vec<_> = rule.slots().iter().map(|slot| graph.state(slot, [2], DType::F32)).collect();
+        let names: Vec<&str> = rule.slots(&[2].into()).iter().map(|slot| slot.name).collect();
+        let slots: Vec<_> = names.iter().map(|slot| graph.state(slot, [2], DType::F32)).collect();
         let scalars: Vec<_> = rule.scalars().iter().map(|name| graph.input(name, [], DType::F32)).collect();
         let gradient = parameter * 2.0 - 1.0;
         let new = rule.update(Operands { parameter, gradient, slots: &slots, scalars: &scalars });
         graph.assign("w", new.parameter);
-        rule.slots().iter().zip(&new.slots).for_each(|(slot, value)| graph.assign(slot, *value));
+        names.iter().zip(&new.slots).for_each(|(slot, value)| graph.assign(slot, *value));
         let mut states: HashMap<String, Array> =
-            rule.slots().iter().map(|slot| (slot.to_string(), Array::full([2], DType::F32, 0.0))).collect();
+            names.iter().map(|slot| (slot.to_string(), Array::full([2], DType::F32, 0.0))).collect();
         states.insert("w".into(), Array::floats([2], &start));
         let mut path = Vec::new();
         for step in 1..=steps {

@@ -1,6 +1,8 @@
 //! RMSprop (Tieleman and Hinton 2012), as `torch.optim.RMSprop`.
 
-use super::{Operands, Optimizer, StepHyper, Updated};
+use super::{Operands, Optimizer, Slot, StepHyper, Updated, require};
+use crate::error::Result;
+use crate::shape::Shape;
 
 /// RMSprop. eps is added outside the square root, as in PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,13 +50,14 @@ impl Optimizer for RmsProp {
         "rmsprop"
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        match (self.centered, self.momentum != 0.0) {
+    fn slots(&self, shape: &Shape) -> Vec<Slot> {
+        let names: &[&'static str] = match (self.centered, self.momentum != 0.0) {
             (false, false) => &["square_avg"],
             (true, false) => &["square_avg", "grad_avg"],
             (false, true) => &["square_avg", "momentum"],
             (true, true) => &["square_avg", "grad_avg", "momentum"],
-        }
+        };
+        Slot::alike(names, shape)
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -63,6 +66,13 @@ impl Optimizer for RmsProp {
 
     fn scalar_values(&self, at: StepHyper) -> Vec<f64> {
         vec![at.lr, at.weight_decay.unwrap_or(self.weight_decay)]
+    }
+
+    fn check(&self) -> Result<()> {
+        require("rmsprop", "alpha", self.alpha, 0.0..1.0)?;
+        require("rmsprop", "eps", self.eps, 0.0..f64::INFINITY)?;
+        require("rmsprop", "momentum", self.momentum, 0.0..f64::INFINITY)?;
+        require("rmsprop", "weight_decay", self.weight_decay, 0.0..f64::INFINITY)
     }
 
     fn update<'g>(&self, old: Operands<'g, '_>) -> Updated<'g> {

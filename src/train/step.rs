@@ -10,8 +10,9 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor, TensorType};
 use crate::nn::{ParameterSpec, Parameters};
-use crate::optim::{LossScaling, Operands, Optimizer, clip_coefficient, global_norm};
+use crate::optim::{LossScaling, Operands, Optimizer, Optimizers, Slot, clip_coefficient, global_norm};
 use crate::program::{Category, StateSpec};
+use crate::shape::Shape;
 
 /// The output of the micro-step and of the evaluation: the mean loss, a scalar.
 pub const LOSS: &str = "loss";
@@ -52,10 +53,10 @@ pub struct UpdateOptions {
     pub scaling: Option<LossScaling>,
 }
 
-/// Clipping and the optimizer's rule on every parameter.
-pub fn trace_update(parameters: &Parameters, optimizer: &dyn Optimizer, options: &UpdateOptions) -> Result<Graph> {
+/// Clipping and the optimizers' rules, each on the parameters of its groups.
+pub fn trace_update(parameters: &Parameters, optimizers: &Optimizers, options: &UpdateOptions) -> Result<Graph> {
     let graph = Graph::new();
-    let specs = by_group(parameters);
+    let specs = in_order(parameters, optimizers);
     let gradients: Vec<Tensor<'_>> =
         specs.iter().map(|spec| graph.state(&gradient_name(&spec.name), &spec.shape, DType::F32)).collect();
     let share = options.sums.as_ref().map(|_| accumulation::share(&graph));
@@ -75,7 +76,8 @@ pub fn trace_update(parameters: &Parameters, optimizer: &dyn Optimizer, options:
     let coefficient = coefficient.or(factor);
     for (spec, gradient) in specs.into_iter().zip(gradients) {
         let gradient = coefficient.map_or(gradient, |coefficient| gradient * coefficient);
-        graph.scope(optimizer.name(), || update(&graph, parameters, optimizer, spec, gradient, guard.as_ref()));
+        let rule = optimizers.of_parameter(parameters, spec);
+        graph.scope(rule.name(), || update(&graph, parameters, rule, spec, gradient, guard.as_ref()));
         if options.sums.is_some() {
             accumulation::clear(&graph, spec, gradient);
         }
@@ -94,7 +96,7 @@ pub fn trace_eval(loss: &LossFn<'_>) -> Result<Graph> {
     Ok(graph)
 }
 
-/// The optimizer's rule on one parameter.
+/// A rule on one parameter.
 fn update<'g>(
     graph: &'g Graph,
     parameters: &Parameters,
@@ -103,9 +105,10 @@ fn update<'g>(
     gradient: Tensor<'g>,
     guard: Option<&Guard<'g>>,
 ) {
-    let state = |name: &str| graph.state(name, &spec.shape, DType::F32);
-    let slot_names: Vec<String> = optimizer.slots().iter().map(|slot| slot_name(optimizer, slot, &spec.name)).collect();
-    let slots: Vec<Tensor<'g>> = slot_names.iter().map(|name| state(name)).collect();
+    let own = optimizer.slots(&spec.shape);
+    let slot_names: Vec<String> = own.iter().map(|slot| slot_name(optimizer, slot.name, &spec.name)).collect();
+    let state = |(name, slot): (&String, &Slot)| graph.state(name, &slot.shape, slot.dtype);
+    let slots: Vec<Tensor<'g>> = slot_names.iter().zip(&own).map(state).collect();
     let group = &parameters.groups()[spec.group].name;
     let scalar = |name: &str| match guard {
         Some(guard) => guard.scalar(group, name),
@@ -123,28 +126,29 @@ fn update<'g>(
 
 /// Every state of a training session. Tensors that are updated alike are declared one after the other,
 /// in the same order in each category, so that one dispatch can update them all.
-pub fn state_specs(parameters: &Parameters, optimizer: &dyn Optimizer) -> Vec<StateSpec> {
+pub fn state_specs(parameters: &Parameters, optimizers: &Optimizers) -> Vec<StateSpec> {
     let mut specs = Vec::new();
-    let mut declare = |name: String, spec: &ParameterSpec, category: Category, group: String| {
-        let ty = TensorType::new(&spec.shape, DType::F32);
-        specs.push(StateSpec { name, ty, category, group });
+    let mut declare = |name: String, slot: (&Shape, DType), category: Category, group: String| {
+        specs.push(StateSpec { name, ty: TensorType::new(slot.0, slot.1), category, group });
     };
-    let trained = by_group(parameters);
+    let trained = in_order(parameters, optimizers);
     let group = |spec: &ParameterSpec| parameters.groups()[spec.group].name.to_string();
     for spec in &trained {
-        declare(spec.name.to_string(), spec, Category::Weights, group(spec));
+        declare(spec.name.to_string(), (&spec.shape, DType::F32), Category::Weights, group(spec));
     }
     for spec in parameters.specs().iter().filter(|spec| !spec.trainable) {
         let (category, group) = if spec.buffer { (Category::Other, "buffers") } else { (Category::Weights, "frozen") };
-        declare(spec.name.to_string(), spec, category, group.into());
+        declare(spec.name.to_string(), (&spec.shape, DType::F32), category, group.into());
     }
     for spec in &trained {
-        declare(gradient_name(&spec.name), spec, Category::Gradients, group(spec));
+        declare(gradient_name(&spec.name), (&spec.shape, DType::F32), Category::Gradients, group(spec));
     }
-    for slot in optimizer.slots() {
-        for spec in &trained {
-            let name = slot_name(optimizer, slot, &spec.name);
-            declare(name, spec, Category::Optimizer, format!("{}/{}", group(spec), slot));
+    // Slots of one name lie together: their buffers go by group and name.
+    for spec in &trained {
+        let rule = optimizers.of_parameter(parameters, spec);
+        for Slot { name, shape, dtype } in rule.slots(&spec.shape) {
+            let full = slot_name(rule, name, &spec.name);
+            declare(full, (&shape, dtype), Category::Optimizer, format!("{}/{name}", group(spec)));
         }
     }
     specs
@@ -164,10 +168,14 @@ pub fn weight_specs(parameters: &Parameters) -> Vec<StateSpec> {
     parameters.specs().iter().map(spec).collect()
 }
 
-/// The trainable parameters, those of one group together.
-fn by_group(parameters: &Parameters) -> Vec<&ParameterSpec> {
+/// The trainable parameters, those that are updated alike together: of one group, and with the same slots.
+fn in_order<'p>(parameters: &'p Parameters, optimizers: &Optimizers) -> Vec<&'p ParameterSpec> {
     let mut specs: Vec<&ParameterSpec> = parameters.trainable().collect();
-    specs.sort_by_key(|spec| spec.group);
+    let slots = |spec: &ParameterSpec| -> Vec<&'static str> {
+        let rule = optimizers.of_parameter(parameters, spec);
+        rule.slots(&spec.shape).iter().map(|slot| slot.name).collect()
+    };
+    specs.sort_by_cached_key(|spec| (spec.group, slots(spec)));
     specs
 }
 
@@ -208,7 +216,7 @@ mod tests {
     fn states_that_are_updated_alike_lie_alike() -> Result<()> {
         let (mut parameters, _) = parameters();
         parameters.freeze(|name| name.starts_with("layer.1"));
-        let specs = state_specs(&parameters, &AdamW::new());
+        let specs = state_specs(&parameters, &Optimizers::new(AdamW::new()));
         assert_eq!(specs.len(), 6 + 3 * 4);
         let layout = StateLayout::build(&specs, 1 << 20)?;
         for spec in parameters.trainable() {
@@ -236,7 +244,7 @@ mod tests {
         assert!(micro.to_text().contains("grad/layer.0.bias"));
         let update = trace_update(
             &parameters,
-            &AdamW::new(),
+            &Optimizers::new(AdamW::new()),
             &UpdateOptions { max_norm: Some(1.0), ..UpdateOptions::default() },
         )?;
         assert!(!update.to_text().contains("layer.0.weight"));

@@ -20,7 +20,7 @@ use crate::io::safetensors::Weights;
 use crate::kernels::Profile;
 use crate::lower::lower;
 use crate::nn::{Group, Parameters};
-use crate::optim::{AdamW, LossScaling, Optimizer, Schedule, StepHyper};
+use crate::optim::{AdamW, LossScaling, Optimizer, Optimizers, Schedule, StepHyper};
 use crate::passes::save_in_half;
 use crate::program::{Memory, Program, StateLayout};
 use crate::tensor::RNG_KEY;
@@ -44,7 +44,7 @@ pub const SAME_BATCH: &[(&str, HostTensor)] = &[];
 /// How to train; [`TrainerBuilder::build`] makes it real.
 pub struct TrainerBuilder {
     parameters: Parameters,
-    optimizer: Box<dyn Optimizer>,
+    optimizers: Optimizers,
     schedule: Schedule,
     clip: Option<f64>,
     seed: u64,
@@ -67,7 +67,12 @@ pub struct Plan {
 impl TrainerBuilder {
     /// The update rule; AdamW without further word.
     pub fn optimizer(self, optimizer: impl Optimizer + 'static) -> TrainerBuilder {
-        TrainerBuilder { optimizer: Box::new(optimizer), ..self }
+        TrainerBuilder { optimizers: self.optimizers.rest(optimizer), ..self }
+    }
+
+    /// A rule of its own for one group of parameters (see [`Parameters::group_by`]): several optimizers in one step.
+    pub fn optimizer_of(self, group: &str, optimizer: impl Optimizer + 'static) -> TrainerBuilder {
+        TrainerBuilder { optimizers: self.optimizers.group(group, optimizer), ..self }
     }
 
     /// The learning rate: a number, or a [`Schedule`]. 1e-3 without further word.
@@ -126,6 +131,7 @@ impl TrainerBuilder {
             return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
         }
         self.schedule.check()?;
+        self.optimizers.check(&self.parameters)?;
         if let Some(max_norm) = self.clip
             && max_norm.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater)
         {
@@ -148,7 +154,7 @@ impl TrainerBuilder {
             }
         };
         let options = UpdateOptions { max_norm: self.clip, sums, scaling: self.scaling };
-        let update = trace_update(parameters, &*self.optimizer, &options)?;
+        let update = trace_update(parameters, &self.optimizers, &options)?;
         if self.watched {
             watch(&micro, "1 forward and gradients");
             watch(&update, "2 update");
@@ -159,7 +165,7 @@ impl TrainerBuilder {
     /// Compiles for a device with this profile.
     pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
         let graphs = self.trace(&loss)?;
-        let mut specs = state_specs(&self.parameters, &*self.optimizer);
+        let mut specs = state_specs(&self.parameters, &self.optimizers);
         specs.extend(sums(&graphs[MICRO]));
         specs.extend(self.scaling.iter().flat_map(|_| scaler::specs()));
         let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
@@ -176,10 +182,10 @@ impl TrainerBuilder {
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
         let session = Session::new(device, plan.layout, plan.programs)?;
-        let TrainerBuilder { parameters, optimizer, schedule, seed, clip, accumulate, scaling, .. } = self;
+        let TrainerBuilder { parameters, optimizers, schedule, seed, clip, accumulate, scaling, .. } = self;
         let mut trainer = Trainer {
             parameters,
-            optimizer,
+            optimizers,
             schedule,
             seed,
             clipped: clip.is_some(),
@@ -225,7 +231,7 @@ pub struct StepReport {
 /// A model in training on a device.
 pub struct Trainer {
     parameters: Parameters,
-    optimizer: Box<dyn Optimizer>,
+    optimizers: Optimizers,
     schedule: Schedule,
     seed: u64,
     clipped: bool,
@@ -247,11 +253,11 @@ pub struct Trainer {
 impl Trainer {
     /// Begins to describe how these parameters are trained.
     pub fn builder(parameters: Parameters) -> TrainerBuilder {
-        let optimizer = Box::new(AdamW::new());
+        let optimizers = Optimizers::new(AdamW::new());
         let schedule = Schedule::from(1e-3);
         TrainerBuilder {
             parameters,
-            optimizer,
+            optimizers,
             schedule,
             clip: None,
             seed: 0,
@@ -554,10 +560,11 @@ impl Trainer {
 
     /// The optimizer's scalars for update number `step`; where losses are scaled, for the counts that it may have.
     fn write_hyperparameters(&mut self, step: u64, lr: f64) -> Result<()> {
-        let (groups, optimizer) = (self.parameters.groups(), &self.optimizer);
+        let (groups, optimizers) = (self.parameters.groups(), &self.optimizers);
         let values = |step: u64| {
             let of_group = |group: &Group| {
                 let at = StepHyper { step, lr: lr * group.lr_scale, weight_decay: group.weight_decay };
+                let optimizer = optimizers.of(&group.name);
                 let values = optimizer.scalars().iter().zip(optimizer.scalar_values(at));
                 values.map(|(scalar, value)| (group.name.to_string(), *scalar, value)).collect::<Vec<_>>()
             };
