@@ -4,6 +4,7 @@
 //! [`crate::train::config`]. A flag of `train` is a short way to set one of those keys.
 
 use crate::error::Result;
+use crate::train::Precision;
 use crate::train::config::RawConfig;
 use crate::train::workloads::Workload;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -96,7 +97,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this directory, with its configuration
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "task", "model", "data", "image_size", "layers", "heads", "width", "context", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "task", "precision", "model", "data", "image_size", "layers", "heads", "width", "context", "seed"])]
     pub resume: Option<PathBuf>,
     /// Optimizer steps, counted from the beginning of the run [default: text 1600, digits 1100, images 2000]
     #[arg(long, value_name = "N")]
@@ -108,6 +109,10 @@ pub struct TrainArgs {
     /// N must divide --batch [default: 1]
     #[arg(long, value_name = "N")]
     pub accumulate: Option<usize>,
+    /// f32, f16 or bf16: in what type products, convolutions and attention read their operands, and activations wait
+    /// for their gradients; the two of 16 bits take half the memory there. Weights are f32 always [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    pub precision: Option<String>,
     /// Largest learning rate of the schedule [default: text 0.004, digits 0.01, images 0.002]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub lr: Option<f64>,
@@ -160,6 +165,7 @@ impl TrainArgs {
             ("train.steps", "--steps", self.steps.map(|n| n.to_string())),
             ("train.batch", "--batch", self.batch.map(|n| n.to_string())),
             ("train.accumulate", "--accumulate", self.accumulate.map(|n| n.to_string())),
+            ("train.precision", "--precision", self.precision.clone()),
             ("train.lr", "--lr", self.lr.map(|x| format!("{x:?}"))),
             ("model.layers", "--layers", self.layers.map(|n| n.to_string())),
             ("model.heads", "--heads", self.heads.map(|n| n.to_string())),
@@ -322,6 +328,9 @@ pub struct BenchArgs {
     /// Seed of data and weights; 0 is the standard
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u32,
+    /// Train in f32, f16 or bf16; not of W1
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::F32, value_parser = Precision::parse)]
+    pub precision: Precision,
     /// Also print where the time of a step goes, kernel by kernel
     #[arg(long)]
     pub profile: bool,

@@ -41,6 +41,7 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
     let program = std::env::current_exe().map_err(|e| Error::file("the running program", &e))?;
     let mut child = Command::new(&program);
     child.args(["bench", "--here", &workload.to_string(), "--seed", &args.seed.to_string()]);
+    child.args(["--precision", args.precision.name()]);
     for (flag, number) in [("--warmup", args.warmup), ("--steps", args.steps)] {
         if let Some(number) = number {
             child.args([flag, &number.to_string()]);
@@ -64,8 +65,8 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
 fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Result<bool> {
     let device = Device::open(args.adapter.choice().as_deref())?;
     let (warmup, timed) = workload.standard_steps();
-    let samples =
-        Samples { started, warmup: args.warmup.unwrap_or(warmup), timed: args.steps.unwrap_or(timed), seed: args.seed };
+    let (warmup, timed) = (args.warmup.unwrap_or(warmup), args.steps.unwrap_or(timed));
+    let samples = Samples { started, warmup, timed, seed: args.seed, precision: args.precision };
     let line =
         measure(workload, samples, &device).unwrap_or_else(|error| failed(workload, device.name(), &error.to_string()));
     let worked = line.median_ms.is_some();
@@ -80,7 +81,7 @@ fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Resul
 const ROUNDS: usize = 10;
 
 fn print_profile(args: &BenchArgs, workload: Workload, device: &Device) -> Result<()> {
-    let profile = profile(workload, args.seed, ROUNDS, device)?;
+    let profile = profile(workload, args.seed, args.precision, ROUNDS, device)?;
     let write = |path: &Path, text: String| std::fs::write(path, text).map_err(|e| Error::file(path, &e));
     if let Some(path) = &args.trace {
         write(path, profile.trace())?;

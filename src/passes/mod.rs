@@ -4,6 +4,7 @@
 //! what kernels can do.
 
 mod merge_cross_entropy;
+mod mixed_precision;
 mod rewrite;
 mod save_in_half;
 mod simplify;
@@ -11,6 +12,7 @@ mod split_batch_norm;
 mod trim_scans;
 mod widen_halves;
 
+pub use mixed_precision::mixed_precision;
 pub use rewrite::{Rewriter, rewrite};
 pub use save_in_half::save_in_half;
 pub use simplify::simplify;

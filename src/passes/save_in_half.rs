@@ -4,6 +4,7 @@
 //! Not one of [`super::PASSES`]: a trainer asks for it by name, with the type.
 
 use super::Rewriter;
+use super::mixed_precision::is_movement;
 use crate::dtype::DType;
 use crate::graph::{Graph, MacroOp, Node, Op, Tensor, Value};
 use std::collections::HashMap;
@@ -94,13 +95,6 @@ fn restored(rewriter: &Rewriter<'_>, nodes: &[Node], halves: &HashMap<Value, Val
     }
     let inner = restored(rewriter, nodes, halves, node.inputs[0])?;
     Some(rewriter.to.push(node.op.clone(), &[inner]))
-}
-
-fn is_movement(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::StopGradient | Op::Reshape(_) | Op::Permute(_) | Op::Expand(_) | Op::Slice { .. } | Op::Window { .. }
-    )
 }
 
 /// Losses read what they read in the forward pass: they share a kernel with it, and their gradients are differences.

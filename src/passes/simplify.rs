@@ -97,6 +97,10 @@ fn movement(graph: &Graph, node: &Node, inputs: &[Value]) -> Option<Value> {
             _ => None,
         },
         Op::StopGradient => Some(input),
+        // A half that is widened and rounded again.
+        Op::Cast(to @ (DType::F16 | DType::BF16)) if matches!(before.op, Op::Cast(DType::F32)) => {
+            Some(before.inputs[0]).filter(|&half| graph.type_of(half).dtype == *to)
+        }
         _ => None,
     }
 }

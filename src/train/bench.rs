@@ -2,6 +2,7 @@
 //!
 //! One process measures one workload, so that cold times are cold and memory is its own.
 
+use super::precision::Precision;
 use super::profile::Profile;
 use super::trainer::SAME_BATCH;
 use super::workloads::{Setup, Workload, setup, uniform};
@@ -48,6 +49,8 @@ pub struct Samples {
     pub warmup: usize,
     pub timed: usize,
     pub seed: u32,
+    /// Of training.
+    pub precision: Precision,
 }
 
 /// Times of single samples in seconds, the first sample's end, and what else was found.
@@ -61,6 +64,9 @@ struct Timed {
 /// Runs a workload and times its steps.
 pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<Measurement> {
     let timed = match workload {
+        Workload::W1(_) if samples.precision != Precision::F32 => {
+            return Err(Error::Config(format!("{workload} multiplies matrices of f32, not of {}", samples.precision)));
+        }
         Workload::W1(size) => products(size, samples, device)?,
         Workload::W2 | Workload::W3 | Workload::W4 => training(workload, samples, device)?,
     };
@@ -90,14 +96,14 @@ pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<
 }
 
 /// The least time of each dispatch of a workload's step over some rounds (W1: a chain of products).
-pub fn profile(workload: Workload, seed: u32, rounds: usize, device: &Device) -> Result<Profile> {
+pub fn profile(workload: Workload, seed: u32, precision: Precision, rounds: usize, device: &Device) -> Result<Profile> {
     if let Workload::W1(size) = workload {
         let (mut session, ..) = product_session(size, seed, device)?;
         let timings = (0..=rounds).map(|_| session.profile(&[0])).collect::<Result<Vec<_>>>()?;
         return Ok(Profile::new(&[session.program(0)], &timings[1..]));
     }
     let Setup { trainer, loss, batch, .. } = setup(workload, seed)?;
-    let mut trainer = trainer.build(device, loss)?;
+    let mut trainer = trainer.precision(precision).build(device, loss)?;
     trainer.step(&batch)?;
     trainer.profile(rounds)
 }
@@ -124,7 +130,7 @@ pub fn failed(workload: Workload, adapter: &str, reason: &str) -> Measurement {
 /// Training steps on one batch, uploaded once.
 fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Timed> {
     let Setup { trainer, loss, batch, parameters, about, .. } = setup(workload, samples.seed)?;
-    let mut trainer = trainer.build(device, loss)?;
+    let mut trainer = trainer.precision(samples.precision).build(device, loss)?;
     let mut losses = vec![trainer.step(&batch)?.loss];
     let cold_s = samples.started.elapsed().as_secs_f64();
     let mut seconds = Vec::with_capacity(samples.timed);
@@ -141,7 +147,8 @@ fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Tim
     }
     let falls = losses.last() < losses.first() || losses.len() < 2;
     let note = format!(
-        "{about}, {}+{} steps, {parameters} params, {} dispatches, {:.1} MiB planned{}",
+        "{about}, {}, {}+{} steps, {parameters} params, {} dispatches, {:.1} MiB planned{}",
+        samples.precision,
         samples.warmup,
         samples.timed,
         trainer.dispatches(),

@@ -7,6 +7,7 @@
 mod step;
 mod accumulation;
 mod scaler;
+mod precision;
 mod split;
 mod trainer;
 pub mod watch;
@@ -65,6 +66,7 @@ pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use digit_data::DigitData;
 pub use evaluator::Evaluator;
 pub use order::EpochOrder;
+pub use precision::Precision;
 pub use sample::{Generator, Sampling, choose, trace_decode};
 pub use scaler::ScaleReport;
 pub use split::equal_parts;

@@ -136,7 +136,7 @@ pub fn builder(config: &Config, mut parameters: Parameters, optimizer: AdamW) ->
     parameters.group_by("no_decay", |_, shape| shape.rank() < 2).weight_decay(0.0);
     let optimizer = optimizer.weight_decay(train.weight_decay);
     let builder = Trainer::builder(parameters).optimizer(optimizer).lr(schedule(config)).seed(train.seed);
-    let builder = builder.accumulate(train.accumulate);
+    let builder = builder.accumulate(train.accumulate).precision(train.precision);
     // The norm is wanted in any case: it tells whether the gradients are finite.
     builder.clip(if train.clip > 0.0 { train.clip } else { f64::INFINITY })
 }

@@ -4,6 +4,7 @@
 //! batch and a few scalars. Knows nothing about files, data sets or how long to train.
 
 use super::accumulation::{sums, trace_micro_batch};
+use super::precision::Precision;
 use super::scaler::{self, Known, ScaleReport};
 use super::split::split;
 use super::step::{
@@ -49,9 +50,11 @@ pub struct TrainerBuilder {
     clip: Option<f64>,
     seed: u64,
     accumulate: usize,
-    scaling: Option<LossScaling>,
-    /// The type in which activations wait for their gradients.
-    saved: DType,
+    /// `None`: what the precision wants.
+    scaling: Option<Option<LossScaling>>,
+    precision: Precision,
+    /// The type in which activations wait for their gradients, where it is not that of the precision.
+    saved: Option<DType>,
     watched: bool,
 }
 
@@ -99,18 +102,32 @@ impl TrainerBuilder {
         TrainerBuilder { accumulate: micro_batches.max(1), ..self }
     }
 
+    /// In what type products, convolutions and attention read their operands, and activations wait for their gradients;
+    /// everything else is computed in f32, and weights stay f32. With [`Precision::F16`] losses are scaled unless
+    /// `loss_scaling(None)` says otherwise. The evaluation's forward pass is in the same precision. f32 without further
+    /// word.
+    pub fn precision(self, precision: Precision) -> TrainerBuilder {
+        TrainerBuilder { precision, ..self }
+    }
+
     /// Multiplies the loss before it is differentiated, leaves out steps whose gradients overflow, and adapts the
-    /// factor, all on the device. Schedules count every step, the optimizer's rule only those that were made.
-    pub fn loss_scaling(self, scaling: LossScaling) -> TrainerBuilder {
-        TrainerBuilder { scaling: Some(scaling), ..self }
+    /// factor, all on the device. Schedules count every step, the optimizer's rule only those that were made. Without
+    /// further word losses are scaled in f16 only; `None` turns that off.
+    pub fn loss_scaling(self, scaling: impl Into<Option<LossScaling>>) -> TrainerBuilder {
+        TrainerBuilder { scaling: Some(scaling.into()), ..self }
     }
 
     /// Saves what the forward pass leaves for the gradients as f16 or bf16, for gradients of rounded operands. Everything
     /// is computed in f32, and losses, statistics and weights stay as they are. What it is worth depends on the
-    /// model, see [`Plan::memory`]: deep ones need less memory, flat ones may need more, for the copies in f32. f32 without
-    /// further word.
+    /// model, see [`Plan::memory`]: deep ones need less memory, flat ones may need more, for the copies in f32. The type of
+    /// the [`TrainerBuilder::precision`] without further word.
     pub fn save_activations(self, dtype: DType) -> TrainerBuilder {
-        TrainerBuilder { saved: dtype, ..self }
+        TrainerBuilder { saved: Some(dtype), ..self }
+    }
+
+    /// How losses are scaled, if at all.
+    fn scaling(&self) -> Option<LossScaling> {
+        self.scaling.unwrap_or((self.precision == Precision::F16).then(LossScaling::default))
     }
 
     /// Counts in every value of a step the elements that are not finite; see [`super::watch`]. Slow, and for
@@ -137,7 +154,8 @@ impl TrainerBuilder {
         {
             return Err(Error::Config(format!("gradients must be clipped to a positive norm, got {max_norm}")));
         }
-        let (parameters, scaled) = (&self.parameters, self.scaling.is_some());
+        let (parameters, scaling) = (&self.parameters, self.scaling());
+        let scaled = scaling.is_some();
         let (micro, sums) = match self.accumulate {
             1 => (trace_micro_step(parameters, loss, scaled)?, None),
             _ => {
@@ -146,20 +164,21 @@ impl TrainerBuilder {
                 (micro, Some(sums))
             }
         };
-        let micro = match self.saved {
-            DType::F16 | DType::BF16 => save_in_half(&micro, LOSS, GRADIENTS, self.saved),
+        let micro = self.precision.apply(micro);
+        let micro = match self.saved.unwrap_or(self.precision.dtype()) {
+            saved @ (DType::F16 | DType::BF16) => save_in_half(&micro, LOSS, GRADIENTS, saved),
             DType::F32 => micro,
             other => {
                 return Err(Error::Config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
             }
         };
-        let options = UpdateOptions { max_norm: self.clip, sums, scaling: self.scaling };
+        let options = UpdateOptions { max_norm: self.clip, sums, scaling };
         let update = trace_update(parameters, &self.optimizers, &options)?;
         if self.watched {
             watch(&micro, "1 forward and gradients");
             watch(&update, "2 update");
         }
-        Ok([micro, update, trace_eval(loss)?])
+        Ok([micro, update, self.precision.apply(trace_eval(loss)?)])
     }
 
     /// Compiles for a device with this profile.
@@ -167,7 +186,7 @@ impl TrainerBuilder {
         let graphs = self.trace(&loss)?;
         let mut specs = state_specs(&self.parameters, &self.optimizers);
         specs.extend(sums(&graphs[MICRO]));
-        specs.extend(self.scaling.iter().flat_map(|_| scaler::specs()));
+        specs.extend(self.scaling().iter().flat_map(|_| scaler::specs()));
         let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
         let programs = ["micro", "update", "eval"]
             .into_iter()
@@ -182,7 +201,8 @@ impl TrainerBuilder {
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
         let session = Session::new(device, plan.layout, plan.programs)?;
-        let TrainerBuilder { parameters, optimizers, schedule, seed, clip, accumulate, scaling, .. } = self;
+        let scaling = self.scaling();
+        let TrainerBuilder { parameters, optimizers, schedule, seed, clip, accumulate, .. } = self;
         let mut trainer = Trainer {
             parameters,
             optimizers,
@@ -263,7 +283,8 @@ impl Trainer {
             seed: 0,
             accumulate: 1,
             scaling: None,
-            saved: DType::F32,
+            precision: Precision::F32,
+            saved: None,
             watched: false,
         }
     }

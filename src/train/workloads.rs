@@ -5,6 +5,8 @@
 
 use super::data::{Batch, TARGETS, TOKENS};
 #[cfg(not(target_arch = "wasm32"))]
+use super::precision::Precision;
+#[cfg(not(target_arch = "wasm32"))]
 use super::trainer::SAME_BATCH;
 use super::trainer::{Trainer, TrainerBuilder};
 use crate::dtype::DType;
@@ -217,8 +219,20 @@ fn w4_init(seed: u32, name: &str, shape: &Shape) -> Option<Init> {
 #[cfg(not(target_arch = "wasm32"))]
 /// The losses of the first steps of a training workload, each taken before that step's update.
 pub fn losses(workload: Workload, seed: u32, steps: usize, device: &Device) -> Result<Vec<f32>> {
+    losses_in(Precision::F32, workload, seed, steps, device)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+/// The same in a precision.
+pub fn losses_in(
+    precision: Precision,
+    workload: Workload,
+    seed: u32,
+    steps: usize,
+    device: &Device,
+) -> Result<Vec<f32>> {
     let Setup { trainer, loss, batch, .. } = setup(workload, seed)?;
-    let mut trainer = trainer.build(device, loss)?;
+    let mut trainer = trainer.precision(precision).build(device, loss)?;
     let mut losses = Vec::new();
     for step in 0..steps {
         let report = if step == 0 { trainer.step(&batch)? } else { trainer.step(SAME_BATCH)? };

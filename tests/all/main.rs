@@ -15,6 +15,7 @@ mod optimizers;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod oracle_models;
+mod precision;
 pub mod noise;
 mod ops;
 mod oracle;

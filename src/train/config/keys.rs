@@ -86,6 +86,7 @@ pub const KEYS: &[Key] = &[
     key("train.accumulate", "a number of micro-batches from 1 to 65536 that divides train.batch", |c| {
         (1..=65_536).contains(&c.train.accumulate)
     }),
+    text("train.precision", "\"f32\", \"f16\" or \"bf16\"", |_| true),
     key("train.lr", "a number above 0, such as 1e-3", |c| c.train.lr > 0.0 && c.train.lr.is_finite()),
     key("train.weight_decay", "a number of at least 0 (off)", |c| {
         c.train.weight_decay >= 0.0 && c.train.weight_decay.is_finite()

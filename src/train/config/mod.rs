@@ -12,6 +12,7 @@ mod raw;
 pub use keys::{KEYS, Key};
 pub use raw::RawConfig;
 
+use super::precision::Precision;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,7 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Micro-batches that it is split into.
     pub accumulate: usize,
+    pub precision: Precision,
     pub lr: f64,
     pub weight_decay: f64,
     pub warmup: u64,
@@ -241,6 +243,7 @@ impl Default for TrainConfig {
             steps: 1600,
             batch: 8,
             accumulate: 1,
+            precision: Precision::F32,
             lr: 4e-3,
             weight_decay: 0.1,
             warmup: 50,
