@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The long tests: those marked #[ignore], in release mode.
+# The long tests: those marked #[ignore], in release mode, and a minute of fuzzing for each parser.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 ./scripts/setup.sh
 cargo test --release -- --ignored
+./scripts/fuzz.sh 60

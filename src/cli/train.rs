@@ -7,8 +7,9 @@ use super::signals::StopOnSignal;
 use super::{print, report, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
+use crate::io::files::read_text;
 use crate::train::Sampling;
-use crate::train::config::{Config, RawConfig, TaskKind};
+use crate::train::config::{Config, MAX_CONFIG, RawConfig, TaskKind};
 use crate::train::metrics::Record;
 use crate::train::pictures::in_words;
 use crate::train::roof::Roofs;
@@ -75,7 +76,7 @@ fn configure(args: &TrainArgs) -> Result<Config> {
         let (path, text) = read_config(directory)?;
         raw.read_toml(&path, &text)?;
     } else if let Some(path) = &args.config {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, &e))?;
+        let text = read_text(path, MAX_CONFIG)?;
         raw.read_toml(&path.display().to_string(), &text)?;
     }
     args.apply(&mut raw)?;

@@ -37,14 +37,15 @@ pub fn digits() -> Vec<Digit> {
 
 fn unpack(record: &[u8]) -> Digit {
     let mut pixels = [0; PIXELS];
+    let (label, packed) = record.split_first().unwrap_or((&0, &[]));
     // Eight pixels lie in five bytes.
-    for (pixels, bytes) in pixels.chunks_exact_mut(8).zip(record[1..].chunks_exact(5)) {
+    for (pixels, bytes) in pixels.chunks_exact_mut(8).zip(packed.chunks_exact(5)) {
         let word = bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
         for (place, pixel) in pixels.iter_mut().enumerate() {
             *pixel = (word >> (5 * place) & 31) as u8;
         }
     }
-    Digit { pixels, label: record[0] }
+    Digit { pixels, label: *label }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Replaces the content of `path` so that after a crash or a power cut it is either the old or the
@@ -78,6 +78,41 @@ pub fn open_regular(path: &Path) -> Result<(File, u64)> {
     Ok((file, about.len()))
 }
 
+/// The bytes of a regular file of at most `most` bytes.
+pub fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let (file, length) = open_regular(path)?;
+    let too_long = || Error::File {
+        path: path.display().to_string(),
+        message: format!("the file has more than the {most} bytes that are read of such a file"),
+    };
+    if length > most {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::new();
+    let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
+    if !reserved {
+        return Err(Error::Memory(format!("{} has {length} bytes, which cannot be held", path.display())));
+    }
+    // One byte more than allowed, so that a file that grows meanwhile is noticed too.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::file(path, &e))?;
+    if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
+}
+
+/// The text of a regular file of at most `most` bytes.
+pub fn read_text(path: &Path, most: u64) -> Result<String> {
+    text_of(&path.display().to_string(), read_whole(path, most)?)
+}
+
+/// Bytes as text, which must be UTF-8; a byte order mark is left out. `path` is for messages.
+pub fn text_of(path: &str, bytes: Vec<u8>) -> Result<String> {
+    let refuse = |message: &str| Error::Format { path: path.into(), format: "UTF-8", message: message.into() };
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(refuse("it is UTF-16; save it as UTF-8"));
+    }
+    let text = String::from_utf8(bytes).map_err(|e| refuse(&e.utf8_error().to_string()))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
+}
+
 /// Fills `buffer` from byte `offset` on, without moving a shared file position.
 #[cfg(unix)]
 pub fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
@@ -139,6 +174,24 @@ mod tests {
         assert!(directory.contains("directory"), "{directory}");
         let missing = open_regular(&dir.path().join("no")).unwrap_err().to_string();
         assert!(missing.contains("no such file"), "{missing}");
+    }
+
+    #[test]
+    fn text_is_utf8_and_no_longer_than_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read_text(&path, 8).map_err(|e| e.to_string())
+        };
+        assert!(read("\u{feff}größe".as_bytes()).unwrap_err().contains("more than the 8 bytes"));
+        assert_eq!(read("\u{feff}weit".as_bytes()).unwrap(), "weit");
+        assert_eq!(read(b"").unwrap(), "");
+        assert!(read(&[0xff, 0xfe, b'a', 0]).unwrap_err().contains("save it as UTF-8"));
+        assert!(read(&[b'a', 0xc3, 0x28]).unwrap_err().contains("index 1"));
+        assert!(read(&[b'a'; 9]).unwrap_err().contains("more than the 8 bytes"));
+        assert_eq!(read_whole(&path, 9).unwrap(), [b'a'; 9]);
+        assert!(read_text(Path::new("/dev/zero"), 8).unwrap_err().to_string().contains("not a regular file"));
     }
 
     #[test]

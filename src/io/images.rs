@@ -6,7 +6,8 @@
 use crate::error::{Error, Result};
 use crate::random::threefry2x32;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, imageops::FilterType};
-use std::io::{Cursor, Read};
+use std::collections::BTreeSet;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 /// Colours of a pixel: red, green, blue.
@@ -56,9 +57,9 @@ impl ImageFolder {
         if !about.is_dir() {
             return Err(refuse(root, "this is a file; give the folder that has one subfolder for each class"));
         }
-        let divided = DIVIDED.map(|name| root.join(name));
-        if divided.iter().all(|part| part.is_dir()) {
-            return ImageFolder::divided(&divided[0], &divided[1]);
+        let [train, val] = DIVIDED.map(|name| root.join(name));
+        if train.is_dir() && val.is_dir() {
+            return ImageFolder::divided(&train, &val);
         }
         let (classes, files) = list_classes(root)?;
         let mut folder = ImageFolder { classes, training: Vec::new(), validation: Vec::new() };
@@ -75,7 +76,8 @@ impl ImageFolder {
             let [high, low] = hash_of_name(Path::new(file.path.file_name().unwrap_or_default()));
             threefry2x32(state, [high ^ file.class, low])
         });
-        format!("{:08x}{:08x}", state[0], state[1])
+        let [first, second] = state;
+        format!("{first:08x}{second:08x}")
     }
 
     fn divided(train: &Path, val: &Path) -> Result<ImageFolder> {
@@ -98,13 +100,13 @@ impl ImageFolder {
         let held_out = ((images.len() as f64 * fraction).round() as usize).clamp(1, images.len().max(2) - 1);
         let mut order: Vec<usize> = (0..images.len()).collect();
         // By a hash of the name: images that are added later move hardly any other.
-        order.sort_by_key(|&i| (hash_of_name(images[i].path.strip_prefix(root).unwrap_or(&images[i].path)), i));
-        let mut apart = vec![false; images.len()];
-        if images.len() > 1 {
-            order[..held_out].iter().for_each(|&i| apart[i] = true);
-        }
-        for (image, apart) in images.into_iter().zip(apart) {
-            if apart { self.validation.push(image) } else { self.training.push(image) }
+        let hashes = images.iter().map(|image| hash_of_name(image.path.strip_prefix(root).unwrap_or(&image.path)));
+        let hashes: Vec<[u32; 2]> = hashes.collect();
+        order.sort_by_key(|&i| (hashes.get(i), i));
+        let taken = if images.len() > 1 { held_out } else { 0 };
+        let apart: BTreeSet<usize> = order.into_iter().take(taken).collect();
+        for (index, image) in images.into_iter().enumerate() {
+            if apart.contains(&index) { self.validation.push(image) } else { self.training.push(image) }
         }
     }
 }
@@ -123,10 +125,10 @@ fn list_classes(root: &Path) -> Result<(Vec<String>, Vec<Vec<ImageFile>>)> {
         }
     }
     names.sort();
-    match names.len() {
-        0 => return Err(refuse(root, "there is no subfolder; images must lie in one subfolder for each class")),
-        1 => {
-            let message = format!("there is only one class, `{}`; at least two subfolders are needed", names[0]);
+    match names.as_slice() {
+        [] => return Err(refuse(root, "there is no subfolder; images must lie in one subfolder for each class")),
+        [name] => {
+            let message = format!("there is only one class, `{name}`; at least two subfolders are needed");
             return Err(refuse(root, &message));
         }
         _ => {}
@@ -196,24 +198,18 @@ pub fn read_grey(path: &Path, side: usize) -> Result<Vec<u8>> {
 }
 
 fn read(path: &Path, side: usize, channels: usize) -> Result<Vec<u8>> {
-    let bytes = read_bytes(path)?;
-    // The decoders are made for hostile files; were one to panic nevertheless, this file is what is wrong.
-    let decoded = std::panic::catch_unwind(|| decode(&bytes));
-    let image = decoded.unwrap_or_else(|_| Err("the decoder failed".into())).map_err(|message| {
-        let format = if is_jpeg(&bytes) { "JPEG" } else { "PNG or JPEG" };
-        Error::Format { path: path.display().to_string(), format, message }
-    })?;
-    Ok(planes(&image, side, channels))
+    image_of_bytes(&path.display().to_string(), &super::files::read_whole(path, MAX_FILE)?, side, channels)
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let (file, length) = super::files::open_regular(path)?;
-    if length > MAX_FILE {
-        return Err(refuse(path, &format!("the file has {length} bytes; images of at most {MAX_FILE} are read")));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| Error::file(path, &e))?;
-    Ok(bytes)
+/// Reads an image from a file's bytes, as [`read_image`] (3 channels) and [`read_grey`] (1) do; `path` is for messages.
+pub fn image_of_bytes(path: &str, bytes: &[u8], side: usize, channels: usize) -> Result<Vec<u8>> {
+    // The decoders are made for hostile files; were one to panic nevertheless, this file is what is wrong.
+    let decoded = std::panic::catch_unwind(|| decode(bytes));
+    let image = decoded.unwrap_or_else(|_| Err("the decoder failed".into())).map_err(|message| {
+        let format = if is_jpeg(bytes) { "JPEG" } else { "PNG or JPEG" };
+        Error::Format { path: path.into(), format, message }
+    })?;
+    Ok(planes(&image, side, channels))
 }
 
 fn decode(bytes: &[u8]) -> std::result::Result<DynamicImage, String> {

@@ -3,6 +3,7 @@
 //! JSON whose last entry is a CRC-32C of all that stands before it, so that no bit of it can change
 //! unnoticed either. Knows nothing about where files lie.
 
+use super::json::check_cost;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +63,7 @@ impl Manifest {
         if checksum != format!("{:08x}\"\n}}\n", crc32c::crc32c(content.as_bytes())) {
             return Err(damaged());
         }
+        check_cost(bytes, bytes.len() as u64).map_err(refuse)?;
         let manifest: Manifest = serde_json::from_str(&format!("{content}\n}}"))
             .map_err(|e| refuse(format!("it is not what it claims: {e}")))?;
         if manifest.format != FORMAT_VERSION {

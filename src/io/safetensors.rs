@@ -3,11 +3,15 @@
 //! Knows the file format, and not which model the tensors belong to. The same weights always give
 //! the same bytes: tensors are laid out as the reference implementation does (widest element type
 //! first, then by name), and metadata is sorted by key, which the `safetensors` crate's own writer
-//! leaves to a hash map. Reading is that crate's, which checks every offset and size.
+//! leaves to a hash map. Reading is that crate's, which checks every offset and size, after a look of our
+//! own at what the header would cost and whether it says anything twice (`safetensors/header.rs`).
+
+mod header;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 
@@ -54,15 +58,39 @@ impl NamedTensor {
 
     /// The values as f32, widened if they are f16 or bf16; `None` for other element types.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
-        let halves = || self.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        let halves = || self.bytes.as_chunks::<2>().0.iter().map(|&bytes| u16::from_le_bytes(bytes));
         match self.dtype {
             DType::F32 => {
-                let words = self.bytes.chunks_exact(4);
-                Some(words.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+                let words = self.bytes.as_chunks::<4>().0.iter();
+                Some(words.map(|&bytes| f32::from_le_bytes(bytes)).collect())
             }
             DType::F16 => Some(halves().map(|bits| half::f16::from_bits(bits).to_f32()).collect()),
             DType::BF16 => Some(halves().map(|bits| half::bf16::from_bits(bits).to_f32()).collect()),
             DType::I32 | DType::U32 | DType::Bool | DType::U8 => None,
+        }
+    }
+
+    /// The tensor that a file's header describes, whose elements lie somewhere in `data`.
+    fn of_file(name: String, info: &TensorInfo, data: &[u8]) -> Result<NamedTensor, String> {
+        let Some(dtype) = own_dtype(info.dtype) else {
+            return Err(format!(
+                "the tensor `{name}` has elements of type {:?}; supported are F32, F16, BF16, I32, U32, U8 and BOOL",
+                info.dtype
+            ));
+        };
+        // Sizes beside a zero count too: strides are products of them.
+        let sizes = info.shape.iter().map(|&size| size.max(1) as u64).chain([element_bytes(dtype)]);
+        if sizes.clone().try_fold(1u64, u64::checked_mul).is_none_or(|bytes| bytes > isize::MAX as u64) {
+            return Err(format!("the tensor `{name}` has a shape that no machine could hold: {:?}", info.shape));
+        }
+        let (start, end) = info.data_offsets;
+        let bytes = data.get(start..end).ok_or_else(|| format!("the tensor `{name}` lies beyond the file's end"))?;
+        let tensor = NamedTensor { name, dtype, shape: info.shape.as_slice().into(), bytes: bytes.to_vec() };
+        match tensor.expected_bytes() == Some(bytes.len() as u64) {
+            true => Ok(tensor),
+            false => {
+                Err(format!("the tensor `{}` of shape {} cannot have {} bytes", tensor.name, tensor.shape, bytes.len()))
+            }
         }
     }
 
@@ -118,20 +146,16 @@ impl Weights {
 
     /// Reads a safetensors file from its bytes; `path` is only for messages.
     pub fn from_bytes(path: &str, bytes: &[u8]) -> Result<Weights> {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| refused(path, bytes, &e.to_string()))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| refused(path, bytes, &e.to_string()))?;
-        let mut tensors = Vec::with_capacity(file.len());
-        for name in header.offset_keys() {
-            let view = file.tensor(&name).map_err(|e| refused(path, bytes, &e.to_string()))?;
-            let Some(dtype) = own_dtype(view.dtype()) else {
-                let message = format!(
-                    "the tensor `{name}` has elements of type {:?}; \
-                     supported are F32, F16, BF16, I32, U32, U8 and BOOL",
-                    view.dtype()
-                );
-                return Err(Error::Format { path: path.into(), format: FORMAT, message });
-            };
-            tensors.push(NamedTensor { name, dtype, shape: view.shape().into(), bytes: view.data().to_vec() });
+        header::check(bytes).map_err(|message| refused(path, bytes, &message))?;
+        let (size, header) = SafeTensors::read_metadata(bytes).map_err(|e| refused(path, bytes, &e.to_string()))?;
+        let data = size.checked_add(8).and_then(|start| bytes.get(start..)).unwrap_or_default();
+        let names = header.offset_keys();
+        let mut tensors = Vec::with_capacity(names.len());
+        for name in names {
+            let tensor = header.info(&name).map(|info| NamedTensor::of_file(name, info, data));
+            let read = tensor.unwrap_or_else(|| Err("its header contradicts itself".into()));
+            let failed = |message| Error::Format { path: path.into(), format: FORMAT, message };
+            tensors.push(read.map_err(failed)?);
         }
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Weights { tensors, metadata })
@@ -146,11 +170,8 @@ impl Weights {
     /// Reads a file.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load(path: impl AsRef<std::path::Path>) -> Result<Weights> {
-        use std::io::Read;
         let path = path.as_ref();
-        let (mut file, _) = super::files::open_regular(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| Error::file(path, &e))?;
+        let bytes = super::files::read_whole(path, u64::MAX)?;
         Weights::from_bytes(&path.display().to_string(), &bytes)
     }
 
@@ -158,8 +179,8 @@ impl Weights {
     pub(super) fn check(&self) -> Result<()> {
         let mut names: Vec<&str> = self.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::Feed(format!("two tensors to be saved are both named `{}`", pair[0])));
+        if let Some((name, _)) = names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next) {
+            return Err(Error::Feed(format!("two tensors to be saved are both named `{name}`")));
         }
         if names.contains(&"__metadata__") {
             return Err(Error::Feed("a safetensors file reserves the name `__metadata__`".into()));

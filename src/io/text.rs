@@ -21,6 +21,8 @@ pub const EMBEDDED: &[u8] = include_bytes!("corpus.txt");
 pub enum TextSource {
     /// In the program itself.
     Embedded(&'static [u8]),
+    /// In memory: a text that a program was given.
+    Memory(Vec<u8>),
     /// In an open file, of this many bytes when it was opened.
     #[cfg(not(target_arch = "wasm32"))]
     File { file: std::fs::File, path: std::path::PathBuf, bytes: u64 },
@@ -39,6 +41,7 @@ impl TextSource {
     pub fn bytes(&self) -> u64 {
         match self {
             TextSource::Embedded(text) => text.len() as u64,
+            TextSource::Memory(text) => text.len() as u64,
             #[cfg(not(target_arch = "wasm32"))]
             TextSource::File { bytes, .. } => *bytes,
         }
@@ -48,6 +51,7 @@ impl TextSource {
     pub fn name(&self) -> String {
         match self {
             TextSource::Embedded(_) => "the embedded sources".into(),
+            TextSource::Memory(_) => "the text in memory".into(),
             #[cfg(not(target_arch = "wasm32"))]
             TextSource::File { path, .. } => path.display().to_string(),
         }
@@ -56,15 +60,8 @@ impl TextSource {
     /// Fills `window` from byte `offset` on.
     fn read(&self, window: &mut [u8], offset: u64) -> Result<()> {
         match self {
-            TextSource::Embedded(text) => {
-                let part = usize::try_from(offset).ok().and_then(|start| text.get(start..)?.get(..window.len()));
-                let Some(part) = part else {
-                    let message = format!("bytes {offset}..+{} lie outside of the text", window.len());
-                    return Err(Error::File { path: self.name(), message });
-                };
-                window.copy_from_slice(part);
-                Ok(())
-            }
+            TextSource::Embedded(text) => self.copy(text, window, offset),
+            TextSource::Memory(text) => self.copy(text, window, offset),
             #[cfg(not(target_arch = "wasm32"))]
             TextSource::File { file, path, bytes } => {
                 super::files::read_exact_at(file, window, offset).map_err(|e| match e.kind() {
@@ -80,6 +77,17 @@ impl TextSource {
                 })
             }
         }
+    }
+
+    /// Fills `window` from a text in memory.
+    fn copy(&self, text: &[u8], window: &mut [u8], offset: u64) -> Result<()> {
+        let part = usize::try_from(offset).ok().and_then(|start| text.get(start..)?.get(..window.len()));
+        let Some(part) = part else {
+            let message = format!("bytes {offset}..+{} lie outside of the text", window.len());
+            return Err(Error::File { path: self.name(), message });
+        };
+        window.copy_from_slice(part);
+        Ok(())
     }
 }
 
@@ -107,7 +115,7 @@ impl Windows {
 
     fn columns(&self, first: usize) -> Vec<u32> {
         let rows = self.bytes.chunks_exact(self.context + 1);
-        rows.flat_map(|row| &row[first..first + self.context]).map(|&byte| u32::from(byte)).collect()
+        rows.flat_map(|row| row.iter().skip(first).take(self.context)).map(|&byte| u32::from(byte)).collect()
     }
 }
 
@@ -187,11 +195,14 @@ impl Corpus {
     }
 
     fn windows(&self, batch: usize, offset: impl Fn(usize) -> u64) -> Result<Windows> {
+        // `new` has seen to it that a window fits the text.
         let window = self.context + 1;
-        let Some(bytes) = batch.checked_mul(window) else {
+        let mut bytes = Vec::new();
+        let size = batch.checked_mul(window).filter(|&size| bytes.try_reserve_exact(size).is_ok());
+        let Some(size) = size else {
             return Err(Error::Config(format!("a batch of {batch} windows of {window} bytes is too large")));
         };
-        let mut bytes = vec![0; bytes];
+        bytes.resize(size, 0);
         for (row, window) in bytes.chunks_exact_mut(window).enumerate() {
             self.source.read(window, offset(row))?;
         }

@@ -5,7 +5,7 @@
 //! what could not be written is tried again. Read before: `task.rs`, `trainer.rs`, `keeper.rs`.
 
 use super::classify::{ACCURACY, Confusion};
-use super::config::Config;
+use super::config::{Config, MAX_CONFIG};
 use super::data::Batch;
 use super::debug::is_fine;
 use super::keeper::{Keeper, Standing, newest, set_aside};
@@ -19,7 +19,7 @@ use super::trainer::{Pending, StepReport, Trainer, scalar};
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results};
 use crate::io::checkpoint::Rejected;
-use crate::io::files::{remove_leftovers, write_atomic};
+use crate::io::files::{read_text, remove_leftovers, write_atomic};
 use crate::io::safetensors::Weights;
 use crate::program::Memory;
 use std::path::{Path, PathBuf};
@@ -158,14 +158,13 @@ pub fn next_free_directory(parent: &Path) -> PathBuf {
 /// The configuration of the run in a directory, as TOML text, with its path for messages.
 pub fn read_config(directory: &Path) -> Result<(String, String)> {
     let path = directory.join(CONFIG);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok((path.display().to_string(), text)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Config(format!(
+    if std::fs::metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Err(Error::Config(format!(
             "there is no run in {}: it has no {CONFIG}; give the directory that `wgrad train` printed",
             directory.display()
-        ))),
-        Err(e) => Err(Error::file(&path, &e)),
+        )));
     }
+    Ok((path.display().to_string(), read_text(&path, MAX_CONFIG)?))
 }
 
 /// The best weights of a run; those of its newest checkpoint if it was never evaluated.

@@ -10,6 +10,7 @@ use super::trainer::{Trainer, TrainerBuilder};
 use super::{char_gpt, digits, images};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
+use crate::io::json::check_cost;
 use crate::io::safetensors::Weights;
 use crate::nn::Parameters;
 use crate::optim::{AdamW, Schedule};
@@ -83,8 +84,9 @@ impl Subject {
 /// The names of the classes that weights were trained to tell apart, if they know.
 pub fn class_names(weights: &Weights) -> Result<Option<Vec<String>>> {
     let Some(text) = weights.metadata.get(CLASSES) else { return Ok(None) };
-    let names = serde_json::from_str(text);
-    names.map(Some).map_err(|e| Error::Config(format!("the classes in the weights' metadata cannot be read: {e}")))
+    let refuse = |e: String| Error::Config(format!("the classes in the weights' metadata cannot be read: {e}"));
+    check_cost(text.as_bytes(), text.len() as u64).map_err(refuse)?;
+    serde_json::from_str(text).map(Some).map_err(|e| refuse(e.to_string()))
 }
 
 /// What images show, and how they are drawn. The loss of such a task is [`super::classify::loss`].

@@ -6,6 +6,8 @@ mod drops;
 mod faults;
 mod golden;
 mod halves;
+#[cfg(all(feature = "cli", feature = "onnx"))]
+mod hostile;
 mod legality;
 mod long;
 mod loss_scaling;
@@ -29,6 +31,11 @@ mod training;
 mod uniformity;
 
 use wgrad::gpu::Device;
+
+/// Tests of parsers ask what they took.
+#[cfg(all(feature = "cli", feature = "onnx"))]
+#[global_allocator]
+static COUNTED: hostile::allocations::Counted = hostile::allocations::Counted;
 
 /// The adapter that the tests run on: `WGRAD_ADAPTER` (a name or an index), else the best there is.
 pub fn device() -> Device {

@@ -16,6 +16,9 @@ use super::precision::Precision;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// Bytes of a configuration file; every key of it takes far fewer.
+pub const MAX_CONFIG: u64 = 64 << 10;
+
 /// Everything that a run depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
