@@ -57,6 +57,11 @@ pub enum Command {
     Roof(RoofArgs),
     /// Print how a model becomes GPU work: graph, gradients, passes, program
     Explain(ExplainArgs),
+    /// Measure which kernels are fastest on this adapter, and keep what is found
+    ///
+    /// Every candidate for each matrix product and convolution is compared with a simple kernel and timed. The table is kept
+    /// by adapter and driver; runs with device.autotune = true use it (and measure by themselves what it lacks).
+    Tune(TuneArgs),
     /// Run standard workloads, each in a process of its own, and print a JSON line for each
     Bench(BenchArgs),
 }
@@ -313,6 +318,31 @@ pub struct RoofArgs {
     pub adapter: AdapterArgs,
 }
 
+/// Flags of `wgrad tune`.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// Measure for these standard workloads, such as W4 or W1-512
+    #[arg(value_name = "WORKLOAD", value_parser = Workload::parse)]
+    pub workloads: Vec<Workload>,
+    /// Measure for the model of the run in this directory
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Measure for the model of this configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Take over the choices in this file first
+    #[arg(long, value_name = "FILE")]
+    pub import: Option<PathBuf>,
+    /// Write the table into this file too, for another machine with the same adapter and driver
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// Say where the table lies and which adapters it knows
+    #[arg(long)]
+    pub list: bool,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
 /// Flags of `wgrad bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -331,6 +361,9 @@ pub struct BenchArgs {
     /// Train in f32, f16 or bf16; not of W1
     #[arg(long, value_name = "TYPE", default_value_t = Precision::F32, value_parser = Precision::parse)]
     pub precision: Precision,
+    /// With the kernels that `wgrad tune` found to be fastest
+    #[arg(long)]
+    pub tuned: bool,
     /// Also print where the time of a step goes, kernel by kernel
     #[arg(long)]
     pub profile: bool,

@@ -2,6 +2,7 @@
 
 use super::args::BenchArgs;
 use super::say;
+use super::tune::with_table;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::bench::{Measurement, Samples, failed, measure, profile};
@@ -47,8 +48,10 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
             child.args([flag, &number.to_string()]);
         }
     }
-    if args.profile {
-        child.arg("--profile");
+    for (flag, given) in [("--profile", args.profile), ("--tuned", args.tuned)] {
+        if given {
+            child.arg(flag);
+        }
     }
     for (flag, file) in [("--trace", &args.trace), ("--roofline", &args.roofline)] {
         if let Some(file) = file {
@@ -63,7 +66,10 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
 
 /// Measures in this process. Whether it worked.
 fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Result<bool> {
-    let device = Device::open(args.adapter.choice().as_deref())?;
+    let mut device = Device::open(args.adapter.choice().as_deref())?;
+    if args.tuned {
+        device = with_table(&device)?;
+    }
     let (warmup, timed) = workload.standard_steps();
     let (warmup, timed) = (args.warmup.unwrap_or(warmup), args.steps.unwrap_or(timed));
     let samples = Samples { started, warmup, timed, seed: args.seed, precision: args.precision };

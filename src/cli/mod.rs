@@ -15,6 +15,7 @@ mod roof;
 mod sample;
 mod signals;
 mod train;
+mod tune;
 
 use crate::error::{Error, Result};
 use args::{Cli, Command};
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Devices => devices::devices(),
         Command::Roof(args) => roof::roof(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Bench(args) => bench::bench(&args, started),
     };
     match outcome {

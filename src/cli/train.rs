@@ -4,6 +4,7 @@ use super::args::{ADAPTER_VARIABLE, TrainArgs};
 use super::format::{bytes, memory, thousands};
 use super::sample::write_sample;
 use super::signals::StopOnSignal;
+use super::tune::with_measured;
 use super::{print, report, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
@@ -29,13 +30,16 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     let config = configure(args)?;
     let stop = StopOnSignal::install()?;
     let choice = config.device.adapter.clone().or(args.adapter.choice());
-    let device = Device::open(choice.as_deref())?;
+    let mut device = Device::open(choice.as_deref())?;
     say(format!("adapter   {} ({})", device.name(), device.profile().tier()))?;
     say(format!("          another: --adapter NAME or {ADAPTER_VARIABLE}; `wgrad devices` lists them"))?;
     let directory = match (&args.resume, &args.out) {
         (Some(directory), _) | (None, Some(directory)) => directory.clone(),
         (None, None) => next_free_directory(Path::new("runs")),
     };
+    if config.device.autotune && args.resume.is_none() {
+        device = with_measured(device, &config)?;
+    }
     let mut run = match args.resume {
         Some(_) => Run::resume(config.clone(), &directory, &device)?,
         None => Run::begin(config.clone(), &directory, &device)?,

@@ -4,6 +4,7 @@
 
 use super::Device;
 use crate::error::{Error, Result};
+use crate::kernels::matmul::Choices;
 use crate::kernels::{AdapterClass, Profile};
 use serde::Serialize;
 
@@ -140,6 +141,7 @@ pub(super) fn profile_of(info: &wgpu::AdapterInfo, features: wgpu::Features, lim
         max_buffer_bytes: whole(limits.max_buffer_size),
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         binding_alignment: limits.min_storage_buffer_offset_alignment,
+        choices: Choices::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use super::lock;
 use super::pipelines::PipelineCache;
 use crate::error::{Error, Result};
 use crate::kernels::Profile;
+use crate::kernels::matmul::Choices;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,13 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,
+    profile: Arc<Profile>,
 }
 
 struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
-    profile: Profile,
     /// Of a device of our own: to find its adapter again.
     adapter: Option<wgpu::AdapterInfo>,
     timeout: Mutex<Duration>,
@@ -62,9 +63,7 @@ impl Device {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn fake(profile: &Profile) -> Result<Device> {
         let mut device = pollster::block_on(async { adapters::open(adapters::fake(profile).await?).await })?;
-        if let Some(inner) = Arc::get_mut(&mut device.inner) {
-            inner.profile = profile.clone();
-        }
+        device.profile = Arc::new(profile.clone());
         Ok(device)
     }
 
@@ -101,7 +100,6 @@ impl Device {
             device,
             queue,
             name,
-            profile,
             adapter,
             timeout: Mutex::new(TIMEOUT),
             health: Arc::default(),
@@ -109,17 +107,35 @@ impl Device {
             #[cfg(target_arch = "wasm32")]
             pending: Mutex::default(),
         };
-        Device { inner: Arc::new(inner) }
+        Device { inner: Arc::new(inner), profile: Arc::new(profile) }
     }
 
     /// What kernels may assume about this device.
     pub fn profile(&self) -> &Profile {
-        &self.inner.profile
+        &self.profile
+    }
+
+    /// The same device, on which programs are compiled with these measured choices of kernels.
+    pub fn with_choices(&self, choices: Choices) -> Device {
+        let profile = Profile { choices, ..Profile::clone(&self.profile) };
+        Device { inner: Arc::clone(&self.inner), profile: Arc::new(profile) }
     }
 
     /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// The adapter's name with its driver: what measured choices of kernels belong to. Of a borrowed device only the name is
+    /// known.
+    pub fn identity(&self) -> String {
+        match &self.inner.adapter {
+            None => self.inner.name.clone(),
+            Some(info) => {
+                let backend = format!("{:?}", info.backend);
+                format!("{} | {backend} | {} {}", info.name, info.driver, info.driver_info)
+            }
+        }
     }
 
     /// Why the device is lost, if it is. Always `None` on a borrowed device until a run meets the loss.
@@ -131,12 +147,14 @@ impl Device {
     /// borrowed device only its app can do that.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn reopener(&self) -> impl Fn() -> Result<Device> + Send + 'static {
-        let (adapter, profile) = (self.inner.adapter.clone(), self.inner.profile.clone());
-        move || match &adapter {
+        let (adapter, profile) = (self.inner.adapter.clone(), Profile::clone(&self.profile));
+        let open = move || match &adapter {
             None => Err(Error::Config("the device belongs to the app, which alone can open another".into())),
             Some(info) if info.backend == wgpu::Backend::Noop => Device::fake(&profile),
             Some(info) => pollster::block_on(async { adapters::open(adapters::the_same(info).await?).await }),
-        }
+        };
+        let choices = self.profile.choices.clone();
+        move || Ok(open()?.with_choices(choices.clone()))
     }
 
     /// How long to wait for work before it is [`Error::DeviceHung`]; ten minutes without further word. Up to three

@@ -9,6 +9,8 @@
 )]
 
 pub mod checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod choices;
 pub mod digits;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;

@@ -1,6 +1,7 @@
 //! What kernels may assume about a device: plain data, so that a program can be compiled for a
 //! device that is not here.
 
+use super::matmul::Choices;
 use serde::{Deserialize, Serialize};
 
 /// The class of adapter, which decides the shape of the kernels.
@@ -28,6 +29,9 @@ pub struct Profile {
     pub max_workgroups: u32,
     /// Alignment of binding offsets, in bytes.
     pub binding_alignment: u32,
+    /// Kernels that were measured to be better than those that rules choose.
+    #[serde(default, skip_serializing_if = "Choices::is_empty")]
+    pub choices: Choices,
 }
 
 impl Profile {
@@ -44,6 +48,7 @@ impl Profile {
             max_buffer_bytes: 256 << 20,
             max_workgroups: 65_535,
             binding_alignment: 256,
+            choices: Choices::default(),
         }
     }
 

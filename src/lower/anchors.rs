@@ -53,6 +53,8 @@ pub struct Plan {
     pub workspaces: Vec<u64>,
     /// The first stage is repeated for each contiguous run of the operands (sums of squares).
     pub by_runs: bool,
+    /// The product that its first stage is.
+    pub product: Option<Matmul>,
 }
 
 /// Plans a group's kernels. `part` gives the place of a value that is written into a larger one.
@@ -169,7 +171,7 @@ fn product(profile: &Profile, a: &View, b: &View, group: &Group) -> Plan {
     };
     let spec = matmul::emit(matmul::choose(profile, &mm), &mm, profile);
     let sums = if group.column_sums.is_some() { vec![PortSource::ColumnSums] } else { vec![] };
-    single(spec, ports(2), sums, Hook::Store)
+    Plan { product: Some(mm), ..single(spec, ports(2), sums, Hook::Store) }
 }
 
 fn reduction(
@@ -202,7 +204,7 @@ fn reduction(
         let hook = if second { Hook::Store } else { Hook::Element { stores: !first_of_two } };
         Stage { spec, inputs: work(second), outputs: work(first_of_two), hook }
     });
-    Plan { stages: stages.collect(), workspaces, by_runs: false }
+    Plan { stages: stages.collect(), workspaces, ..Plan::default() }
 }
 
 /// Whether four neighbouring outputs differ only along the innermost kept axis.
@@ -229,7 +231,7 @@ fn squares(graph: &Graph, profile: &Profile, node: &Node) -> Plan {
     };
     let sum = reduce::sum_partials(profile, most);
     let second = Stage { spec: sum.spec, inputs: vec![PortSource::Workspace(0)], outputs: vec![], hook: Hook::Store };
-    Plan { stages: vec![first, second], workspaces: vec![most as u64 * 4], by_runs: true }
+    Plan { stages: vec![first, second], workspaces: vec![most as u64 * 4], by_runs: true, ..Plan::default() }
 }
 
 fn macro_plan(
@@ -304,7 +306,7 @@ fn channel_sums(profile: &Profile, shape: &Shape, what: Sums, operands: usize) -
     };
     let first = Stage { spec, inputs: ports(operands), outputs: vec![partials], hook: Hook::None };
     let second = Stage { spec: join, inputs, outputs, hook: Hook::None };
-    Plan { stages: vec![first, second], workspaces: vec![(2 * chunks * sizes[1]) as u64 * 4], by_runs: false }
+    Plan { stages: vec![first, second], workspaces: vec![(2 * chunks * sizes[1]) as u64 * 4], ..Plan::default() }
 }
 
 /// `operand` is the shape of the first: data, or indices.
@@ -328,7 +330,7 @@ fn norm_grad(grad: KernelSpec, sums: KernelSpec, partials: usize) -> Plan {
     let outputs = (1..=sums.outputs.len() as u32).map(PortSource::Output).collect();
     let first = Stage { spec: grad, inputs: ports(3), outputs: vec![PortSource::Workspace(0)], hook: Hook::Store };
     let second = Stage { spec: sums, inputs: vec![PortSource::Workspace(0)], outputs, hook: Hook::None };
-    Plan { stages: vec![first, second], workspaces: vec![partials.max(1) as u64 * 4], by_runs: false }
+    Plan { stages: vec![first, second], workspaces: vec![partials.max(1) as u64 * 4], ..Plan::default() }
 }
 
 /// Row weights may be one constant for all rows.

@@ -5,20 +5,16 @@
 //! overwritten in place where the order of the kernels allows, and by a copy at the end of a step where not,
 //! exactly as states are.
 
-use super::anchors::{self, Plan};
+use super::anchors::Plan;
 use super::border::{Border, Side};
 use super::emit::{self, GroupEmitter, Launch};
 use super::expression::Context;
-use super::grouping::Grouping;
-use super::groups;
-use super::legalize::legalize;
 use super::place::{Location, Placement, Placer};
+use super::planned::Planned;
 use super::pool::Pool;
-use super::views::Views;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Op, ScanBody, Value};
 use crate::kernels::Profile;
-use crate::passes;
 use crate::program::StateLayout;
 use crate::shape::{Shape, View};
 use std::collections::{BTreeMap, HashMap};
@@ -29,11 +25,7 @@ pub struct Body {
     scan: Node,
     pub steps: u32,
     carries: usize,
-    graph: Graph,
-    views: Views,
-    grouping: Grouping,
-    order: Vec<usize>,
-    plans: Vec<Plan>,
+    planned: Planned,
     /// The root outside behind each operand.
     operands: Vec<Value>,
 }
@@ -41,27 +33,17 @@ pub struct Body {
 /// The bodies of a graph's scans, by node.
 pub type Bodies = BTreeMap<u32, Body>;
 
-/// Lowers the body of every scan of a legalized graph as far as can be done without memory.
-pub fn bodies(graph: &Graph, views: &Views, layout: &StateLayout, profile: &Profile) -> Result<Bodies> {
+/// Lowers the body of every scan of a graph as far as can be done without memory.
+pub fn bodies(outer: &Planned, layout: &StateLayout, profile: &Profile) -> Result<Bodies> {
     let mut all = Bodies::new();
-    for (index, node) in graph.nodes().into_iter().enumerate() {
+    for (index, node) in outer.graph.nodes().into_iter().enumerate() {
         if let Op::Scan { body, length, reverse } = node.op.clone() {
-            let sources: Vec<View> = node.inputs.iter().map(|&input| views.get(input).view.clone()).collect();
+            let sources: Vec<View> = node.inputs.iter().map(|&input| outer.views.get(input).view.clone()).collect();
             let border = border(&body, length, reverse, &sources);
-            let operands = node.inputs.iter().map(|&input| views.get(input).root).collect();
-            let graph = legalize(&passes::run(&traced(&body))?, &border, profile);
-            super::refuse_nan(&graph)?;
-            let views = Views::resolve(&graph, &border);
-            let grouping = groups::group(&graph, &views, profile)?;
-            let mut placer = Placer::new(&graph, &views, &grouping, layout);
-            let order = placer.order()?;
-            let plan = |&group: &usize| {
-                anchors::plan(&graph, &views, profile, &grouping.groups[group], &|value| placer.part(value))
-            };
-            let plans = order.iter().map(plan).collect::<Result<_>>()?;
+            let operands = node.inputs.iter().map(|&input| outer.views.get(input).root).collect();
+            let planned = Planned::new(&traced(&body), &border, layout, profile)?;
             let (node, scan, steps, carries) = (index as u32, node, length as u32, body.carries());
-            let body = Body { node, scan, steps, carries, graph, views, grouping, order, plans, operands };
-            all.insert(index as u32, body);
+            all.insert(index as u32, Body { node, scan, steps, carries, planned, operands });
         }
     }
     Ok(all)
@@ -124,11 +106,17 @@ fn border(body: &ScanBody, length: usize, reverse: bool, sources: &[View]) -> Bo
 }
 
 impl Body {
+    /// The kernels of one step.
+    pub fn plans(&self) -> &[Plan] {
+        &self.planned.plans
+    }
+
     /// Places the body's values in buffers of the program around it, of which `outer` are those in use.
     pub fn place(&self, layout: &StateLayout, outer: &mut Placement, pool: &mut Pool) -> Result<Placement> {
-        let mut placer = Placer::new(&self.graph, &self.views, &self.grouping, layout);
+        let Planned { graph, views, grouping, plans, .. } = &self.planned;
+        let mut placer = Placer::new(graph, views, grouping, layout);
         let order = placer.order()?;
-        debug_assert_eq!(order, self.order);
+        debug_assert_eq!(order, self.planned.order);
         let mut places: HashMap<String, Location> = HashMap::new();
         for (index, &root) in self.operands.iter().enumerate().skip(self.carries) {
             places.insert(operand_name(self.carries, index), outer.locate(root)?);
@@ -139,7 +127,7 @@ impl Body {
         }
         placer.enclose(places);
         let mut placement = outer.inner();
-        placer.place_into(&order, &self.plans, &Bodies::new(), &mut placement, pool)?;
+        placer.place_into(&order, plans, &Bodies::new(), &mut placement, pool)?;
         outer.take_back(&placement);
         Ok(placement)
     }
@@ -159,10 +147,10 @@ impl Body {
 
     /// The launches of one step.
     pub fn launches(&self, profile: &Profile, placement: &Placement) -> Result<Vec<Launch>> {
-        let Body { graph, views, grouping, .. } = self;
+        let Planned { graph, views, grouping, order, plans } = &self.planned;
         let context = Context { graph, views, grouping, placement };
         let mut launches = Vec::new();
-        for (position, (&index, plan)) in self.order.iter().zip(&self.plans).enumerate() {
+        for (position, (&index, plan)) in order.iter().zip(plans).enumerate() {
             let workspaces = &placement.workspaces[position];
             launches.extend(GroupEmitter { context: &context, profile, index, workspaces }.emit(plan)?);
         }

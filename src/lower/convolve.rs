@@ -192,7 +192,8 @@ pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) ->
     };
     let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
     let spec = emit(profile, &mm);
-    Some(Plan { stages: vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }], ..Plan::default() })
+    let stages = vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }];
+    Some(Plan { stages, product: Some(mm), ..Plan::default() })
 }
 
 /// Plans what is computed term by term.
@@ -317,7 +318,8 @@ fn weight_grad(
     let k = chunk * counts.iter().product::<usize>();
     let mm = product([rows, channels * windows.area(), k], [chunks, groups], a, b);
     let beside = if sums { g.shape[1] } else { 0 };
-    let mut first = emit(profile, &Matmul { row_sums: sums, ..mm });
+    let mm = Matmul { row_sums: sums, ..mm };
+    let mut first = emit(profile, &mm);
     first.body = format!("{}{}", partial_store(sums, first.width), first.body).into();
     first.constants.extend([("PARTIALS", (outputs + beside) as u32), ("ROW_SUMS", outputs as u32)]);
     first.outputs = vec![Port::new("partials", Element::Wide)];
@@ -332,6 +334,7 @@ fn weight_grad(
         ],
         workspaces: vec![(chunks * (outputs + beside)) as u64 * 4],
         by_runs: false,
+        product: Some(mm),
     }
 }
 

@@ -109,6 +109,6 @@ fn backward(
     Ok(Plan {
         stages: vec![stage(first, &q_ports, &[Output(0), Workspace(0)]), stage(second, &kv_ports, &outputs)],
         workspaces: vec![delta.max(4)],
-        by_runs: false,
+        ..Plan::default()
     })
 }

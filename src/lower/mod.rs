@@ -20,6 +20,7 @@ mod indexing;
 mod join;
 mod legalize;
 mod place;
+mod planned;
 mod pool;
 mod reads;
 mod sorted;
@@ -29,36 +30,27 @@ mod views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::kernels::Profile;
-use crate::passes;
-use crate::program::{Dispatch, Io, Kernel, ParamStep, Program, Segment, StateLayout};
+use crate::program::{Dispatch, Io, Kernel, ParamStep, Program, Segment, StateLayout, grid};
 use border::Border;
 use emit::{GroupEmitter, Launch};
 use expression::Context;
 use place::{Placement, Placer};
+use planned::Planned;
+pub use planned::products;
 use std::collections::HashMap;
 use views::Views;
 
 /// Compiles a traced graph for a device: passes, then everything above.
 pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Program> {
-    let border = Border::default();
-    let graph = legalize::legalize(&passes::run(graph)?, &border, profile);
-    if cfg!(debug_assertions) {
-        graph.verify()?;
-    }
-    refuse_nan(&graph)?;
-    let views = Views::resolve(&graph, &border);
-    let grouping = groups::group(&graph, &views, profile)?;
-    let bodies = body::bodies(&graph, &views, layout, profile)?;
-    let mut placer = Placer::new(&graph, &views, &grouping, layout);
-    let order = placer.order()?;
-    let plans: Vec<anchors::Plan> = order
-        .iter()
-        .map(|&group| anchors::plan(&graph, &views, profile, &grouping.groups[group], &|v| placer.part(v)))
-        .collect::<Result<_>>()?;
-    let placement = placer.place(&order, &plans, &bodies)?;
-    let context = Context { graph: &graph, views: &views, grouping: &grouping, placement: &placement };
+    let planned = Planned::new(graph, &Border::default(), layout, profile)?;
+    let bodies = body::bodies(&planned, layout, profile)?;
+    let Planned { graph, views, grouping, order, plans } = &planned;
+    let mut placer = Placer::new(graph, views, grouping, layout);
+    placer.order()?;
+    let placement = placer.place(order, plans, &bodies)?;
+    let context = Context { graph, views, grouping, placement: &placement };
     let mut stretches = vec![Stretch { steps: None, launches: vec![] }];
-    for (position, (&index, plan)) in order.iter().zip(&plans).enumerate() {
+    for (position, (&index, plan)) in order.iter().zip(plans).enumerate() {
         let anchor = grouping.groups[index].anchor;
         if let Some((body, inner)) = anchor.and_then(|node| bodies.get(&node).zip(placement.bodies.get(&node))) {
             stretches.extend([
@@ -73,7 +65,7 @@ pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile)
         last(&mut stretches).extend(emitter.emit(plan)?);
     }
     last(&mut stretches).extend(placement.copies.iter().map(|&(from, to)| emit::copy(profile, from, to)));
-    assemble(name, &graph, &views, &placement, united(stretches), profile)
+    assemble(name, graph, views, &placement, united(stretches), profile)
 }
 
 /// Launches in order, once or in each step of a loop.
@@ -175,7 +167,7 @@ impl Numbered {
             bytes_moved: launch.bindings.iter().map(|(binding, _)| binding.bytes).sum(),
             bindings: launch.bindings.into_iter().map(|(binding, _)| binding).collect(),
             params: launch.params,
-            groups: split_groups(launch.groups, profile.max_workgroups),
+            groups: grid(launch.groups, profile.max_workgroups),
             flops: launch.flops,
         })
     }
@@ -222,15 +214,6 @@ fn refuse_nan(graph: &Graph) -> Result<()> {
                 .into(),
         }),
     }
-}
-
-/// Workgroups as a two-dimensional grid where one dimension is not enough.
-fn split_groups(groups: u64, most: u32) -> [u32; 2] {
-    if groups <= u64::from(most) {
-        return [groups as u32, 1];
-    }
-    let rows = groups.div_ceil(u64::from(most));
-    [groups.div_ceil(rows) as u32, rows as u32]
 }
 
 /// What the device must grant for a launch.

@@ -22,7 +22,7 @@ pub fn argsort(profile: &Profile, (rows, cols): (usize, usize), dtype: DType, de
     let block = sort::argsort_block(profile, rows, cols, kind, descending);
     let stages = passes(profile, (rows, cols), block, PortSource::Output(0));
     let bytes = (rows * cols).max(1) as u64 * 4;
-    Plan { stages, workspaces: vec![bytes; if sort::merges(cols) == 0 { 1 } else { 3 }], by_runs: false }
+    Plan { stages, workspaces: vec![bytes; if sort::merges(cols) == 0 { 1 } else { 3 }], ..Plan::default() }
 }
 
 /// The passes of a sort; the last one writes the indices to `result`.
@@ -55,7 +55,7 @@ pub fn scatter_add(profile: &Profile, sum: &Sorted) -> Plan {
             stage(links, vec![Operand(0)], vec![Workspace(0), Workspace(1)]),
             finish(add, vec![Workspace(0), Workspace(1), Operand(1)]),
         ];
-        return Plan { stages, workspaces: vec![words(rows), words(count)], by_runs: false };
+        return Plan { stages, workspaces: vec![words(rows), words(count)], ..Plan::default() };
     }
     // Work buffers: two for keys, two for the order, the rows' bounds, the sums of parts.
     let block = sort::argsort_block(profile, 1, count, Kind::I32, false);
@@ -73,7 +73,7 @@ pub fn scatter_add(profile: &Profile, sum: &Sorted) -> Plan {
         stages.push(finish(scatter::scatter_parts(sum, parts), vec![Workspace(5)]));
         workspaces.push(words(parts * rows * rest));
     }
-    Plan { stages, workspaces, by_runs: false }
+    Plan { stages, workspaces, ..Plan::default() }
 }
 
 /// Running sums of operand 0 by rows, in chunks where rows are few and long.
@@ -90,5 +90,5 @@ pub fn cumsum(profile: &Profile, sum: &CumSum) -> Plan {
         stage(kernel(Pass::Starts), vec![Workspace(0)], vec![Workspace(1)]),
         Stage { hook: Hook::Store, ..stage(kernel(Pass::Chunks), vec![Operand(0), Workspace(1)], vec![]) },
     ];
-    Plan { stages, workspaces: vec![(sum.rows * chunks) as u64 * 4; 2], by_runs: false }
+    Plan { stages, workspaces: vec![(sum.rows * chunks) as u64 * 4; 2], ..Plan::default() }
 }

@@ -189,6 +189,15 @@ impl Program {
     }
 }
 
+/// Workgroups as a two-dimensional grid where one dimension, of at most `most`, is not enough.
+pub fn grid(groups: u64, most: u32) -> [u32; 2] {
+    if groups <= u64::from(most) {
+        return [groups as u32, 1];
+    }
+    let rows = groups.div_ceil(u64::from(most));
+    [groups.div_ceil(rows) as u32, rows as u32]
+}
+
 impl Dispatch {
     /// Bytes of this dispatch's slot in the uniform arena.
     pub fn uniform_bytes(&self) -> u64 {

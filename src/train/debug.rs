@@ -3,7 +3,7 @@
 //! Knows tasks and states; when to look, and what to do then, is `run`'s affair.
 
 use super::config::Config;
-use super::keeper::newest;
+use super::keeper::{as_before, newest};
 use super::task::Task;
 use super::trainer::{StepReport, Trainer};
 use super::watch::{Bad, bad};
@@ -74,6 +74,7 @@ pub fn replay(trainer: &mut Trainer, task: &super::task::Subject, done: u64) -> 
 /// looks at every value of that. `None`: all steps to the end of the run are fine.
 pub fn debug(config: &Config, run: &Path, device: &Device, step: Option<u64>) -> Result<Option<Findings>> {
     let checkpoint = newest(run)?;
+    let device = &as_before(device, checkpoint.as_ref().map(|found| &found.state));
     let Task { model, subject } = Task::new(config)?;
     let mut trainer = model.trainer.build(device, model.loss)?;
     if let Some(found) = &checkpoint {

@@ -5,9 +5,11 @@
 
 use super::saver::Saver;
 use crate::error::{Error, Result};
+use crate::gpu::Device;
 use crate::io::checkpoint::{Checkpoint, CheckpointStore};
 use crate::io::safetensors::Weights;
 use crate::io::storage::Disk;
+use crate::kernels::matmul::Choices;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub struct Standing {
     pub metrics_bytes: Option<u64>,
     /// The adapter that it trained on.
     pub adapter: String,
+    /// The measured kernels that it was compiled with.
+    pub choices: Choices,
     /// The run's configuration as TOML, for a reader who has the checkpoint alone.
     pub config: String,
 }
@@ -43,7 +47,9 @@ impl Standing {
             ("config", self.config.clone()),
         ];
         let length = self.metrics_bytes.map(|bytes| ("metrics_bytes", bytes.to_string()));
-        let entries = always.into_iter().chain(best.into_iter().flatten()).chain(length);
+        let choices = (!self.choices.is_empty()).then(|| serde_json::to_string(&self.choices).ok()).flatten();
+        let choices = choices.map(|text| ("choices", text));
+        let entries = always.into_iter().chain(best.into_iter().flatten()).chain(length).chain(choices);
         entries.map(|(key, text)| (key.to_string(), text)).collect()
     }
 
@@ -56,8 +62,18 @@ impl Standing {
             elapsed_s: number(state, "elapsed_s").unwrap_or(0.0),
             metrics_bytes: number(state, "metrics_bytes"),
             adapter: text("adapter"),
+            choices: serde_json::from_str(&text("choices")).unwrap_or_default(),
             config: text("config"),
         }
+    }
+}
+
+/// The device with the kernels that a run began with; on another adapter, with those that rules choose.
+pub fn as_before(device: &Device, state: Option<&Weights>) -> Device {
+    match state.map(Standing::of) {
+        None => device.clone(),
+        Some(standing) if standing.adapter == device.name() => device.with_choices(standing.choices),
+        Some(_) => device.with_choices(Choices::default()),
     }
 }
 
@@ -164,12 +180,14 @@ mod tests {
 
     #[test]
     fn a_standing_comes_back_from_metadata_to_the_bit() {
+        let choices: Choices = serde_json::from_str(r#"{"a product": "Direct"}"#).unwrap();
         let standing = Standing {
             best: Some((7, 0.1 + f32::EPSILON)),
             without_best: 3,
             elapsed_s: 1.0 / 3.0,
             metrics_bytes: Some(u64::MAX),
             adapter: "a GPU".into(),
+            choices,
             config: "task = \"text\"\n".into(),
         };
         let state = Weights { metadata: standing.to_metadata(), ..Weights::default() };

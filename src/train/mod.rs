@@ -53,6 +53,8 @@ pub mod debug;
 pub mod run;
 pub mod workloads;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod roof;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod profile;

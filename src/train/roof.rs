@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Session};
 use crate::kernels::{Profile, roof};
-use crate::program::{Binding, BufferDecl, Dispatch, Kernel, Program, Role, Segment, StateLayout};
+use crate::program::{Binding, BufferDecl, Dispatch, Kernel, Program, Role, Segment, StateLayout, grid};
 use serde::Serialize;
 
 /// What a device can do at most.
@@ -100,13 +100,12 @@ fn copies(device: &Device) -> Result<Vec<CopyRate>> {
 
 /// Dispatches of one kernel between two buffers, each with its parameter, workgroups and operations.
 fn program(profile: &Profile, kernel: &Kernel, x: u64, y: u64, works: Vec<(u32, u64, u64)>) -> Program {
-    let widest = u64::from(profile.max_workgroups).max(1);
     let dispatch = |(param, groups, flops): (u32, u64, u64)| Dispatch {
         kernel: 0,
         label: "roof".into(),
         bindings: [x, y].iter().enumerate().map(|(buffer, &bytes)| Binding { buffer, offset: 0, bytes }).collect(),
         params: vec![param],
-        groups: [groups.min(widest) as u32, groups.div_ceil(widest) as u32],
+        groups: grid(groups, profile.max_workgroups),
         flops,
         bytes_moved: x + y,
     };

@@ -8,7 +8,7 @@ use super::classify::{ACCURACY, Confusion};
 use super::config::{Config, MAX_CONFIG};
 use super::data::Batch;
 use super::debug::is_fine;
-use super::keeper::{Keeper, Standing, newest, set_aside};
+use super::keeper::{Keeper, Standing, as_before, newest, set_aside};
 use super::metrics::{MetricsWriter, Record};
 use super::pictures::Pictures;
 use super::split::equal_parts;
@@ -21,6 +21,7 @@ use crate::gpu::{Device, Results};
 use crate::io::checkpoint::Rejected;
 use crate::io::files::{read_text, remove_leftovers, write_atomic};
 use crate::io::safetensors::Weights;
+use crate::kernels::matmul::Choices;
 use crate::program::Memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,6 +125,8 @@ pub struct Run {
     records_wait: bool,
     stop: Arc<AtomicBool>,
     adapter: String,
+    /// The measured kernels that its programs are compiled with.
+    choices: Choices,
     /// Opens another device when this one is lost.
     reopen: Box<dyn FnMut() -> Result<Device>>,
     losses: Losses,
@@ -216,6 +219,7 @@ impl Run {
     /// Goes on with a run of a task of one's own.
     pub fn resume_task(config: Config, directory: &Path, device: &Device, make: MakeTask) -> Result<Run> {
         let checkpoint = newest(directory)?;
+        let device = &as_before(device, checkpoint.as_ref().map(|found| &found.state));
         let (mut trainer, subject) = build(&make, &config, device)?;
         let mut standing = Standing::default();
         let mut warnings = Vec::new();
@@ -284,6 +288,7 @@ impl Run {
             records_wait: false,
             stop: Arc::default(),
             adapter: device.name().to_string(),
+            choices: device.profile().choices.clone(),
             reopen: Box::new(device.reopener()),
             losses: Losses::default(),
             make,

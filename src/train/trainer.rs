@@ -19,7 +19,8 @@ use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
 use crate::io::safetensors::Weights;
 use crate::kernels::Profile;
-use crate::lower::lower;
+use crate::kernels::matmul::Matmul;
+use crate::lower::{lower, products};
 use crate::nn::{Group, Parameters};
 use crate::optim::{AdamW, LossScaling, Optimizer, Optimizers, Schedule, StepHyper};
 use crate::passes::save_in_half;
@@ -181,13 +182,34 @@ impl TrainerBuilder {
         Ok([micro, update, self.precision.apply(trace_eval(loss)?)])
     }
 
-    /// Compiles for a device with this profile.
-    pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
-        let graphs = self.trace(&loss)?;
+    /// The products that a step (and an evaluation) computes on a device with this profile, and how often: what
+    /// [`super::tune`] measures.
+    pub fn products(&self, profile: &Profile, loss: &LossFn<'_>) -> Result<Vec<(Matmul, u64)>> {
+        let graphs = self.trace(loss)?;
+        let layout = self.layout(&graphs, profile)?;
+        let mut all: Vec<(Matmul, u64)> = Vec::new();
+        for graph in &graphs {
+            for (product, count) in products(graph, &layout, profile)? {
+                match all.iter_mut().find(|(known, _)| *known == product) {
+                    Some((_, total)) => *total += count,
+                    None => all.push((product, count)),
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn layout(&self, graphs: &[Graph; 3], profile: &Profile) -> Result<StateLayout> {
         let mut specs = state_specs(&self.parameters, &self.optimizers);
         specs.extend(sums(&graphs[MICRO]));
         specs.extend(self.scaling().iter().flat_map(|_| scaler::specs()));
-        let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
+        StateLayout::build(&specs, profile.max_binding_bytes)
+    }
+
+    /// Compiles for a device with this profile.
+    pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
+        let graphs = self.trace(&loss)?;
+        let layout = self.layout(&graphs, profile)?;
         let programs = ["micro", "update", "eval"]
             .into_iter()
             .zip(&graphs)

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
+use crate::kernels::matmul::{Matmul, Operand};
 use crate::nn::models::{Cnn, CnnConfig, Gpt, GptConfig, Mlp};
 use crate::nn::{Init, Parameters};
 use crate::optim::{AdamW, Sgd};
@@ -102,6 +103,24 @@ pub struct Setup {
     pub tokens: Option<usize>,
     /// For the note of a measurement, such as `batch 128`.
     pub about: &'static str,
+}
+
+/// One product of W1.
+pub fn square(size: usize) -> Matmul {
+    let operand = Operand { offset: 0, row: size, col: 1, batch: [0, 0] };
+    Matmul {
+        m: size,
+        n: size,
+        k: size,
+        batch: [1, 1],
+        a: operand,
+        b: operand,
+        out_wide: size.is_multiple_of(4),
+        bias_gradient: false,
+        row_sums: false,
+        pairs: false,
+        walks: [None, None],
+    }
 }
 
 /// The setup of a training workload (not W1).

@@ -28,6 +28,8 @@ mod states;
 mod tasks;
 mod tidy;
 mod training;
+#[cfg(feature = "cli")]
+mod tuning;
 mod uniformity;
 
 use wgrad::gpu::Device;

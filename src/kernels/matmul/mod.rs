@@ -6,7 +6,9 @@
 //! is a multiple of the unrolled step. This module knows nothing of graphs or of what is fused
 //! into `store`.
 
+pub mod alone;
 mod block;
+mod choices;
 mod direct;
 mod register;
 mod subgroup;
@@ -19,6 +21,7 @@ mod tests;
 
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
 use block::{Layout, Side};
+pub use choices::Choices;
 pub use walk::{Walk, Walks};
 
 /// `c[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, all `f32` (`torch.matmul`).
@@ -75,8 +78,13 @@ const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
 const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
 
-/// The variant that is best without measuring.
+/// The variant that was measured to be best, or else what rules say.
 pub fn choose(profile: &Profile, mm: &Matmul) -> Variant {
+    profile.choices.get(profile, mm).unwrap_or_else(|| by_rule(profile, mm))
+}
+
+/// The variant that is best without measuring.
+fn by_rule(profile: &Profile, mm: &Matmul) -> Variant {
     match (profile.class, profile.subgroup) {
         (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) => choose_subgroup(lanes, mm),
         (AdapterClass::Cpu, _) => REGISTER,
@@ -112,9 +120,9 @@ fn choose_tiled(profile: &Profile, mm: &Matmul) -> Variant {
     }
 }
 
-/// Every variant worth measuring on a device, the default first.
+/// Every variant worth measuring on a device, that of the rules first.
 pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
-    let mut all = vec![choose(profile, mm)];
+    let mut all = vec![by_rule(profile, mm)];
     let mut others = vec![REGISTER, Variant::Register { rows: 8, quads: 1 }, Variant::Register { rows: 4, quads: 1 }];
     if let (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) = (profile.class, profile.subgroup) {
         for (rows, quads) in [(32, 1), (16, 1), (8, 1), (16, 2), (4, 1)] {
@@ -184,6 +192,12 @@ impl Variant {
             Variant::Subgroup { lanes, rows, quads } => format!("matmul_subgroup{lanes}_{rows}x{}", 4 * quads),
             Variant::Tiled { tile_m, tile_n, tile_k, .. } => format!("matmul_tiled_{tile_m}x{tile_n}x{tile_k}"),
         }
+    }
+}
+
+impl std::fmt::Display for Variant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name().trim_start_matches("matmul_"))
     }
 }
 

@@ -109,6 +109,7 @@ pub const KEYS: &[Key] = &[
     text("device.adapter", "a part of an adapter's name, or its index, as `wgrad devices` lists them", |c| {
         c.device.adapter.as_deref() != Some("")
     }),
+    key("device.autotune", "true or false", |_| true),
     key("device.timeout", "a number of seconds without an answer, from 1 to 86400", |c| {
         (1..=86_400).contains(&c.device.timeout)
     }),

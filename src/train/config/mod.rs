@@ -152,6 +152,9 @@ pub struct DeviceConfig {
     /// `None`: the best adapter that is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
+    /// Measure which kernels are fastest on this adapter before a new run begins, and use them; a run that goes on keeps
+    /// those that it began with.
+    pub autotune: bool,
     /// Seconds without an answer after which the device counts as hung.
     pub timeout: u64,
 }
@@ -216,7 +219,7 @@ impl Default for ModelConfig {
 
 impl Default for DeviceConfig {
     fn default() -> DeviceConfig {
-        DeviceConfig { adapter: None, timeout: 600 }
+        DeviceConfig { adapter: None, autotune: false, timeout: 600 }
     }
 }
 

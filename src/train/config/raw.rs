@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(config, Config::default());
         let full = Config {
             data: DataConfig { path: Some("C:\\text\\\"a\".txt".into()), validation: 0.25, ..DataConfig::default() },
-            device: DeviceConfig { adapter: Some("0".into()), timeout: 30 },
+            device: DeviceConfig { adapter: Some("0".into()), autotune: true, timeout: 30 },
             ..Config::default()
         };
         let text = full.to_toml().unwrap();

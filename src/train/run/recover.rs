@@ -57,7 +57,7 @@ impl Run {
 
     /// Another device with the last state; the step that it is at. After an error everything is as before.
     fn rebuild(&mut self) -> Result<u64> {
-        let device = (self.reopen)()?;
+        let device = (self.reopen)()?.with_choices(self.choices.clone());
         let (mut trainer, subject) = build(&self.make, &self.config, &device)?;
         let standing = match self.keeper.latest()? {
             Some(state) => {

@@ -31,6 +31,7 @@ impl Run {
             elapsed_s: self.clock.elapsed(),
             metrics_bytes: Some(self.metrics.length()),
             adapter: self.adapter.clone(),
+            choices: self.choices.clone(),
             config: self.config.to_toml()?,
         };
         state.metadata.extend(self.subject.metadata());

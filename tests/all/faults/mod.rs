@@ -8,4 +8,4 @@ mod disk;
 #[cfg(feature = "cli")]
 mod nonfinite;
 #[cfg(feature = "cli")]
-mod runs;
+pub mod runs;

@@ -1,0 +1,186 @@
+//! `wgrad tune`, and `device.autotune`: kernels measured on this adapter, and the table that keeps what was found.
+
+use super::args::TuneArgs;
+use super::format::table;
+use super::{print, say};
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::io::choices::ChoiceFile;
+use crate::kernels::matmul::Matmul;
+use crate::train::config::{Config, RawConfig};
+use crate::train::run::read_config;
+use crate::train::task::Task;
+use crate::train::tune::{Tuned, tune};
+use crate::train::workloads::{Workload, setup, square};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs the command.
+pub fn run(args: &TuneArgs) -> Result<ExitCode> {
+    let path = table_path()?;
+    if let Some(from) = &args.import {
+        let mut file = ChoiceFile::read_if_there(&path)?;
+        file.merge(ChoiceFile::read(from)?);
+        file.write(&path)?;
+        say(format!("{} is in {}", from.display(), path.display()))?;
+    }
+    let subjects = subjects(args)?;
+    if !subjects.is_empty() {
+        let device = Device::open(args.adapter.choice().as_deref())?;
+        say(device.identity())?;
+        let mut products = Vec::new();
+        for subject in subjects {
+            subject.products(&device)?.into_iter().for_each(|(product, count)| join(&mut products, product, count));
+        }
+        measure(&device, products, &path)?;
+    }
+    if let Some(to) = &args.export {
+        ChoiceFile::read_if_there(&path)?.write(to)?;
+        say(format!("the table is in {} too; another machine takes it by `wgrad tune --import`", to.display()))?;
+    }
+    if args.list {
+        let file = ChoiceFile::read_if_there(&path)?;
+        say(path.display())?;
+        file.adapters().try_for_each(|(adapter, count)| say(format!("{count:6} products  {adapter}")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is measured for.
+enum Subject {
+    Workload(Workload),
+    Config(Box<Config>),
+}
+
+fn subjects(args: &TuneArgs) -> Result<Vec<Subject>> {
+    let mut subjects: Vec<Subject> = args.workloads.iter().map(|&workload| Subject::Workload(workload)).collect();
+    let mut read = |path: &str, text: &str| -> Result<()> {
+        let mut raw = RawConfig::default();
+        raw.read_toml(path, text)?;
+        subjects.push(Subject::Config(Box::new(raw.resolve()?)));
+        Ok(())
+    };
+    if let Some(directory) = &args.run {
+        let (path, text) = read_config(directory)?;
+        read(&path, &text)?;
+    }
+    if let Some(path) = &args.config {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, &e))?;
+        read(&path.display().to_string(), &text)?;
+    }
+    if subjects.is_empty() && args.import.is_none() && args.export.is_none() && !args.list {
+        return Err(Error::Config(
+            "name what to measure for: workloads such as W4, --run DIR or --config FILE (or --list, --import, --export)"
+                .into(),
+        ));
+    }
+    Ok(subjects)
+}
+
+impl Subject {
+    fn products(&self, device: &Device) -> Result<Vec<(Matmul, u64)>> {
+        match self {
+            Subject::Workload(Workload::W1(size)) => Ok(vec![(square(*size), 1)]),
+            Subject::Workload(workload) => {
+                let setup = setup(*workload, 0)?;
+                setup.trainer.products(device.profile(), &*setup.loss)
+            }
+            Subject::Config(config) => products_of(config, device),
+        }
+    }
+}
+
+fn products_of(config: &Config, device: &Device) -> Result<Vec<(Matmul, u64)>> {
+    let model = Task::new(config)?.model;
+    model.trainer.products(device.profile(), &*model.loss)
+}
+
+fn join(products: &mut Vec<(Matmul, u64)>, product: Matmul, count: u64) {
+    match products.iter_mut().find(|(known, _)| *known == product) {
+        Some((_, total)) => *total += count,
+        None => products.push((product, count)),
+    }
+}
+
+/// Measures, says what was found, and keeps it.
+fn measure(device: &Device, products: Vec<(Matmul, u64)>, path: &Path) -> Result<()> {
+    let total = products.len();
+    say(format!("{total} products to measure"))?;
+    let (mut rules, mut best, mut regrets) = (0.0, 0.0, Vec::new());
+    let choices = tune(device, products, &mut |tuned| {
+        let (rule, winner) = (tuned.candidates.first().and_then(|it| it.micros), tuned.winner());
+        if let (Some(rule), Some(winner)) = (rule, winner.and_then(|it| it.micros)) {
+            rules += rule * tuned.count as f64;
+            best += winner * tuned.count as f64;
+        }
+        regrets.extend(tuned.regret());
+        print(&line(tuned))
+    })?;
+    let mut file = ChoiceFile::read_if_there(path)?;
+    file.add(&device.identity(), choices);
+    file.write(path)?;
+    let mean = regrets.iter().sum::<f64>() / regrets.len().max(1) as f64;
+    say(format!(
+        "the rules' kernels take {:.3} ms, the winners {:.3} ms; on average the rules' is {:.0} % slower than the best",
+        rules / 1e3,
+        best / 1e3,
+        100.0 * (mean - 1.0)
+    ))?;
+    say(format!("kept in {}; runs with device.autotune = true use it from their next start", path.display()))
+}
+
+/// A product with its candidates' times, the winner marked.
+fn line(tuned: &Tuned) -> String {
+    let mm = &tuned.product;
+    let what = if mm.walks.iter().any(Option::is_some) { "convolution" } else { "product" };
+    let batches = mm.batch[0] * mm.batch[1];
+    let mut text = format!("{what} {} x {} x {}, {batches} at once, {} in a step\n", mm.m, mm.n, mm.k, tuned.count);
+    let rows: Vec<[String; 3]> = tuned
+        .candidates
+        .iter()
+        .map(|candidate| {
+            let won = tuned.winner().is_some_and(|winner| winner == candidate);
+            let time = candidate.micros.map_or("wrong".into(), |micros| format!("{:.3} ms", micros / 1e3));
+            [format!("  {}", candidate.variant), time, if won { "*".into() } else { String::new() }]
+        })
+        .collect();
+    text += &table(&rows);
+    text
+}
+
+/// The device with the kernels that are in this user's table.
+pub fn with_table(device: &Device) -> Result<Device> {
+    let choices = ChoiceFile::read_if_there(&table_path()?)?.of(&device.identity());
+    Ok(device.with_choices(choices))
+}
+
+/// The device with the kernels that were measured for a model; what is not known yet is measured now.
+pub fn with_measured(device: Device, config: &Config) -> Result<Device> {
+    let path = table_path()?;
+    let mut file = ChoiceFile::read_if_there(&path)?;
+    let known = file.of(&device.identity());
+    let mut missing = products_of(config, &device)?;
+    missing.retain(|(product, _)| !known.knows(product));
+    if !missing.is_empty() {
+        say(format!("autotune  measuring kernels for {} products; what is found is kept", missing.len()))?;
+        file.add(&device.identity(), tune(&device, missing, &mut |_| Ok(()))?);
+        file.write(&path)?;
+    }
+    let choices = file.of(&device.identity());
+    Ok(device.with_choices(choices))
+}
+
+/// Where this user's table lies.
+fn table_path() -> Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || variable("HOME");
+    let cache = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_vendor = "apple") {
+        home().map(|home| home.join("Library/Caches"))
+    } else {
+        variable("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")))
+    };
+    let nowhere = "there is no directory for caches: set HOME (or XDG_CACHE_HOME; on Windows LOCALAPPDATA)";
+    Ok(cache.ok_or_else(|| Error::Config(nowhere.into()))?.join("wgrad/kernels.json"))
+}

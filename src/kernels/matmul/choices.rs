@@ -1,0 +1,133 @@
+//! Which variant is best for which product, as measured on one adapter: plain data that comes in from outside.
+
+use super::{Matmul, Operand, Variant, candidates, side};
+use crate::kernels::Profile;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Measured choices of one adapter and driver, by product.
+///
+/// A product is told by its sizes, by how its operands are read, and by what it gives; not by where it lies. Choices that a
+/// device does not allow, or that this version does not know, are as if they were not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Choices {
+    variants: BTreeMap<String, Variant>,
+}
+
+impl Choices {
+    pub fn is_empty(&self) -> bool {
+        self.variants.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.variants.len()
+    }
+
+    /// Whether a product was measured.
+    pub fn knows(&self, mm: &Matmul) -> bool {
+        self.variants.contains_key(&key(mm))
+    }
+
+    /// The measured choice, if it is one of the candidates on such a device.
+    pub fn get(&self, profile: &Profile, mm: &Matmul) -> Option<Variant> {
+        // Without choices nothing is looked up: that is the usual case.
+        let variant = *if self.is_empty() { None } else { self.variants.get(&key(mm)) }?;
+        candidates(profile, mm).contains(&variant).then_some(variant)
+    }
+
+    pub fn set(&mut self, mm: &Matmul, variant: Variant) {
+        self.variants.insert(key(mm), variant);
+    }
+
+    /// Adds the choices of another table, which win.
+    pub fn merge(&mut self, other: Choices) {
+        self.variants.extend(other.variants);
+    }
+
+    /// Each product, in words, with its variant.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Variant)> {
+        self.variants.iter().map(|(key, variant)| (key.as_str(), *variant))
+    }
+}
+
+/// What tells products apart, such as `128x512x784 batch 1x1 a k4 b x4 out 4`.
+fn key(mm: &Matmul) -> String {
+    // All of it: what is added to a product may tell it from others.
+    let Matmul { m, n, k, batch: [outer, inner], a, b, out_wide, bias_gradient, row_sums, pairs, walks } = mm;
+    let plain_a = || read(side(*m, *k, a.row, a.col, a), a);
+    let plain_b = || read(side(*n, *k, b.col, b.row, b), b);
+    let a = walks[0].as_ref().map_or_else(plain_a, |walks| walked(&walks.text("a")));
+    let b = walks[1].as_ref().map_or_else(plain_b, |walks| walked(&walks.text("b")));
+    let out = if *out_wide { 4 } else { 1 };
+    let mut text = format!("{m}x{n}x{k} batch {outer}x{inner} a {a} b {b} out {out}");
+    for (flag, word) in [(bias_gradient, " column-sums"), (row_sums, " row-sums"), (pairs, " pairs")] {
+        text += if *flag { word } else { "" };
+    }
+    text
+}
+
+/// The axis along which an operand is contiguous, the width at which it is read, and whether all batches share it.
+fn read(side: super::Side, operand: &Operand) -> String {
+    let axis = if side.along_k { "k" } else { "x" };
+    let shared = if operand.batch == [0, 0] { "" } else { "*" };
+    format!("{axis}{}{shared}", if side.vec4 { 4 } else { 1 })
+}
+
+fn walked(text: &str) -> String {
+    format!("walk-{:08x}", crc32c::crc32c(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{REGISTER, choose};
+    use super::*;
+
+    fn product(m: usize) -> Matmul {
+        let operand = |row| Operand { offset: 0, row, col: 1, batch: [0, 0] };
+        Matmul {
+            m,
+            n: 64,
+            k: 64,
+            batch: [1, 1],
+            a: operand(64),
+            b: operand(64),
+            out_wide: true,
+            bias_gradient: false,
+            row_sums: false,
+            pairs: false,
+            walks: [None, None],
+        }
+    }
+
+    #[test]
+    fn a_measured_choice_wins_for_its_product_alone() {
+        let mut profile = Profile::baseline();
+        let rule = choose(&profile, &product(128));
+        assert_ne!(rule, REGISTER);
+        profile.choices.set(&product(128), REGISTER);
+        assert_eq!(choose(&profile, &product(128)), REGISTER);
+        assert_eq!(choose(&profile, &product(132)), rule);
+        let wider = Matmul { bias_gradient: true, ..product(128) };
+        assert_eq!(choose(&profile, &wider), rule);
+    }
+
+    #[test]
+    fn a_choice_that_the_device_does_not_allow_is_ignored() {
+        let mut profile = Profile::baseline();
+        let rule = choose(&profile, &product(128));
+        profile.choices.set(&product(128), Variant::Tiled { tile_m: 512, tile_n: 512, tile_k: 64, rows: 8, quads: 2 });
+        assert_eq!(choose(&profile, &product(128)), rule);
+    }
+
+    #[test]
+    fn tables_are_json_and_can_be_joined() {
+        let (mut one, mut two) = (Choices::default(), Choices::default());
+        one.set(&product(8), Variant::Direct);
+        two.set(&product(8), REGISTER);
+        two.set(&product(16), Variant::Subgroup { lanes: 8, rows: 32, quads: 1 });
+        one.merge(serde_json::from_str(&serde_json::to_string(&two).unwrap()).unwrap());
+        assert_eq!(one, two);
+        assert!(two.iter().any(|(key, _)| key == "16x64x64 batch 1x1 a k4 b x4 out 4"), "{two:?}");
+    }
+}

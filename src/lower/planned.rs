@@ -1,0 +1,64 @@
+//! A graph on its way to a program, as far as can be gone without memory: its groups in order, each with its kernels.
+//!
+//! Programs and the bodies of loops go the same way to here.
+
+use super::anchors::{self, Plan};
+use super::body::{self, Bodies};
+use super::border::Border;
+use super::grouping::Grouping;
+use super::groups;
+use super::legalize::legalize;
+use super::place::Placer;
+use super::views::Views;
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::kernels::Profile;
+use crate::kernels::matmul::Matmul;
+use crate::passes;
+use crate::program::StateLayout;
+
+/// Groups in the order of their kernels, and these kernels.
+pub struct Planned {
+    pub graph: Graph,
+    pub views: Views,
+    pub grouping: Grouping,
+    pub order: Vec<usize>,
+    pub plans: Vec<Plan>,
+}
+
+impl Planned {
+    /// Runs the passes and everything up to the choice of kernels.
+    pub fn new(graph: &Graph, border: &Border, layout: &StateLayout, profile: &Profile) -> Result<Planned> {
+        let graph = legalize(&passes::run(graph)?, border, profile);
+        if cfg!(debug_assertions) {
+            graph.verify()?;
+        }
+        super::refuse_nan(&graph)?;
+        let views = Views::resolve(&graph, border);
+        let grouping = groups::group(&graph, &views, profile)?;
+        let mut placer = Placer::new(&graph, &views, &grouping, layout);
+        let order = placer.order()?;
+        let plan = |&group: &usize| {
+            anchors::plan(&graph, &views, profile, &grouping.groups[group], &|value| placer.part(value))
+        };
+        let plans = order.iter().map(plan).collect::<Result<_>>()?;
+        Ok(Planned { graph, views, grouping, order, plans })
+    }
+}
+
+/// The matrix products (and convolutions) of a program, and how often each is computed in a run: what can be measured,
+/// and chosen by [`crate::kernels::matmul::Choices`].
+pub fn products(graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Vec<(Matmul, u64)>> {
+    let planned = Planned::new(graph, &Border::default(), layout, profile)?;
+    let bodies: Bodies = body::bodies(&planned, layout, profile)?;
+    let inner = bodies.values().flat_map(|body| body.plans().iter().map(|plan| (plan, u64::from(body.steps))));
+    let mut found: Vec<(Matmul, u64)> = Vec::new();
+    for (plan, times) in planned.plans.iter().map(|plan| (plan, 1)).chain(inner) {
+        let Some(product) = &plan.product else { continue };
+        match found.iter_mut().find(|(known, _)| known == product) {
+            Some((_, count)) => *count += times,
+            None => found.push((product.clone(), times)),
+        }
+    }
+    Ok(found)
+}
