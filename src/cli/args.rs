@@ -4,9 +4,9 @@
 //! [`crate::train::config`]. A flag of `train` is a short way to set one of those keys.
 
 use crate::error::Result;
-use crate::train::Precision;
 use crate::train::config::RawConfig;
 use crate::train::workloads::Workload;
+use crate::train::{Budget, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -62,6 +62,11 @@ pub enum Command {
     /// Every candidate for each matrix product and convolution is compared with a simple kernel and timed. The table is kept
     /// by adapter and driver; runs with device.autotune = true use it (and measure by themselves what it lacks).
     Tune(TuneArgs),
+    /// Say what a step will need before anything is allocated: memory, work, an estimated time, what makes the peak
+    ///
+    /// Memory is exact: what is planned is what is created. Times are estimates from the adapter's roofs (see `wgrad
+    /// roof`), which no kernel passes; with --limits no adapter is opened, and they are guesses for a class of adapters.
+    Plan(PlanArgs),
     /// Run standard workloads, each in a process of its own, and print a JSON line for each
     Bench(BenchArgs),
 }
@@ -118,6 +123,10 @@ pub struct TrainArgs {
     /// for their gradients; the two of 16 bits take half the memory there. Weights are f32 always [default: f32]
     #[arg(long, value_name = "TYPE")]
     pub precision: Option<String>,
+    /// Device memory that training may take, such as 6GiB, or auto (from the device's limits): activations are computed
+    /// twice and the batch is split as far as needed [default: what it needs]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
     /// Largest learning rate of the schedule [default: text 0.004, digits 0.01, images 0.002]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub lr: Option<f64>,
@@ -181,6 +190,7 @@ impl TrainArgs {
             ("train.seed", "--seed", self.seed.map(|n| n.to_string())),
             ("train.eval_every", "--eval-every", self.eval_every.map(|n| n.to_string())),
             ("train.tensorboard", "--tensorboard", self.tensorboard.then(|| "true".to_string())),
+            ("device.memory", "--memory", self.memory.clone()),
             ("device.adapter", "--adapter", self.adapter.adapter.clone()),
         ];
         for (key, flag, words) in flags {
@@ -275,6 +285,46 @@ pub struct ExplainArgs {
     pub adapter: AdapterArgs,
 }
 
+/// Flags of `wgrad plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The model [default: what --config or --run says]
+    #[arg(value_enum, ignore_case = true, required_unless_present_any = ["config", "run"], conflicts_with_all = ["config", "run"])]
+    pub model: Option<ExplainModel>,
+    /// A TOML file with configuration keys, as of `wgrad train`
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    pub config: Option<PathBuf>,
+    /// A run directory
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Make it fit into this memory, such as 6GiB or 800MiB, or `auto`: from the device's limits
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Budget>,
+    /// Compute activations twice where that halves their memory
+    #[arg(long)]
+    pub recompute: bool,
+    /// Plan for these limits without opening an adapter
+    #[arg(long, value_enum)]
+    pub limits: Option<Limits>,
+    /// Write a picture of the memory over the step here, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+}
+
+/// Limits of a device that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Limits {
+    /// What WebGPU grants everywhere: bindings of 128 MiB, buffers of 256 MiB
+    Webgpu,
+    /// A desktop GPU with bindings of 2 GiB and buffers of 4 GiB
+    Desktop,
+}
+
 /// A model that can be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExplainModel {
@@ -293,6 +343,12 @@ pub enum ExplainModel {
     /// Workload W4: GPT with 4 layers of width 128
     #[value(name = "W4")]
     W4,
+    /// Workload W5: GPT-2 with 124 million parameters
+    #[value(name = "W5")]
+    W5,
+    /// GPT-2 with 24 layers of width 1024, one text of 1024 tokens
+    #[value(name = "gpt2-medium")]
+    Gpt2Medium,
 }
 
 /// A stage of the compiler.
@@ -364,6 +420,9 @@ pub struct BenchArgs {
     /// With the kernels that `wgrad tune` found to be fastest
     #[arg(long)]
     pub tuned: bool,
+    /// Compute activations twice where that halves their memory
+    #[arg(long)]
+    pub recompute: bool,
     /// Also print where the time of a step goes, kernel by kernel
     #[arg(long)]
     pub profile: bool,

@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::kernels::Profile;
 use crate::nn::Parameters;
-use crate::nn::models::Mlp;
+use crate::nn::models::{Gpt, GptConfig, Mlp};
 use crate::optim::Sgd;
 use crate::passes;
 use crate::train::char_gpt;
 use crate::train::config::{Config, TaskKind};
 use crate::train::task::{Loss, Model, Task};
-use crate::train::workloads::{Workload, setup};
+use crate::train::workloads::{Workload, outline};
 use crate::train::{Trainer, TrainerBuilder};
 use std::process::ExitCode;
 
@@ -59,7 +59,7 @@ fn program(args: &ExplainArgs, trainer: &TrainerBuilder, loss: &Loss) -> Result<
     print(&format!("a step takes {step} dispatches; memory: {}\n", memory(&plan.memory)))
 }
 
-fn model(model: ExplainModel) -> Result<(TrainerBuilder, Loss)> {
+pub(super) fn model(model: ExplainModel) -> Result<(TrainerBuilder, Loss)> {
     match model {
         ExplainModel::Gpt => {
             let config = Config::default();
@@ -79,8 +79,15 @@ fn model(model: ExplainModel) -> Result<(TrainerBuilder, Loss)> {
             });
             Ok((Trainer::builder(parameters).optimizer(Sgd::new().momentum(0.9)).lr(0.1), loss))
         }
-        ExplainModel::W2 => setup(Workload::W2, 0).map(|setup| (setup.trainer, setup.loss)),
-        ExplainModel::W3 => setup(Workload::W3, 0).map(|setup| (setup.trainer, setup.loss)),
-        ExplainModel::W4 => setup(Workload::W4, 0).map(|setup| (setup.trainer, setup.loss)),
+        ExplainModel::W2 => outline(Workload::W2),
+        ExplainModel::W3 => outline(Workload::W3),
+        ExplainModel::W4 => outline(Workload::W4),
+        ExplainModel::W5 => outline(Workload::W5),
+        ExplainModel::Gpt2Medium => {
+            let mut parameters = Parameters::new();
+            let config = GptConfig { layers: 24, heads: 16, width: 1024, ..GptConfig::gpt2() };
+            let gpt = Gpt::new(&mut parameters, config);
+            Ok((Trainer::builder(parameters), Box::new(move |graph| char_gpt::loss(&gpt, 1, graph))))
+        }
     }
 }

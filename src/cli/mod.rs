@@ -9,6 +9,7 @@ mod debug;
 mod devices;
 mod eval;
 mod explain;
+mod plan;
 mod format;
 mod predict;
 mod roof;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Roof(args) => roof::roof(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Bench(args) => bench::bench(&args, started),
     };
     match outcome {

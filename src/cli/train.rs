@@ -105,6 +105,11 @@ fn describe(overview: &Overview, directory: &Path) -> Result<()> {
         overview.unit.name(),
         overview.dispatches
     ))?;
+    if let Some(fitted) = &overview.fitted {
+        let parts = overview.micro_batches;
+        let split = if parts > 1 { format!("; the batch is split into {parts}") } else { String::new() };
+        say(format!("budget    {fitted}{split}"))?;
+    }
     if overview.steps_done > 0 {
         say(format!("resumed   after step {} of {}", overview.steps_done, overview.steps))?;
     }

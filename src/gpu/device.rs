@@ -138,6 +138,13 @@ impl Device {
         }
     }
 
+    /// Live allocations of device memory and their bytes, as wgpu's allocator counts them, whoever made them; `None` where a
+    /// driver keeps that to itself (Metal, browsers).
+    pub fn allocated(&self) -> Option<(usize, u64)> {
+        let report = self.inner.device.generate_allocator_report()?;
+        Some((report.allocations.len(), report.total_allocated_bytes))
+    }
+
     /// Why the device is lost, if it is. Always `None` on a borrowed device until a run meets the loss.
     pub fn lost(&self) -> Option<String> {
         lock(&self.inner.health.lost).clone()

@@ -32,6 +32,9 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
 
+/// How the scopes of parts begin that [`Graph::checkpoint`] marks.
+pub const CHECKPOINT: &str = "checkpoint-";
+
 /// One output of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value {
@@ -250,6 +253,14 @@ impl Graph {
         let result = self.called(body);
         self.inner.borrow_mut().scope.pop();
         result
+    }
+
+    /// Marks a part of the forward pass, such as a block of a transformer: what it computes is not kept for the gradients
+    /// but computed again when they are due, from what flows into it. Costs time and saves memory, and changes no
+    /// bit of any result (as `torch.utils.checkpoint`).
+    pub fn checkpoint<R>(&self, body: impl FnOnce() -> R) -> R {
+        let number = self.inner.borrow().nodes.len();
+        self.scope(&format!("{CHECKPOINT}{number}"), body)
     }
 
     /// Runs a closure of the library, through which the caller's place in the source would get lost: errors in it are

@@ -11,7 +11,6 @@ use super::emit::{self, GroupEmitter, Launch};
 use super::expression::Context;
 use super::place::{Location, Placement, Placer};
 use super::planned::Planned;
-use super::pool::Pool;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Op, ScanBody, Value};
 use crate::kernels::Profile;
@@ -111,8 +110,8 @@ impl Body {
         &self.planned.plans
     }
 
-    /// Places the body's values in buffers of the program around it, of which `outer` are those in use.
-    pub fn place(&self, layout: &StateLayout, outer: &mut Placement, pool: &mut Pool) -> Result<Placement> {
+    /// Places the body's values among those of the program around it.
+    pub fn place(&self, layout: &StateLayout, outer: &mut Placement) -> Result<Placement> {
         let Planned { graph, views, grouping, plans, .. } = &self.planned;
         let mut placer = Placer::new(graph, views, grouping, layout);
         let order = placer.order()?;
@@ -127,7 +126,7 @@ impl Body {
         }
         placer.enclose(places);
         let mut placement = outer.inner();
-        placer.place_into(&order, plans, &Bodies::new(), &mut placement, pool)?;
+        placer.place_into(&order, plans, &Bodies::new(), &mut placement)?;
         outer.take_back(&placement);
         Ok(placement)
     }

@@ -1,9 +1,10 @@
 //! From a graph to a program: kernels chosen, buffers placed, text written.
 //!
 //! The stages, in order: `legalize` (operands made readable), `views` (movements resolved),
-//! `groups` (what shares a kernel), `anchors` (the kernels of each group), `place` (the order, and
-//! where values lie), `emit` and `expression` (texts and bindings), `join` (neighbours united). The
-//! body of a loop goes through them by itself (`body`), and becomes a segment that is repeated.
+//! `groups` (what shares a kernel), `anchors` (the kernels of each group), `place` (the order, and which
+//! values share a buffer), `emit` and `expression` (texts and bindings), `join` (neighbours united), `slabs`
+//! (lifetimes packed into memory). The body of a loop goes through them by itself (`body`), and becomes a segment that
+//! is repeated.
 
 mod access;
 mod anchors;
@@ -11,6 +12,7 @@ mod bindings;
 mod body;
 mod border;
 mod convolve;
+mod cost;
 mod emit;
 mod expression;
 mod grouping;
@@ -21,8 +23,10 @@ mod join;
 mod legalize;
 mod place;
 mod planned;
-mod pool;
 mod reads;
+mod recompute;
+mod replay;
+mod slabs;
 mod sorted;
 mod special;
 mod views;
@@ -40,8 +44,20 @@ pub use planned::products;
 use std::collections::HashMap;
 use views::Views;
 
+pub use cost::Rates;
+pub use recompute::{MOST_EXTRA, Recompute, Recomputed, recompute};
+pub use slabs::pack;
+
 /// Compiles a traced graph for a device: passes, then everything above.
 pub fn lower(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Program> {
+    let mut program = unpacked(name, graph, layout, profile)?;
+    pack(std::slice::from_mut(&mut program), profile);
+    Ok(program)
+}
+
+/// The same without its last stage: each transient value has a buffer to itself, so that its lifetime can be read off. Programs
+/// that share their memory are packed together by [`pack`].
+pub fn unpacked(name: &str, graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Program> {
     let planned = Planned::new(graph, &Border::default(), layout, profile)?;
     let bodies = body::bodies(&planned, layout, profile)?;
     let Planned { graph, views, grouping, order, plans } = &planned;

@@ -1,18 +1,15 @@
-//! Where every stored value lies: state, input, or a transient buffer planned by lifetimes.
+//! Where every stored value lies: state, input, or a transient buffer.
 //!
-//! WebGPU refuses a buffer that is bound to be read and to be written in one dispatch, even at
-//! disjoint ranges. Each transient value therefore has a buffer to itself while it lives, and
-//! buffers are handed on when their value is dead (`docs/decisions/transient-buffers.md`).
+//! A transient value has a buffer to itself, unless it overwrites an operand that dies. Which values share memory
+//! is decided when all dispatches are known (`slabs.rs`, `docs/decisions/transient-buffers.md`).
 
 use super::access::{accesses, is_pointwise};
 use super::anchors::Plan;
 use super::body::Bodies;
 use super::grouping::{Group, Grouping, stored_output};
-use super::pool::Pool;
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value};
-use crate::passes::is_half;
 use crate::program::{BufferDecl, Role, Scalar, StateLayout};
 use crate::shape::View;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -58,6 +55,12 @@ impl Placement {
     pub(super) fn take_back(&mut self, inner: &Placement) {
         self.buffers.clone_from(&inner.buffers);
         self.constants.clone_from(&inner.constants);
+    }
+
+    /// A buffer for one value; whole vectors of it can be bound.
+    fn transient(&mut self, bytes: u64) -> Location {
+        let buffer = self.declare(Role::Transient, bytes.max(4).next_multiple_of(16));
+        Location { buffer, offset: 0, bytes }
     }
 
     pub(super) fn declare(&mut self, role: Role, bytes: u64) -> usize {
@@ -318,7 +321,7 @@ impl<'a> Placer<'a> {
     /// Places everything. `plans` are the groups' kernels, in `order`.
     pub fn place(&self, order: &[usize], plans: &[Plan], bodies: &Bodies) -> Result<Placement> {
         let mut placement = Placement::default();
-        self.place_into(order, plans, bodies, &mut placement, &mut Pool::default())?;
+        self.place_into(order, plans, bodies, &mut placement)?;
         // Buffers may have grown since a body was placed.
         let mut inner = std::mem::take(&mut placement.bodies);
         inner.values_mut().for_each(|body| body.buffers.clone_from(&placement.buffers));
@@ -326,51 +329,30 @@ impl<'a> Placer<'a> {
         Ok(placement)
     }
 
-    /// The same, in buffers of which some may be there; what it took out of the pool is back when it returns.
+    /// The same, beside buffers of which some may be there.
     pub(super) fn place_into(
         &self,
         order: &[usize],
         plans: &[Plan],
         bodies: &Bodies,
         placement: &mut Placement,
-        pool: &mut Pool,
     ) -> Result<()> {
         self.leaves(placement)?;
         let last = self.last_uses(order);
         for (position, (&group, plan)) in order.iter().zip(plans).enumerate() {
             for value in self.grouping.outputs(self.graph, group) {
-                self.place_output(placement, pool, &last, group, position, value)?;
+                self.place_output(placement, &last, group, position, value)?;
             }
             if let Some(body) = self.grouping.groups[group].anchor.and_then(|anchor| bodies.get(&anchor)) {
-                let inner = body.place(self.layout, placement, pool)?;
+                let inner = body.place(self.layout, placement)?;
                 placement.bodies.insert(self.grouping.groups[group].anchor.unwrap_or(0), inner);
             }
-            let works: Vec<usize> = plan.workspaces.iter().map(|&bytes| pool.take(placement, bytes)).collect();
-            placement.workspaces.push(
-                works
-                    .iter()
-                    .zip(&plan.workspaces)
-                    .map(|(&buffer, &bytes)| Location { buffer, offset: 0, bytes })
-                    .collect(),
-            );
-            works.into_iter().for_each(|buffer| pool.give(buffer));
-            for (value, _) in last.iter().filter(|(_, at)| **at == position) {
-                if let Some(location) = placement.locations.get(value)
-                    && placement.buffers[location.buffer].role == Role::Transient
-                    && !self.is_outside(location.buffer)
-                    && !self.parts.contains_key(value)
-                {
-                    pool.give(location.buffer);
-                }
-            }
+            let works = plan.workspaces.iter().map(|&bytes| placement.transient(bytes)).collect();
+            placement.workspaces.push(works);
         }
         for (root, name) in &self.deferred {
             let copy = (placement.locate(*root)?, self.state(placement, name)?);
             placement.copies.push(copy);
-            let location = copy.0;
-            if placement.buffers[location.buffer].role == Role::Transient && !self.is_outside(location.buffer) {
-                pool.give(location.buffer);
-            }
         }
         Ok(())
     }
@@ -378,7 +360,6 @@ impl<'a> Placer<'a> {
     fn place_output(
         &self,
         placement: &mut Placement,
-        pool: &mut Pool,
         last: &BTreeMap<Value, usize>,
         group: usize,
         position: usize,
@@ -394,18 +375,10 @@ impl<'a> Placer<'a> {
         let bytes = ty.dtype.bytes(&ty.shape).max(4);
         let location = match self.in_state.get(&whole) {
             Some(name) => self.state(placement, name)?,
-            None => {
-                let reused = self.reusable(placement, last, group, position, value, bytes);
-                let buffer = match reused {
-                    Some(buffer) => {
-                        pool.keep(buffer);
-                        buffer
-                    }
-                    None if is_half(ty.dtype) => pool.take_alike(placement, bytes),
-                    None => pool.take(placement, bytes),
-                };
-                Location { buffer, offset: 0, bytes }
-            }
+            None => match self.reusable(placement, last, group, position, value, bytes) {
+                Some(buffer) => Location { buffer, offset: 0, bytes },
+                None => placement.transient(bytes),
+            },
         };
         placement.locations.insert(whole, location);
         placement.locations.insert(value, location);

@@ -4,9 +4,11 @@
 //! the executor is a loop over it.
 
 mod layout;
+mod lifetimes;
 mod text;
 
 pub use layout::{Category, Piece, StateBuffer, StateEntry, StateLayout, StateSpec};
+pub use lifetimes::{Lifetime, alive, lifetimes};
 
 use crate::dtype::DType;
 use crate::shape::Shape;
@@ -147,6 +149,15 @@ impl Program {
             Segment::Gpu(dispatches) => dispatches.as_slice(),
             Segment::Repeat { body, .. } => body.as_slice(),
             Segment::Host(_) => &[],
+        })
+    }
+
+    /// As [`Program::each_dispatch`], to be changed.
+    pub fn each_dispatch_mut(&mut self) -> impl Iterator<Item = &mut Dispatch> {
+        self.segments.iter_mut().flat_map(|segment| match segment {
+            Segment::Gpu(dispatches) => dispatches.as_mut_slice(),
+            Segment::Repeat { body, .. } => body.as_mut_slice(),
+            Segment::Host(_) => &mut [],
         })
     }
 

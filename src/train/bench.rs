@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Session};
 use crate::graph::{Graph, TensorType};
-use crate::lower::lower;
+use crate::lower::{Recompute, lower};
 use crate::program::{Category, StateLayout, StateSpec};
 use serde::Serialize;
 use web_time::Instant;
@@ -51,6 +51,8 @@ pub struct Samples {
     pub seed: u32,
     /// Of training.
     pub precision: Precision,
+    /// Whether activations are computed twice, of training.
+    pub recompute: bool,
 }
 
 /// Times of single samples in seconds, the first sample's end, and what else was found.
@@ -68,7 +70,7 @@ pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<
             return Err(Error::Config(format!("{workload} multiplies matrices of f32, not of {}", samples.precision)));
         }
         Workload::W1(size) => products(size, samples, device)?,
-        Workload::W2 | Workload::W3 | Workload::W4 => training(workload, samples, device)?,
+        Workload::W2 | Workload::W3 | Workload::W4 | Workload::W5 => training(workload, samples, device)?,
     };
     let mut sorted = timed.seconds.clone();
     sorted.sort_by(f64::total_cmp);
@@ -79,6 +81,7 @@ pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<
         Workload::W1(size) => (Some(round(2.0 * (size as f64).powi(3) / median / 1e9, 2)), None),
         Workload::W2 | Workload::W3 => (None, None),
         Workload::W4 => (None, Some(round(1024.0 / median, 1))),
+        Workload::W5 => (None, Some(round(4096.0 / median, 1))),
     };
     let loss = |loss: Option<&f32>| loss.map(|&loss| round(f64::from(loss), 6));
     Ok(Measurement {
@@ -130,7 +133,9 @@ pub fn failed(workload: Workload, adapter: &str, reason: &str) -> Measurement {
 /// Training steps on one batch, uploaded once.
 fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Timed> {
     let Setup { trainer, loss, batch, parameters, about, .. } = setup(workload, samples.seed)?;
-    let mut trainer = trainer.precision(samples.precision).build(device, loss)?;
+    let trainer = trainer.precision(samples.precision);
+    let trainer = if samples.recompute { trainer.recompute(Recompute::Auto) } else { trainer };
+    let mut trainer = trainer.build(device, loss)?;
     let mut losses = vec![trainer.step(&batch)?.loss];
     let cold_s = samples.started.elapsed().as_secs_f64();
     let mut seconds = Vec::with_capacity(samples.timed);
@@ -147,12 +152,13 @@ fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Tim
     }
     let falls = losses.last() < losses.first() || losses.len() < 2;
     let note = format!(
-        "{about}, {}, {}+{} steps, {parameters} params, {} dispatches, {:.1} MiB planned{}",
+        "{about}, {}, {}+{} steps, {parameters} params, {} dispatches, {:.1} MiB planned{}{}",
         samples.precision,
         samples.warmup,
         samples.timed,
         trainer.dispatches(),
         trainer.memory().total() as f64 / f64::from(1 << 20),
+        if samples.recompute { ", activations computed twice" } else { "" },
         if falls { "" } else { ", DEFECT: the loss does not fall" }
     );
     Ok(Timed { seconds, cold_s, losses, note })

@@ -35,7 +35,10 @@ mod images;
 pub mod predict;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod metrics;
+mod budget;
+pub mod plan;
 mod svg;
+pub mod timeline;
 pub mod plot;
 #[cfg(feature = "cli")]
 pub mod confusion;
@@ -64,13 +67,15 @@ pub mod roofline;
 pub mod bench;
 
 pub use accumulation::trace_micro_batch;
+pub use budget::{Budget, Fitted};
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use digit_data::DigitData;
 pub use evaluator::Evaluator;
 pub use order::EpochOrder;
+pub use plan::Plan;
 pub use precision::Precision;
 pub use sample::{Generator, Sampling, choose, trace_decode};
 pub use scaler::ScaleReport;
 pub use split::equal_parts;
 pub use step::{GRAD_NORM, LOSS, LossFn, UpdateOptions, state_specs, trace_eval, trace_micro_step, trace_update};
-pub use trainer::{Pending, Plan, SAME_BATCH, StepReport, Trainer, TrainerBuilder};
+pub use trainer::{Pending, SAME_BATCH, StepReport, Trainer, TrainerBuilder};

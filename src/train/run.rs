@@ -4,6 +4,7 @@
 //! how a run looks on a terminal is told through a callback. A disk that is full does not end a run: it is told, and
 //! what could not be written is tried again. Read before: `task.rs`, `trainer.rs`, `keeper.rs`.
 
+use super::budget::Fitted;
 use super::classify::{ACCURACY, Confusion};
 use super::config::{Config, MAX_CONFIG};
 use super::data::Batch;
@@ -13,7 +14,7 @@ use super::metrics::{MetricsWriter, Record};
 use super::pictures::Pictures;
 use super::split::equal_parts;
 use super::step::LOSS;
-use super::task::{Contents, Subject, Task, Unit};
+use super::task::{Contents, Model, Subject, Task, Unit};
 use super::tensorboard::EventWriter;
 use super::trainer::{Pending, StepReport, Trainer, scalar};
 use crate::error::{Error, Result};
@@ -63,6 +64,10 @@ pub struct Overview {
     /// Steps that an earlier part of the run has made.
     pub steps_done: u64,
     pub steps: u64,
+    /// Micro-batches of a step.
+    pub micro_batches: usize,
+    /// What was done to fit the memory that is allowed.
+    pub fitted: Option<Fitted>,
 }
 
 /// How a run ended.
@@ -203,6 +208,7 @@ impl Run {
         {
             *path = absolute.display().to_string();
         }
+        split_to_fit(&make, &mut config, device)?;
         let built = build(&make, &config, device)?;
         std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;
         // Before anything else: a run that dies from now on can be resumed.
@@ -327,6 +333,8 @@ impl Run {
             contents: self.subject.contents.clone(),
             steps_done: self.trainer.steps_done(),
             steps: self.config.train.steps,
+            micro_batches: self.config.train.accumulate,
+            fitted: self.trainer.fitted(),
         }
     }
 
@@ -562,6 +570,32 @@ impl Clock {
     fn elapsed(&self) -> f64 {
         self.before + self.start.elapsed().as_secs_f64()
     }
+}
+
+/// Cuts the batch into more micro-batches as long as the memory that is allowed asks for it. The configuration says so from
+/// then on, so that the run can be made again anywhere.
+fn split_to_fit(make: &MakeTask, config: &mut Config, device: &Device) -> Result<()> {
+    if config.device.memory.is_none() {
+        return Ok(());
+    }
+    let mut refused = None;
+    for parts in
+        (config.train.accumulate..=config.train.batch).filter(|parts| config.train.batch.is_multiple_of(*parts))
+    {
+        let mut split = config.clone();
+        split.train.accumulate = parts;
+        let Model { trainer, loss } = make(&split)?.model;
+        match trainer.plan(device.profile(), loss) {
+            Ok(_) => {
+                *config = split;
+                return Ok(());
+            }
+            // That of the batch as it was asked for says most.
+            Err(error @ Error::Memory(_)) => refused = refused.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    refused.map_or(Ok(()), Err)
 }
 
 fn build(make: &MakeTask, config: &Config, device: &Device) -> Result<(Trainer, Subject)> {

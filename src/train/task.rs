@@ -3,7 +3,7 @@
 //! One file a task: `char_gpt.rs` (text), `digits.rs`, `images.rs`. A new task is a [`TaskKind`] with its defaults, a
 //! file, and an arm of [`Task::new`]. Knows no run directory and no loop; see `run.rs`.
 
-use super::config::{Config, Schedule as ScheduleKind, TaskKind};
+use super::config::{Config, Recompute as Twice, Schedule as ScheduleKind, TaskKind};
 use super::confusion::Look;
 use super::data::DataSource;
 use super::trainer::{Trainer, TrainerBuilder};
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
 use crate::io::json::check_cost;
 use crate::io::safetensors::Weights;
+use crate::lower::Recompute;
 use crate::nn::Parameters;
 use crate::optim::{AdamW, Schedule};
 use serde_json::Value;
@@ -139,6 +140,12 @@ pub fn builder(config: &Config, mut parameters: Parameters, optimizer: AdamW) ->
     let optimizer = optimizer.weight_decay(train.weight_decay);
     let builder = Trainer::builder(parameters).optimizer(optimizer).lr(schedule(config)).seed(train.seed);
     let builder = builder.accumulate(train.accumulate).precision(train.precision);
+    let builder = if train.recompute == Twice::Auto { builder.recompute(Recompute::Auto) } else { builder };
+    let builder = match config.device.memory {
+        // What activations are saved in stays as it was asked for: a run is what its configuration says.
+        Some(budget) => builder.memory(budget).save_activations(train.precision.dtype()),
+        None => builder,
+    };
     // The norm is wanted in any case: it tells whether the gradients are finite.
     builder.clip(if train.clip > 0.0 { train.clip } else { f64::INFINITY })
 }

@@ -4,6 +4,8 @@
 //! batch and a few scalars. Knows nothing about files, data sets or how long to train.
 
 use super::accumulation::{sums, trace_micro_batch};
+use super::budget::{Budget, Fitted, Saved, fit};
+use super::plan::Plan;
 use super::precision::Precision;
 use super::scaler::{self, Known, ScaleReport};
 use super::split::split;
@@ -20,11 +22,11 @@ use crate::io::HostTensor;
 use crate::io::safetensors::Weights;
 use crate::kernels::Profile;
 use crate::kernels::matmul::Matmul;
-use crate::lower::{lower, products};
+use crate::lower::{Recompute, pack, products, recompute, unpacked};
 use crate::nn::{Group, Parameters};
 use crate::optim::{AdamW, LossScaling, Optimizer, Optimizers, Schedule, StepHyper};
 use crate::passes::save_in_half;
-use crate::program::{Memory, Program, StateLayout};
+use crate::program::{Memory, Program, StateLayout, lifetimes};
 use crate::tensor::RNG_KEY;
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -56,16 +58,9 @@ pub struct TrainerBuilder {
     precision: Precision,
     /// The type in which activations wait for their gradients, where it is not that of the precision.
     saved: Option<DType>,
+    recompute: Recompute,
+    memory: Option<Budget>,
     watched: bool,
-}
-
-/// A training setup compiled for a device that need not be there.
-pub struct Plan {
-    pub layout: StateLayout,
-    /// Micro-step, update, evaluation.
-    pub programs: Vec<Program>,
-    /// The exact peak, by category.
-    pub memory: Memory,
 }
 
 impl TrainerBuilder {
@@ -126,9 +121,27 @@ impl TrainerBuilder {
         TrainerBuilder { saved: Some(dtype), ..self }
     }
 
+    /// The type in which activations wait for their gradients.
+    fn saved(&self) -> DType {
+        self.saved.unwrap_or(self.precision.dtype())
+    }
+
     /// How losses are scaled, if at all.
     fn scaling(&self) -> Option<LossScaling> {
         self.scaling.unwrap_or((self.precision == Precision::F16).then(LossScaling::default))
+    }
+
+    /// Computes activations twice instead of keeping them for the gradients: less memory for more time, not one bit
+    /// changed. What [`Graph::checkpoint`] marks is computed twice in any case. [`Recompute::None`] without further word.
+    pub fn recompute(self, recompute: Recompute) -> TrainerBuilder {
+        TrainerBuilder { recompute, ..self }
+    }
+
+    /// Makes the step fit into so much device memory, or says why that cannot be: activations are computed twice as far as
+    /// needed ([`TrainerBuilder::recompute`], no bit changes), and saved in bf16 where that is not enough
+    /// and [`TrainerBuilder::save_activations`] says nothing else. [`Plan::fitted`] says what was chosen and what it costs.
+    pub fn memory(self, budget: Budget) -> TrainerBuilder {
+        TrainerBuilder { memory: Some(budget), ..self }
     }
 
     /// Counts in every value of a step the elements that are not finite; see [`super::watch`]. Slow, and for
@@ -144,6 +157,10 @@ impl TrainerBuilder {
 
     /// The three graphs of a step: micro-step, update, evaluation.
     pub fn trace(&self, loss: &LossFn<'_>) -> Result<[Graph; 3]> {
+        self.traced(loss, self.saved())
+    }
+
+    fn traced(&self, loss: &LossFn<'_>, saved: DType) -> Result<[Graph; 3]> {
         self.parameters.check()?;
         if self.parameters.trainable().next().is_none() {
             return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
@@ -166,8 +183,8 @@ impl TrainerBuilder {
             }
         };
         let micro = self.precision.apply(micro);
-        let micro = match self.saved.unwrap_or(self.precision.dtype()) {
-            saved @ (DType::F16 | DType::BF16) => save_in_half(&micro, LOSS, GRADIENTS, saved),
+        let micro = match saved {
+            DType::F16 | DType::BF16 => save_in_half(&micro, LOSS, GRADIENTS, saved),
             DType::F32 => micro,
             other => {
                 return Err(Error::Config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
@@ -206,17 +223,28 @@ impl TrainerBuilder {
         StateLayout::build(&specs, profile.max_binding_bytes)
     }
 
-    /// Compiles for a device with this profile.
+    /// Compiles for a device with this profile, which need not be there.
     pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
-        let graphs = self.trace(&loss)?;
+        let make = |recompute, saved| self.compiled(profile, &loss, recompute, saved);
+        let Some(budget) = self.memory else { return make(self.recompute, self.saved()) };
+        let saved = Saved { dtype: self.saved(), fixed: self.saved.is_some() };
+        let (plan, fitted) = fit(budget.bytes(profile), self.recompute, saved, &make)?;
+        Ok(Plan { fitted: Some(fitted), ..plan })
+    }
+
+    fn compiled(&self, profile: &Profile, loss: &LossFn<'_>, again: Recompute, saved: DType) -> Result<Plan> {
+        let graphs = self.traced(loss, saved)?;
         let layout = self.layout(&graphs, profile)?;
-        let programs = ["micro", "update", "eval"]
+        let mut programs = ["micro", "update", "eval"]
             .into_iter()
             .zip(&graphs)
-            .map(|(name, graph)| lower(name, graph, &layout, profile))
+            .map(|(name, graph)| unpacked(name, graph, &layout, profile))
             .collect::<Result<Vec<Program>>>()?;
+        let recomputed = recompute(&mut programs[MICRO], again, profile);
+        let lifetimes = programs.iter().map(lifetimes).collect();
+        pack(&mut programs, profile);
         let memory = Session::plan(&layout, &programs);
-        Ok(Plan { layout, programs, memory })
+        Ok(Plan { layout, programs, memory, lifetimes, recomputed, fitted: None })
     }
 
     /// Traces, compiles and allocates, and gives the parameters their first values.
@@ -234,6 +262,7 @@ impl TrainerBuilder {
             accumulate,
             scaling,
             scaled: None,
+            fitted: plan.fitted,
             session,
             step: 0,
             samples: 0,
@@ -282,6 +311,7 @@ pub struct Trainer {
     scaling: Option<LossScaling>,
     /// Where losses are scaled: what is known of the steps that were made.
     scaled: Option<Known>,
+    fitted: Option<Fitted>,
     session: Session,
     step: u64,
     samples: u64,
@@ -307,6 +337,8 @@ impl Trainer {
             scaling: None,
             precision: Precision::F32,
             saved: None,
+            recompute: Recompute::None,
+            memory: None,
             watched: false,
         }
     }
@@ -424,6 +456,13 @@ impl Trainer {
         self.read(&names).await
     }
 
+    /// The gradients of the latest step before clipping, named `grad/` and the parameter; zeros where they accumulate.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn gradients(&self) -> Result<Weights> {
+        let names: Vec<String> = self.parameters.trainable().map(|spec| gradient_name(&spec.name)).collect();
+        pollster::block_on(self.read(&names.iter().map(String::as_str).collect::<Vec<_>>()))
+    }
+
     /// Replaces parameters and buffers by the tensors of the same names; all must be there, and other
     /// tensors are left aside.
     pub fn load(&mut self, weights: &Weights) -> Result<()> {
@@ -485,6 +524,11 @@ impl Trainer {
     /// Bytes on the device, by category; nothing is allocated later.
     pub fn memory(&self) -> Memory {
         self.session.memory()
+    }
+
+    /// What was done for [`TrainerBuilder::memory`].
+    pub fn fitted(&self) -> Option<Fitted> {
+        self.fitted
     }
 
     /// Bytes of all buffers, counted where they were created.

@@ -32,6 +32,8 @@ pub enum Workload {
     W3,
     /// A small GPT.
     W4,
+    /// GPT-2 with 124 million parameters: for a real GPU.
+    W5,
 }
 
 impl Workload {
@@ -42,9 +44,10 @@ impl Workload {
             ("W2", _) => Ok(Workload::W2),
             ("W3", _) => Ok(Workload::W3),
             ("W4", _) => Ok(Workload::W4),
+            ("W5", _) => Ok(Workload::W5),
             (_, Some(Ok(size @ 1..=16_384))) => Ok(Workload::W1(size)),
             (_, Some(_)) | ("W1", _) => Err("W1 needs a matrix size from 1 to 16384, such as W1-512".into()),
-            _ => Err("the workloads are W1-N (such as W1-512), W2, W3 and W4".into()),
+            _ => Err("the workloads are W1-N (such as W1-512), W2, W3, W4 and W5".into()),
         }
     }
 
@@ -53,7 +56,7 @@ impl Workload {
         match self {
             Workload::W1(_) => (3, 10),
             Workload::W2 | Workload::W3 => (5, 20),
-            Workload::W4 => (3, 10),
+            Workload::W4 | Workload::W5 => (3, 10),
         }
     }
 }
@@ -65,6 +68,7 @@ impl std::fmt::Display for Workload {
             Workload::W2 => f.write_str("W2"),
             Workload::W3 => f.write_str("W3"),
             Workload::W4 => f.write_str("W4"),
+            Workload::W5 => f.write_str("W5"),
         }
     }
 }
@@ -92,10 +96,13 @@ pub fn uniform(seed: u32, stream: u32, n: usize, bound: f64) -> Vec<f32> {
 
 // ---- the models
 
+/// A model with its loss, ready to be traced.
+pub type Loss = Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>;
+
 /// A workload ready to be compiled.
 pub struct Setup {
     pub trainer: TrainerBuilder,
-    pub loss: Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>,
+    pub loss: Loss,
     pub batch: Batch,
     /// Number of scalars in all parameters.
     pub parameters: usize,
@@ -128,7 +135,8 @@ pub fn setup(workload: Workload, seed: u32) -> Result<Setup> {
     match workload {
         Workload::W2 => w2(seed),
         Workload::W3 => w3(seed),
-        Workload::W4 => w4(seed),
+        Workload::W4 => Gpts::W4.setup(seed),
+        Workload::W5 => Gpts::W5.setup(seed),
         Workload::W1(_) => Err(Error::Config(format!("{workload} multiplies matrices and trains nothing"))),
     }
 }
@@ -192,34 +200,84 @@ fn w3(seed: u32) -> Result<Setup> {
     })
 }
 
-fn w4(seed: u32) -> Result<Setup> {
-    const BATCH: usize = 8;
-    const CONTEXT: usize = 128;
-    let mut parameters = Parameters::new();
-    let (layers, heads, width) = (4, 4, 128);
-    let config = GptConfig { vocabulary: 256, context: CONTEXT, layers, heads, width, dropout: 0.0, tied: false };
-    let model = Gpt::new(&mut parameters, config);
-    parameters.init_by(|name, shape| w4_init(seed, name, shape));
-    let z: Vec<i32> = integers(seed, 1, BATCH * (CONTEXT + 1)).into_iter().map(|h| (h % 256) as i32).collect();
-    let columns = |first: usize| -> Result<HostTensor> {
-        let rows = z.chunks_exact(CONTEXT + 1).flat_map(|row| &row[first..first + CONTEXT]);
-        HostTensor::i32([BATCH, CONTEXT], &rows.copied().collect::<Vec<_>>())
-    };
-    Ok(Setup {
-        parameters: parameters.count(),
-        trainer: Trainer::builder(parameters).optimizer(AdamW::new().weight_decay(0.1)).lr(3e-4),
-        loss: Box::new(move |graph| {
-            let input = |name| graph.input(name, [BATCH, CONTEXT], DType::I32);
-            model.forward(input(TOKENS)).cross_entropy(input(TARGETS))
-        }),
-        batch: vec![(TOKENS, columns(0)?), (TARGETS, columns(1)?)],
-        tokens: Some(BATCH * CONTEXT),
+/// A standard GPT by its sizes.
+struct Gpts {
+    batch: usize,
+    config: GptConfig,
+    about: &'static str,
+}
+
+impl Gpts {
+    const W4: Gpts = Gpts {
+        batch: 8,
+        config: GptConfig { vocabulary: 256, context: 128, layers: 4, heads: 4, width: 128, dropout: 0.0, tied: false },
         about: "batch 8 x 128 tokens",
-    })
+    };
+    const W5: Gpts = Gpts {
+        batch: 4,
+        config: GptConfig {
+            vocabulary: 50304,
+            context: 1024,
+            layers: 12,
+            heads: 12,
+            width: 768,
+            dropout: 0.0,
+            tied: true,
+        },
+        about: "batch 4 x 1024 tokens",
+    };
+
+    fn untrained(&self) -> (Parameters, Loss) {
+        let mut parameters = Parameters::new();
+        let model = Gpt::new(&mut parameters, self.config);
+        let shape = [self.batch, self.config.context];
+        let loss: Loss = Box::new(move |graph| {
+            let input = |name| graph.input(name, shape, DType::I32);
+            model.forward(input(TOKENS)).cross_entropy(input(TARGETS))
+        });
+        (parameters, loss)
+    }
+
+    fn trainer(parameters: Parameters) -> TrainerBuilder {
+        Trainer::builder(parameters).optimizer(AdamW::new().weight_decay(0.1)).lr(3e-4)
+    }
+
+    fn setup(&self, seed: u32) -> Result<Setup> {
+        let (mut parameters, loss) = self.untrained();
+        let (batch, context, vocabulary) = (self.batch, self.config.context, self.config.vocabulary as u32);
+        parameters.init_by(|name, shape| gpt_init(seed, name, shape));
+        let integers = integers(seed, 1, batch * (context + 1)).into_iter();
+        let z: Vec<i32> = integers.map(|h| (h % vocabulary) as i32).collect();
+        let columns = |first: usize| -> Result<HostTensor> {
+            let rows = z.chunks_exact(context + 1).flat_map(|row| &row[first..first + context]);
+            HostTensor::i32([batch, context], &rows.copied().collect::<Vec<_>>())
+        };
+        Ok(Setup {
+            parameters: parameters.count(),
+            trainer: Gpts::trainer(parameters),
+            loss,
+            batch: vec![(TOKENS, columns(0)?), (TARGETS, columns(1)?)],
+            tokens: Some(batch * context),
+            about: self.about,
+        })
+    }
+}
+
+/// A training workload without its first values and its batch, which a plan does not need and which are large for W5.
+pub fn outline(workload: Workload) -> Result<(TrainerBuilder, Loss)> {
+    let outline = |gpt: Gpts| {
+        let (parameters, loss) = gpt.untrained();
+        (Gpts::trainer(parameters), loss)
+    };
+    match workload {
+        Workload::W4 => Ok(outline(Gpts::W4)),
+        Workload::W5 => Ok(outline(Gpts::W5)),
+        Workload::W1(_) | Workload::W2 | Workload::W3 => setup(workload, 0).map(|setup| (setup.trainer, setup.loss)),
+    }
 }
 
 /// Streams 10 to 12 for the tables and the head, `20 + 4 l` on for the matrices of layer `l`.
-fn w4_init(seed: u32, name: &str, shape: &Shape) -> Option<Init> {
+fn gpt_init(seed: u32, name: &str, shape: &Shape) -> Option<Init> {
     let stream = match name {
         "wte.weight" => 10,
         "wpe.weight" => 11,
@@ -279,6 +337,7 @@ mod tests {
         assert_eq!(setup(Workload::W2, 0)?.parameters, 669_706);
         assert_eq!(setup(Workload::W3, 0)?.parameters, 206_922);
         assert_eq!(setup(Workload::W4, 0)?.parameters, 875_264);
+        assert_eq!(outline(Workload::W5)?.0.parameters().count(), 124_475_904);
         assert!(setup(Workload::W1(8), 0).is_err());
         Ok(())
     }
@@ -286,7 +345,7 @@ mod tests {
     #[test]
     fn every_matrix_of_the_gpt_has_its_stream() {
         let shape = Shape::from([2, 2]);
-        let first = |name: &str| match w4_init(0, name, &shape) {
+        let first = |name: &str| match gpt_init(0, name, &shape) {
             Some(Init::Values(values)) => Some(values[0]),
             _ => None,
         };
@@ -295,6 +354,6 @@ mod tests {
         assert_eq!(first("block.2.mlp.out.weight"), own(31));
         assert_eq!(first("block.3.attn.proj.weight"), own(33));
         assert_eq!(first("head.weight"), own(12));
-        assert_eq!(w4_init(0, "block.0.ln1.weight", &Shape::from([2])), None);
+        assert_eq!(gpt_init(0, "block.0.ln1.weight", &Shape::from([2])), None);
     }
 }

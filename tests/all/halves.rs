@@ -5,7 +5,7 @@ use wgrad::dtype::DType;
 use wgrad::gpu::Session;
 use wgrad::graph::{Graph, Tensor};
 use wgrad::kernels::Profile;
-use wgrad::lower::lower;
+use wgrad::lower::{lower, unpacked};
 use wgrad::program::StateLayout;
 use wgrad::random::Stream;
 use wgrad::reference::{Array, eval};
@@ -122,7 +122,7 @@ fn a_stored_half_takes_two_bytes_and_an_odd_number_of_them_is_refused() {
         // Kept over a product, which cannot read halves.
         let kept = (x * 2.0).cast(dtype);
         graph.output("y", kept.cast(DType::F32) + x.t().matmul(x).sum_all());
-        let program = lower("halves", &graph, &StateLayout::default(), &Profile::baseline())?;
+        let program = unpacked("halves", &graph, &StateLayout::default(), &Profile::baseline())?;
         Ok::<_, wgrad::Error>(program)
     };
     let texts = [DType::F32, DType::F16].map(|dtype| transient(dtype, [64, 64]).expect("compiles").to_text());

@@ -34,7 +34,7 @@ fn model() -> (TrainerBuilder, impl for<'g> Fn(&'g Graph) -> Tensor<'g>) {
 fn blocks() -> Result<Vec<(&'static str, String)>> {
     let (trainer, loss) = model();
     let [micro, update, forward] = trainer.trace(&loss)?;
-    let Plan { layout, programs, memory } = trainer.plan(&Profile::baseline(), &loss)?;
+    let Plan { layout, programs, memory, .. } = trainer.plan(&Profile::baseline(), &loss)?;
     let forward = forward.to_text();
     let gradients =
         micro.to_text().lines().filter(|line| !forward.contains(line)).map(|line| format!("{line}\n")).collect();

@@ -87,6 +87,7 @@ pub const KEYS: &[Key] = &[
         (1..=65_536).contains(&c.train.accumulate)
     }),
     text("train.precision", "\"f32\", \"f16\" or \"bf16\"", |_| true),
+    text("train.recompute", "\"none\" or \"auto\"", |_| true),
     key("train.lr", "a number above 0, such as 1e-3", |c| c.train.lr > 0.0 && c.train.lr.is_finite()),
     key("train.weight_decay", "a number of at least 0 (off)", |c| {
         c.train.weight_decay >= 0.0 && c.train.weight_decay.is_finite()
@@ -110,6 +111,7 @@ pub const KEYS: &[Key] = &[
         c.device.adapter.as_deref() != Some("")
     }),
     key("device.autotune", "true or false", |_| true),
+    text("device.memory", "a size such as \"6GiB\" or \"800MiB\", or \"auto\"", |_| true),
     key("device.timeout", "a number of seconds without an answer, from 1 to 86400", |c| {
         (1..=86_400).contains(&c.device.timeout)
     }),

@@ -12,6 +12,7 @@ mod raw;
 pub use keys::{KEYS, Key};
 pub use raw::RawConfig;
 
+use super::budget::Budget;
 use super::precision::Precision;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,8 @@ pub struct TrainConfig {
     /// Micro-batches that it is split into.
     pub accumulate: usize,
     pub precision: Precision,
+    /// Whether activations are computed twice instead of being kept.
+    pub recompute: Recompute,
     pub lr: f64,
     pub weight_decay: f64,
     pub warmup: u64,
@@ -131,6 +134,16 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     pub tensorboard: bool,
     pub on_nonfinite: NonFinite,
+}
+
+/// What is computed twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Nothing, unless `device.memory` needs it.
+    None,
+    /// Activations, where that halves their memory.
+    Auto,
 }
 
 /// What to do when the loss or the gradients of a step are not finite.
@@ -157,6 +170,9 @@ pub struct DeviceConfig {
     pub autotune: bool,
     /// Seconds without an answer after which the device counts as hung.
     pub timeout: u64,
+    /// The device memory that training may take; `None`: what it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Budget>,
 }
 
 /// How the learning rate changes over the steps.
@@ -219,7 +235,7 @@ impl Default for ModelConfig {
 
 impl Default for DeviceConfig {
     fn default() -> DeviceConfig {
-        DeviceConfig { adapter: None, autotune: false, timeout: 600 }
+        DeviceConfig { adapter: None, autotune: false, timeout: 600, memory: None }
     }
 }
 
@@ -250,6 +266,7 @@ impl Default for TrainConfig {
             batch: 8,
             accumulate: 1,
             precision: Precision::F32,
+            recompute: Recompute::None,
             lr: 4e-3,
             weight_decay: 0.1,
             warmup: 50,

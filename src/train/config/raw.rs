@@ -167,6 +167,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::budget::Budget;
     use super::super::{DataConfig, DeviceConfig, Schedule, TrainConfig};
     use super::*;
 
@@ -186,7 +187,12 @@ mod tests {
         assert_eq!(config, Config::default());
         let full = Config {
             data: DataConfig { path: Some("C:\\text\\\"a\".txt".into()), validation: 0.25, ..DataConfig::default() },
-            device: DeviceConfig { adapter: Some("0".into()), autotune: true, timeout: 30 },
+            device: DeviceConfig {
+                adapter: Some("0".into()),
+                autotune: true,
+                timeout: 30,
+                memory: Some(Budget::Bytes(6 << 30)),
+            },
             ..Config::default()
         };
         let text = full.to_toml().unwrap();
@@ -198,6 +204,7 @@ mod tests {
         for task in TaskKind::ALL {
             let mut config = Config::for_task(task);
             config.device.adapter = Some("0".into());
+            config.device.memory = Some(Budget::Auto);
             if KEYS.iter().any(|key| key.name == "data.path" && key.tasks.contains(&task)) {
                 config.data.path = Some("data".into());
             }

@@ -1,0 +1,166 @@
+//! `wgrad plan`: what a step will need, before anything is allocated.
+
+use super::args::{Limits, PlanArgs};
+use super::format::{bytes, table, thousands};
+use super::{explain, print, say};
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::io::files::write_atomic;
+use crate::kernels::Profile;
+use crate::lower::{Rates, Recompute};
+use crate::train::TrainerBuilder;
+use crate::train::config::{Config, RawConfig};
+use crate::train::plan::Report;
+use crate::train::roof::Roofs;
+use crate::train::run::read_config;
+use crate::train::task::{Loss, Model, Task};
+use crate::train::timeline::timeline;
+use std::process::ExitCode;
+use web_time::Instant;
+
+/// What is planned: its name, model, loss and micro-batches.
+struct Subject {
+    name: String,
+    trainer: TrainerBuilder,
+    loss: Loss,
+    micro_batches: usize,
+    adapter: Option<String>,
+}
+
+/// For what it is planned: a name, limits, rates and where they come from.
+struct Target {
+    name: String,
+    profile: Profile,
+    rates: Rates,
+    of: String,
+}
+
+/// Runs the command.
+pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
+    let Subject { name, trainer, loss, micro_batches, adapter } = subject(args)?;
+    let target = target(args, adapter)?;
+    let trainer = if args.recompute { trainer.recompute(Recompute::Auto) } else { trainer };
+    let trainer = match args.memory {
+        Some(budget) => trainer.memory(budget),
+        None => trainer,
+    };
+    let begun = Instant::now();
+    let plan = trainer.plan(&target.profile, loss)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let report = Report::new(&name, &target.name, &plan, micro_batches, (&target.rates, &target.of));
+    if let Some(path) = &args.svg {
+        write_atomic(path, timeline(&plan, &report).as_bytes())?;
+    }
+    if args.json {
+        let line = serde_json::to_string(&report);
+        say(line.map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    show(&report)?;
+    if let Some(fitted) = &plan.fitted {
+        say(format!("\n{fitted}"))?;
+    }
+    say(format!("\nplanned in {seconds:.2} s"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn subject(args: &PlanArgs) -> Result<Subject> {
+    if let Some(model) = args.model {
+        let (trainer, loss) = explain::model(model)?;
+        let name =
+            clap::ValueEnum::to_possible_value(&model).map_or(String::new(), |value| value.get_name().to_string());
+        return Ok(Subject { name, trainer, loss, micro_batches: 1, adapter: None });
+    }
+    let (name, config) = match (&args.config, &args.run) {
+        (_, Some(run)) => {
+            let (path, text) = read_config(run)?;
+            (run.display().to_string(), Config::from_toml(&path, &text)?)
+        }
+        (Some(path), None) => {
+            let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, &e))?;
+            let (mut raw, shown) = (RawConfig::default(), path.display().to_string());
+            raw.read_toml(&shown, &text)?;
+            (shown, raw.resolve()?)
+        }
+        (None, None) => return Err(Error::Config("name a model, or --config FILE, or --run DIR".into())),
+    };
+    let Model { trainer, loss } = Task::new(&config)?.model;
+    Ok(Subject { name, trainer, loss, micro_batches: config.train.accumulate, adapter: config.device.adapter })
+}
+
+fn target(args: &PlanArgs, adapter: Option<String>) -> Result<Target> {
+    let choice = args.adapter.choice().or(adapter);
+    let without = |name: &str, profile: Profile| {
+        let rates = Rates::typical(&profile);
+        Ok(Target { name: name.into(), profile, rates, of: "guessed for a discrete GPU".into() })
+    };
+    let desktop = Profile { max_binding_bytes: (2 << 30) - 4, max_buffer_bytes: 4 << 30, ..Profile::baseline() };
+    match args.limits {
+        Some(Limits::Webgpu) => return without("WebGPU's default limits", Profile::baseline()),
+        Some(Limits::Desktop) => return without("a desktop GPU's limits", desktop),
+        None => {}
+    }
+    match Device::open(choice.as_deref()) {
+        Ok(device) => {
+            let (profile, roofs) = (device.profile().clone(), Roofs::measure(&device)?);
+            let launch = Rates::typical(&profile).launch;
+            let rates = Rates { gflops: roofs.gflops, gigabytes: roofs.memory(), launch };
+            let of = format!(
+                "measured: {:.0} GFLOP/s, {:.1} GB/s; kernels reach a part of both",
+                rates.gflops, rates.gigabytes
+            );
+            Ok(Target { name: device.name().into(), profile, rates, of })
+        }
+        Err(Error::NoAdapter(_)) if choice.is_none() => without("WebGPU's default limits", Profile::baseline()),
+        Err(error) => Err(error),
+    }
+}
+
+fn show(report: &Report) -> Result<()> {
+    say(format!("{} on {}\n", report.name, report.adapter))?;
+    let memory = &report.memory;
+    let part = |name: &str, n: u64| [name.to_string(), bytes(n), String::new()];
+    let mut rows = vec![
+        part("weights", memory.weights),
+        part("gradients", memory.gradients),
+        part("optimizer", memory.optimizer),
+        part("other state", memory.other_state),
+        part("activations", report.activations),
+        part("workspace", report.workspace),
+        part("inputs and uniforms", memory.io),
+        part("readback", memory.readback),
+    ];
+    rows.retain(|[name, n, _]| n != "0 bytes" || name == "activations");
+    rows.push(part("in all, exactly", report.total));
+    print(&table(&rows))?;
+    let head = ["", "dispatches", "GFLOP", "moved", "live at most", "estimated"].map(String::from);
+    let work = report.programs.iter().map(|work| {
+        [
+            work.name.clone(),
+            thousands(work.dispatches as u64),
+            format!("{:.2}", work.flops as f64 / 1e9),
+            bytes(work.bytes_moved),
+            bytes(work.alive),
+            format!("{:.2} ms", work.estimated_ms),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(head).chain(work).collect();
+    print(&format!("\n{}", table(&rows)))?;
+    let parts =
+        if report.micro_batches > 1 { format!(", {} micro-batches", report.micro_batches) } else { String::new() };
+    say(format!("a step: about {:.2} ms{parts} (rates {})", report.step_ms, report.rates))?;
+    if report.recomputed.dispatches > 0 {
+        let again = &report.recomputed;
+        let (before, after) = (bytes(again.before), bytes(again.after));
+        say(format!(
+            "computed twice: {} dispatches, {:.0} % of the micro-step's time; live at most {after} in place of {before}",
+            again.dispatches,
+            100.0 * again.extra
+        ))?;
+    }
+    say(format!("\nlargest values alive at the peak ({}):", report.peak_at))?;
+    let row = |value: &crate::train::plan::Alive| {
+        [bytes(value.bytes), if value.waits { "waits" } else { "in use" }.into(), value.name.clone()]
+    };
+    print(&table(&report.peak.iter().map(row).collect::<Vec<_>>()))
+}

@@ -1,0 +1,253 @@
+//! What a plan says about memory: how near it comes to what no plan can undercut, and that it is legal.
+
+use std::collections::BTreeMap;
+use wgrad::dtype::DType::{F32, I32};
+use wgrad::graph::{Graph, Tensor};
+use wgrad::kernels::Profile;
+use wgrad::lower::{Recompute, unpacked};
+use wgrad::nn::Parameters;
+use wgrad::nn::models::*;
+use wgrad::optim::AdamW;
+use wgrad::program::{Program, Role};
+use wgrad::train::workloads::{Workload, outline, setup};
+use wgrad::train::{Budget, Precision, Trainer, TrainerBuilder};
+
+type Loss = Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>;
+
+/// The largest sum of bytes of values that are alive at the same dispatch, of a program whose transient buffers hold one
+/// value each: no plan needs less. A value in a loop counts while it is touched, which is no more than it lives.
+fn most_alive(program: &Program) -> u64 {
+    let mut touched: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    let mut end = 0;
+    for (at, dispatch) in program.each_dispatch().enumerate() {
+        for binding in &dispatch.bindings {
+            touched.entry(binding.buffer).and_modify(|life| life.1 = at).or_insert((at, at));
+        }
+        end = at;
+    }
+    for output in &program.outputs {
+        touched.entry(output.buffer).and_modify(|life| life.1 = end);
+    }
+    let lives = touched.iter().filter(|(buffer, _)| program.buffers[**buffer].role == Role::Transient);
+    let lives: Vec<(u64, usize, usize)> =
+        lives.map(|(&buffer, &(first, last))| (program.buffers[buffer].bytes, first, last)).collect();
+    let alive = |at: usize| lives.iter().filter(|life| life.1 <= at && at <= life.2).map(|life| life.0).sum();
+    (0..=end).map(alive).max().unwrap_or(0)
+}
+
+/// A device that grants large bindings, so that large models are planned whole.
+fn roomy() -> Profile {
+    Profile { max_binding_bytes: (2 << 30) - 4, max_buffer_bytes: 4 << 30, ..Profile::baseline() }
+}
+
+/// Bytes of transient memory as planned, and the most that lives at once.
+fn planned(trainer: &TrainerBuilder, loss: &Loss, profile: &Profile) -> (u64, u64) {
+    let plan = trainer.plan(profile, loss).expect("compiles");
+    let graphs = trainer.trace(loss).expect("traces");
+    let alive = |graph: &Graph| most_alive(&unpacked("program", graph, &plan.layout, profile).expect("compiles"));
+    (plan.memory.transient, graphs.iter().map(alive).max().unwrap_or(0))
+}
+
+fn check(name: &str, trainer: &TrainerBuilder, loss: &Loss) {
+    let (bytes, bound) = planned(trainer, loss, &roomy());
+    println!("{name}: {bytes} bytes of transient memory, at least {bound} ({:.3})", bytes as f64 / bound as f64);
+    assert!(bytes >= bound, "{name}: {bytes} bytes cannot hold {bound}");
+    assert!(bytes * 10 <= bound * 11, "{name}: {bytes} bytes where {bound} live at once");
+}
+
+#[test]
+fn plans_of_the_workloads_are_near_what_lives_at_once() {
+    for workload in [Workload::W2, Workload::W3, Workload::W4, Workload::W5] {
+        let (trainer, loss) = outline(workload).expect("a workload");
+        check(&workload.to_string(), &trainer, &loss);
+    }
+}
+
+fn classify(shape: [usize; 4], model: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g> + 'static) -> Loss {
+    Box::new(move |graph| model(graph.input("x", shape, F32)).cross_entropy(graph.input("y", [shape[0]], I32)))
+}
+
+fn predict(samples: usize, time: usize, model: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g> + 'static) -> Loss {
+    Box::new(move |graph| {
+        let input = |name| graph.input(name, [samples, time], I32);
+        model(input("tokens")).cross_entropy(input("targets"))
+    })
+}
+
+fn trainer(parameters: Parameters) -> TrainerBuilder {
+    Trainer::builder(parameters).optimizer(AdamW::new()).clip(1.0)
+}
+
+#[test]
+fn plans_of_language_models_are_near_what_lives_at_once() {
+    let mut parameters = Parameters::new();
+    let model = BertPretraining::new(&mut parameters, BertConfig { layers: 3, ..BertConfig::base() });
+    let loss: Loss = Box::new(move |graph| {
+        let input = |name| graph.input(name, [8, 128], I32);
+        let (types, mask) = (Some(input("types")), Some(input("mask").ne(0)));
+        let (words, follows) = model.forward(BertInput { tokens: input("tokens"), types, mask });
+        words.cross_entropy_ignoring(input("targets"), -100) + follows.cross_entropy(graph.input("next", [8], I32))
+    });
+    check("bert", &trainer(parameters), &loss);
+    let mut parameters = Parameters::new();
+    let config = LlamaConfig {
+        vocabulary: 4000,
+        layers: 4,
+        heads: 8,
+        key_heads: 4,
+        width: 256,
+        hidden: 688,
+        ..LlamaConfig::llama2_7b()
+    };
+    let model = Llama::new(&mut parameters, config);
+    check("llama", &trainer(parameters), &predict(4, 256, move |tokens| model.forward(tokens)));
+    let mut parameters = Parameters::new();
+    let config = LstmLmConfig { vocabulary: 1000, width: 128, hidden: 256, layers: 2, dropout: 0.2 };
+    let model = LstmLm::new(&mut parameters, config);
+    check("lstm_lm", &trainer(parameters), &predict(16, 64, move |tokens| model.forward(tokens, None).0));
+    let mut parameters = Parameters::new();
+    let model = Gpt::new(
+        &mut parameters,
+        GptConfig { vocabulary: 1000, context: 128, layers: 3, heads: 4, width: 128, dropout: 0.1, tied: true },
+    );
+    check("gpt", &trainer(parameters), &predict(8, 128, move |tokens| model.forward(tokens)));
+}
+
+#[test]
+fn plans_of_vision_models_are_near_what_lives_at_once() {
+    let mut parameters = Parameters::new();
+    let config = VitConfig {
+        image: 64,
+        patch: 8,
+        channels: 3,
+        classes: 10,
+        layers: 4,
+        heads: 4,
+        width: 192,
+        hidden: 768,
+        dropout: 0.1,
+    };
+    let model = Vit::new(&mut parameters, config);
+    check("vit", &trainer(parameters), &classify([16, 3, 64, 64], move |x| model.forward(x)));
+    for (bottleneck, small_images) in [(false, true), (true, false)] {
+        let mut parameters = Parameters::new();
+        let config =
+            ResnetConfig { blocks: [2, 2, 2, 2], bottleneck, width: 16, channels: 3, classes: 10, small_images };
+        let model = Resnet::new(&mut parameters, config);
+        check("resnet", &trainer(parameters), &classify([8, 3, 64, 64], move |x| model.forward(x)));
+    }
+    let mut parameters = Parameters::new();
+    let config =
+        MobilenetConfig { width: 0.5, channels: 3, classes: 10, features: 256, small_images: true, dropout: 0.2 };
+    let model = MobilenetV2::new(&mut parameters, config);
+    check("mobilenet", &trainer(parameters), &classify([8, 3, 32, 32], move |x| model.forward(x)));
+    let mut parameters = Parameters::new();
+    let config = ShufflenetConfig {
+        groups: 2,
+        stem: 24,
+        widths: [48, 96, 192],
+        units: [4, 8, 4],
+        channels: 3,
+        classes: 10,
+        small_images: true,
+    };
+    let model = Shufflenet::new(&mut parameters, config);
+    check("shufflenet", &trainer(parameters), &classify([8, 3, 32, 32], move |x| model.forward(x)));
+    let mut parameters = Parameters::new();
+    let model = Lenet::new(&mut parameters, LenetConfig::digits());
+    check("lenet", &trainer(parameters), &classify([64, 1, 28, 28], move |x| model.forward(x)));
+    let mut parameters = Parameters::new();
+    let model = Unet::new(&mut parameters, UnetConfig { channels: 3, classes: 4, width: 16, depth: 3 });
+    let loss: Loss = Box::new(move |graph| {
+        let logits = model.forward(graph.input("x", [4, 3, 64, 64], F32));
+        logits.permute(&[0, 2, 3, 1]).cross_entropy(graph.input("y", [4, 64, 64], I32))
+    });
+    check("unet", &trainer(parameters), &loss);
+}
+
+// ---- budgets
+
+#[test]
+fn a_budget_is_kept_without_changing_a_bit_where_that_is_enough() {
+    let profile = Profile::baseline();
+    let plan = |budget: Option<u64>| {
+        let (trainer, loss) = outline(Workload::W4).expect("a workload");
+        match budget {
+            Some(bytes) => trainer.memory(Budget::Bytes(bytes)).plan(&profile, loss),
+            None => trainer.plan(&profile, loss),
+        }
+    };
+    let whole = plan(None).expect("compiles").memory;
+    let easy = plan(Some(whole.total())).expect("fits as it is");
+    assert_eq!((easy.memory, easy.recomputed.dispatches), (whole, 0));
+    let budget = whole.total() - whole.transient / 2;
+    let tight = plan(Some(budget)).expect("fits with activations computed twice");
+    let fitted = tight.fitted.expect("a budget was given");
+    println!("{fitted}");
+    assert!(tight.memory.total() <= budget && tight.recomputed.dispatches > 0);
+    assert_eq!((fitted.saved, fitted.before), (F32, whole.total()));
+    let error = plan(Some(10 << 20)).map(|_| ()).expect_err("the states alone need more").to_string();
+    assert!(
+        error.contains("10485760") && error.contains("largest tensor is `block.") && error.contains("smaller"),
+        "{error}"
+    );
+}
+
+#[test]
+fn gpt2_trains_within_4_gib() {
+    let (trainer, loss) = outline(Workload::W5).expect("a workload");
+    let trainer = trainer.precision(Precision::F16).recompute(Recompute::Auto);
+    let plan = trainer.plan(&roomy(), loss).expect("compiles");
+    println!("{:?}, {:?}", plan.memory, plan.recomputed);
+    assert!(plan.memory.total() < 4 << 30, "{:?}", plan.memory);
+    let (trainer, loss) = outline(Workload::W5).expect("a workload");
+    let plan = trainer.memory(Budget::Bytes(4 << 30)).plan(&roomy(), loss).expect("fits");
+    println!("{}", plan.fitted.expect("a budget was given"));
+    assert!(plan.memory.total() <= 4 << 30 && plan.fitted.is_some_and(|fitted| fitted.saved == F32));
+}
+
+// ---- leaks
+
+/// Device memory and the resident set stay where they are from the tenth part of the steps on.
+fn no_leak(steps: usize) {
+    let device = crate::device();
+    let setup = setup(Workload::W2, 0).expect("a workload");
+    let mut trainer = setup.trainer.clip(1.0).build(&device, setup.loss).expect("compiles");
+    let planned = trainer.memory().total();
+    let mut early = None;
+    for step in 0..steps {
+        if step % 2 == 0 {
+            trainer.step(&setup.batch).expect("trains");
+        } else {
+            trainer.evaluate(&setup.batch).expect("evaluates");
+        }
+        let now = device.allocated();
+        if step == steps / 10 {
+            early = now;
+        } else if step > steps / 10 {
+            let (Some(early), Some(now)) = (early, now) else { continue };
+            // Staging for uploads comes and goes; planned buffers are there all the time.
+            assert!(now.0 <= early.0 + 8 && now.1 <= early.1 + (8 << 20), "step {step}: {now:?}, at first {early:?}");
+        }
+    }
+    assert_eq!(trainer.created_bytes(), planned);
+    if let Some((_, bytes)) = device.allocated() {
+        println!("{planned} bytes planned, {bytes} allocated");
+        assert!(bytes >= planned);
+    }
+    drop(trainer);
+    let left = device.allocated();
+    println!("after the trainer: {left:?}");
+    assert!(left.is_none_or(|(_, bytes)| bytes < planned), "{left:?} of {planned} bytes");
+}
+
+#[test]
+fn five_hundred_steps_take_no_more_memory_than_fifty() {
+    no_leak(500);
+}
+
+#[test]
+#[ignore = "minutes: nightly"]
+fn ten_thousand_steps_take_no_more_memory_than_a_thousand() {
+    no_leak(10_000);
+}
