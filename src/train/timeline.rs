@@ -138,7 +138,7 @@ fn ticks(svg: &mut String, steps: &[(&Program, &Vec<Lifetime>)], x: &impl Fn(f64
             "<line class=\"axis\" x1=\"{left:.1}\" x2=\"{left:.1}\" y1=\"{BOTTOM}\" y2=\"{:.1}\"/>",
             BOTTOM + 6.0
         );
-        let name = format!("{}: {count} dispatches", program.name);
+        let name = format!("{}: {count} dispatch{}", program.name, if count == 1 { "" } else { "es" });
         if right - left > 7.0 * name.len() as f64 {
             label(svg, ((left + right) / 2.0, BOTTOM + 18.0), "middle", "", &name);
         } else {

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use wgrad::dtype::DType::{F32, I32};
+use wgrad::gpu::Session;
 use wgrad::graph::{Graph, Tensor};
 use wgrad::kernels::Profile;
-use wgrad::lower::{Recompute, unpacked};
+use wgrad::lower::{Recompute, lower, unpacked};
 use wgrad::nn::Parameters;
 use wgrad::nn::models::*;
 use wgrad::optim::AdamW;
 use wgrad::program::{Program, Role};
-use wgrad::train::workloads::{Workload, outline, setup};
+use wgrad::train::workloads::{Workload, integers, outline, setup, uniform};
 use wgrad::train::{Budget, Precision, Trainer, TrainerBuilder};
 
 type Loss = Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>;
@@ -250,4 +251,64 @@ fn five_hundred_steps_take_no_more_memory_than_fifty() {
 #[ignore = "minutes: nightly"]
 fn ten_thousand_steps_take_no_more_memory_than_a_thousand() {
     no_leak(10_000);
+}
+
+// ---- shared memory
+
+/// The loss and all states after one run, as bytes; inputs and weights are made up.
+fn after_a_run(program: Program, specs: &[wgrad::program::StateSpec]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let device = crate::device();
+    let inputs = program.inputs.clone();
+    let mut session = Session::new(&device, crate::models::layout(specs), vec![program]).expect("legal");
+    for (stream, spec) in specs.iter().enumerate() {
+        let values = uniform(0, stream as u32 + 10, spec.ty.shape.numel(), 0.2);
+        session.write_state(&spec.name, bytemuck::cast_slice(&values)).expect("fits");
+    }
+    for input in &inputs {
+        let count = input.shape.numel();
+        let words: Vec<u32> = match input.dtype {
+            F32 => uniform(0, 1, count, 1.0).into_iter().map(f32::to_bits).collect(),
+            _ => integers(0, 2, count).into_iter().map(|h| h % 7).collect(),
+        };
+        session.write_input(0, &input.name, bytemuck::cast_slice(&words)).expect("fits");
+    }
+    let ticket = session.run(&[0]).expect("runs");
+    let loss = session.fetch(ticket).expect("fetches").f32("loss").expect("a loss");
+    let states = specs.iter().map(|spec| session.read_state(&spec.name).expect("reads back")).collect();
+    (bytemuck::cast_slice(&loss).to_vec(), states)
+}
+
+#[test]
+fn values_that_share_memory_do_not_disturb_each_other() {
+    use crate::models::{cnn, gpt, layout, mlp};
+    let device = crate::device();
+    for (name, traced) in [("mlp", mlp(16)), ("cnn", cnn(3)), ("gpt", gpt(2, 16, 32, 2, 4, 20))] {
+        let places = layout(&traced.specs);
+        let apart = unpacked(name, &traced.graph, &places, device.profile()).expect("compiles");
+        let packed = lower(name, &traced.graph, &places, device.profile()).expect("compiles");
+        assert!(packed.buffers.len() < apart.buffers.len());
+        let (wanted, got) = (after_a_run(apart, &traced.specs), after_a_run(packed, &traced.specs));
+        assert!(wanted == got, "{name}: packing changed a result");
+    }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_run_with_a_budget_splits_its_batch_where_nothing_else_is_enough() {
+    use wgrad::train::config::Config;
+    use wgrad::train::run::Run;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (budget, device) = (4 << 20, crate::device());
+    let mut config = Config::default();
+    config.device.memory = Some(Budget::Bytes(budget));
+    let run = Run::begin(config.clone(), &directory.path().join("run"), &device).expect("fits");
+    let overview = run.overview();
+    assert!(overview.memory.total() <= budget, "{:?}", overview.memory);
+    assert!(overview.micro_batches > 1 && overview.fitted.is_some_and(|fitted| fitted.saved == F32));
+    let written = std::fs::read_to_string(directory.path().join("run/config.toml")).expect("a configuration");
+    assert!(written.contains(&format!("accumulate = {}", overview.micro_batches)), "{written}");
+    drop(run);
+    config.device.memory = Some(Budget::Bytes(1 << 20));
+    let refused = Run::begin(config, &directory.path().join("none"), &device).map(|_| ());
+    assert!(refused.expect_err("the states need more").to_string().contains("1048576"));
 }
