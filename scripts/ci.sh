@@ -54,6 +54,12 @@ for model in gpt digits mlp W2 W4; do
     echo "$model: $(tail -n 1 "$work/explain.txt")"
 done
 
+step "plan"
+"$wgrad" plan W4 --svg "$work/memory.svg"
+"$wgrad" plan W4 --limits webgpu --memory 32MiB | tail -n 4
+"$wgrad" plan gpt2-medium --limits desktop | tail -n 1
+grep -q 'block.3.mlp.fc/matmul' "$work/memory.svg" || fail "the picture of memory names no tensor"
+
 step "train, as the README has it"
 start=$SECONDS
 (cd "$work" && "$wgrad" train) | tee "$work/train.txt"
@@ -134,5 +140,8 @@ refused 'no-such.png' predict --run digits no-such.png
 refused 'no classes' eval --run run --out matrix.svg
 refused 'W1-512' bench W9
 refused 'possible values' explain resnet
+refused 'split into 2 pieces' plan W5 --limits webgpu
+refused 'largest tensor' plan W4 --limits webgpu --memory 8MiB
+refused 'no amount of memory' plan W4 --memory lots
 
 printf '\nall checks passed\n'

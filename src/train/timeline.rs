@@ -190,7 +190,8 @@ fn bytes(n: u64) -> String {
         0 => "0".into(),
         _ if n >= 1 << 30 => format!("{:.2} GiB", n as f64 / f64::from(1 << 30)),
         _ if n >= 1 << 20 => format!("{:.1} MiB", n as f64 / f64::from(1 << 20)),
-        _ => format!("{:.1} KiB", n as f64 / 1024.0),
+        _ if n >= 1 << 10 => format!("{:.1} KiB", n as f64 / 1024.0),
+        _ => format!("{n} bytes"),
     }
 }
 
