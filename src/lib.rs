@@ -5,6 +5,7 @@
 
 // In reading order: each module may use only those above it (tests/all/tidy.rs holds the table).
 pub mod error;
+pub mod sort;
 pub mod shape;
 pub mod dtype;
 pub mod random;

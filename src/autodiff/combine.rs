@@ -33,7 +33,7 @@ fn tiles<'g>(parts: &[Tensor<'g>]) -> Option<Tensor<'g>> {
         let &[axis] = padded.as_slice() else { return None };
         boxes.push((axis, before[axis], Tensor::new(graph, node.inputs[0])));
     }
-    boxes.sort_by_key(|(_, start, _)| *start);
+    crate::sort::sort_by_key(&mut boxes, |(_, start, _)| *start);
     let axis = boxes[0].0;
     let mut end = 0;
     for (own, start, part) in &boxes {

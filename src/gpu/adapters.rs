@@ -76,8 +76,8 @@ pub(super) async fn choose(choice: Option<&str>) -> Result<wgpu::Adapter> {
     };
     let mut adapters = enumerate().await;
     let described: Vec<String> = adapters.iter().map(describe).collect();
-    let wanted = choice.to_lowercase();
-    let by_name = || described.iter().position(|text| text.to_lowercase().contains(&wanted));
+    let wanted = choice.to_ascii_lowercase();
+    let by_name = || described.iter().position(|text| text.to_ascii_lowercase().contains(&wanted));
     let index = choice.parse::<usize>().ok().filter(|&index| index < adapters.len()).or_else(by_name);
     match index {
         Some(index) => Ok(adapters.swap_remove(index)),
@@ -149,7 +149,7 @@ fn class_of(info: &wgpu::AdapterInfo) -> AdapterClass {
     match (info.device_type, info.backend) {
         (wgpu::DeviceType::Cpu, _) => AdapterClass::Cpu,
         (_, wgpu::Backend::Metal) => AdapterClass::Apple,
-        (_, wgpu::Backend::BrowserWebGpu) if info.name.to_lowercase().contains("apple") => AdapterClass::Apple,
+        (_, wgpu::Backend::BrowserWebGpu) if info.name.to_ascii_lowercase().contains("apple") => AdapterClass::Apple,
         (wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::VirtualGpu, _) => AdapterClass::Discrete,
         // A browser does not say what it runs on; an integrated GPU is the cautious guess.
         (wgpu::DeviceType::IntegratedGpu | wgpu::DeviceType::Other, _) => AdapterClass::Integrated,

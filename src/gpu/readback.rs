@@ -164,6 +164,12 @@ impl Slot {
 }
 
 impl Ring {
+    /// The slots' buffers.
+    #[cfg(target_arch = "wasm32")]
+    pub fn buffers(&self) -> &[wgpu::Buffer] {
+        &self.buffers
+    }
+
     pub fn new(buffers: Vec<wgpu::Buffer>, programs: &[Program]) -> Ring {
         let (names, sizes): (Vec<_>, Vec<_>) = programs.iter().map(pack).unzip();
         let flights = buffers.iter().map(|_| None).collect();

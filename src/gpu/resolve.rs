@@ -83,6 +83,9 @@ pub(super) struct Resolved {
     pub steps: Vec<Step>,
     pub stretches: Vec<Stretch>,
     pub buffers: Vec<wgpu::Buffer>,
+    /// The parameters of every dispatch; kept to be destroyed.
+    #[cfg(target_arch = "wasm32")]
+    pub arena: wgpu::Buffer,
     pub copies: Vec<OutputCopy>,
     /// The words of the scalar buffers, and whether they changed since they were written.
     pub scalars: Vec<u32>,
@@ -127,6 +130,8 @@ impl Resolved {
             steps,
             stretches,
             buffers,
+            #[cfg(target_arch = "wasm32")]
+            arena,
         }
     }
 
@@ -150,7 +155,7 @@ fn place(
     // The largest transient of each program is the first shared one, and so on down.
     let is_transient = |index: &usize| program.buffers[*index].role == Role::Transient;
     let mut by_size: Vec<usize> = (0..program.buffers.len()).filter(is_transient).collect();
-    by_size.sort_by_key(|&index| std::cmp::Reverse(program.buffers[index].bytes));
+    crate::sort::sort_by_key(&mut by_size, |&index| std::cmp::Reverse(program.buffers[index].bytes));
     let rank: HashMap<usize, usize> = by_size.into_iter().zip(0..).collect();
     let own = |label: &str, bytes| allocator.buffer(&format!("{} {label}", program.name), whole_words(bytes), STORAGE);
     let device_buffer = |(index, decl): (usize, &crate::program::BufferDecl)| match &decl.role {

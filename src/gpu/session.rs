@@ -29,6 +29,15 @@ pub struct Session {
     created: u64,
 }
 
+/// A browser would free the buffers only when its garbage collector comes by.
+#[cfg(target_arch = "wasm32")]
+impl Drop for Session {
+    fn drop(&mut self) {
+        let own = self.resolved.iter().flat_map(|resolved| resolved.buffers.iter().chain([&resolved.arena]));
+        self.state.buffers.iter().chain(own).chain(self.ring.buffers()).for_each(wgpu::Buffer::destroy);
+    }
+}
+
 impl Session {
     /// Compiles the kernels and creates all that the programs need; the state begins as zeros.
     ///

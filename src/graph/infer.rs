@@ -152,7 +152,7 @@ fn movement(op: &Op, x: &[TensorType]) -> Types {
         }
         Op::Permute(axes) => {
             let mut sorted = axes.clone();
-            sorted.sort_unstable();
+            crate::sort::sort(&mut sorted);
             check(sorted.iter().copied().eq(0..shape.rank()), || {
                 format!("{axes:?} is not an order of the axes of {shape}")
             })?;

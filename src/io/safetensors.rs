@@ -108,7 +108,9 @@ pub(super) fn write_file(
     metadata: &BTreeMap<String, String>,
 ) -> std::io::Result<()> {
     let mut sorted = tensors.to_vec();
-    sorted.sort_by(|a, b| alignment(b.dtype).cmp(&alignment(a.dtype)).then_with(|| a.name.cmp(&b.name)));
+    crate::sort::sort_by(&mut sorted, |a, b| {
+        alignment(b.dtype).cmp(&alignment(a.dtype)).then_with(|| a.name.cmp(&b.name))
+    });
     let mut entries = Vec::with_capacity(sorted.len() + 1);
     if !metadata.is_empty() {
         entries.push(format!("\"__metadata__\":{}", serde_json::to_string(metadata)?));
@@ -157,8 +159,9 @@ impl Weights {
             let failed = |message| Error::Format { path: path.into(), format: FORMAT, message };
             tensors.push(read.map_err(failed)?);
         }
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(Weights { tensors, metadata })
+        let mut weights = Weights { tensors, metadata: BTreeMap::new() };
+        weights.metadata.extend(header.metadata().clone().unwrap_or_default());
+        Ok(weights)
     }
 
     /// Writes the file so that a crash leaves either the old one or the new one.
@@ -178,7 +181,7 @@ impl Weights {
     /// Whether the tensors can be written: names that differ, bytes that fit the shapes.
     pub(super) fn check(&self) -> Result<()> {
         let mut names: Vec<&str> = self.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-        names.sort_unstable();
+        crate::sort::sort(&mut names);
         if let Some((name, _)) = names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next) {
             return Err(Error::Feed(format!("two tensors to be saved are both named `{name}`")));
         }

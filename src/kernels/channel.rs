@@ -6,7 +6,7 @@
 //! into chunks, whose sums a second kernel adds in order.
 
 use super::row::wide;
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile, reduce};
 
 /// What is summed.
@@ -76,7 +76,7 @@ pub fn channel_sums(profile: &Profile, sizes: [usize; 3], what: Sums, chunks: us
     };
     KernelSpec {
         name: "channel_sums".into(),
-        body: format!("{hooks}{put}{}", body(include_str!("../../shaders/channel_sums.wgsl"))).into(),
+        body: format!("{hooks}{put}{}", wgsl!("channel_sums")).into(),
         parts: vec![wide(width), part],
         inputs,
         outputs,
@@ -103,7 +103,7 @@ pub fn channel_moments_join(profile: &Profile, sizes: [usize; 3], chunks: usize)
     let port = |name| Port::new(name, Element::F32);
     KernelSpec {
         name: "channel_moments_join".into(),
-        body: body(include_str!("../../shaders/channel_moments_join.wgsl")).into(),
+        body: wgsl!("channel_moments_join").into(),
         parts: vec![],
         inputs: vec![port("partials"), port("x")],
         outputs: vec![port("mean"), port("variance")],

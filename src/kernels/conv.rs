@@ -4,7 +4,7 @@
 //! Each kernel gathers: an invocation or a workgroup finds what belongs to its own results.
 
 use super::pool::{BEFORE, DILATION, IN, KERNEL, OUT, STRIDE, list};
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{Element, KernelSpec, Param, Port, Profile};
 use crate::graph::Windows;
 
@@ -25,7 +25,7 @@ pub struct Sizes<'a> {
 /// through `store` (`torch.nn.functional.conv2d` and its kin).
 pub fn conv_direct(profile: &Profile, windows: &Windows, sizes: Sizes<'_>) -> KernelSpec {
     let ports = vec![Port::new("x", Element::F32), Port::new("weight", Element::F32)];
-    let file = include_str!("../../shaders/conv_direct.wgsl");
+    let file = wgsl!("conv_direct");
     let spec = planes(profile, "conv_direct", file, sizes, sizes.filters, sizes.result);
     let constants = constants(windows, sizes, inside(windows, sizes));
     KernelSpec { inputs: ports, constants, flops: flops(windows, sizes), ..spec }
@@ -34,7 +34,7 @@ pub fn conv_direct(profile: &Profile, windows: &Windows, sizes: Sizes<'_>) -> Ke
 /// `g [n, groups filters, ..result]` and the weight to the gradient of the data through `store`.
 pub fn conv_direct_data_grad(profile: &Profile, windows: &Windows, sizes: Sizes<'_>) -> KernelSpec {
     let ports = vec![Port::new("g", Element::F32), Port::new("weight", Element::F32)];
-    let file = include_str!("../../shaders/conv_direct_data_grad.wgsl");
+    let file = wgsl!("conv_direct_data_grad");
     let spec = planes(profile, "conv_direct_data_grad", file, sizes, sizes.channels, sizes.data);
     // With all the padding that there can be, each tap of each element has a window.
     let full = (0..windows.rank()).all(|axis| {
@@ -59,7 +59,7 @@ pub fn conv_direct_weight_grad(profile: &Profile, windows: &Windows, sizes: Size
     constants.push(("TAPS", taps as u32));
     KernelSpec {
         name: "conv_direct_weight_grad".into(),
-        body: body(include_str!("../../shaders/conv_direct_weight_grad.wgsl")).into(),
+        body: wgsl!("conv_direct_weight_grad").into(),
         parts: vec![if profile.subgroup.is_some() { "reduce_subgroup" } else { "reduce_workgroup" }],
         inputs: vec![Port::new("x", Element::F32), Port::new("g", Element::F32)],
         outputs: vec![],
@@ -92,7 +92,7 @@ fn planes(
     let finish = format!("fn finish(place: Place, at: u32) {{\n    store(place.batch, place.row, at, {value});\n}}\n");
     KernelSpec {
         name: name.into(),
-        body: format!("{finish}\n{}", body(file)).into(),
+        body: format!("{finish}\n{}", file).into(),
         parts: vec![],
         inputs: vec![],
         outputs: vec![],

@@ -6,7 +6,7 @@
 //! `target`, which WGSL reserves.)
 
 use super::row::RowPlan;
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{Element, KernelSpec, Port, Profile};
 
 const LOGITS: Port = Port::new("logits", Element::Wide);
@@ -17,21 +17,21 @@ const LOSS: Port = Port::new("loss", Element::F32);
 /// The loss of each row. Nothing goes through `store`.
 pub fn cross_entropy(profile: &Profile, rows: usize, classes: usize) -> KernelSpec {
     let plan = RowPlan::new(profile, rows, classes, 1);
-    let kernel = plan.kernel("cross_entropy", body(include_str!("../../shaders/cross_entropy.wgsl")), 4);
+    let kernel = plan.kernel("cross_entropy", wgsl!("cross_entropy"), 4);
     KernelSpec { inputs: vec![LOGITS, TARGETS], outputs: vec![LOSS], ..kernel }
 }
 
 /// The gradient of the logits.
 pub fn cross_entropy_grad(profile: &Profile, rows: usize, classes: usize) -> KernelSpec {
     let plan = RowPlan::new(profile, rows, classes, 1);
-    let kernel = plan.kernel("cross_entropy_grad", body(include_str!("../../shaders/cross_entropy_grad.wgsl")), 7);
+    let kernel = plan.kernel("cross_entropy_grad", wgsl!("cross_entropy_grad"), 7);
     KernelSpec { inputs: vec![LOGITS, TARGETS, ROW_GRAD], ..kernel }
 }
 
 /// Loss and gradient from one reading of the logits (rows too long for registers are read again).
 pub fn cross_entropy_with_grad(profile: &Profile, rows: usize, classes: usize) -> KernelSpec {
     let plan = RowPlan::new(profile, rows, classes, 1);
-    let text = body(include_str!("../../shaders/cross_entropy_with_grad.wgsl"));
+    let text = wgsl!("cross_entropy_with_grad");
     let kernel = plan.kernel("cross_entropy_with_grad", text, 7);
     KernelSpec { inputs: vec![LOGITS, TARGETS, ROW_GRAD], outputs: vec![LOSS], ..kernel }
 }

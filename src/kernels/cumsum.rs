@@ -3,7 +3,7 @@
 //! Rows that are few and long are cut into chunks, so that the device has enough to do: the totals of the chunks,
 //! their running sums, then the chunks themselves. The order of additions is fixed.
 
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
 
 /// Elements that a lane takes at a time.
@@ -59,7 +59,7 @@ pub fn cumsum(profile: &Profile, sum: &CumSum, pass: Pass, chunks: usize) -> Ker
     };
     KernelSpec {
         name: "cumsum".to_string(),
-        body: format!("{}{}", hooks(pass, element), body(include_str!("../../shaders/cumsum.wgsl"))).into(),
+        body: format!("{}{}", hooks(pass, element), wgsl!("cumsum")).into(),
         parts: Vec::new(),
         inputs,
         outputs,

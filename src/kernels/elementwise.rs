@@ -1,15 +1,16 @@
 //! The shells around fused elementwise code and around users' own operations.
 
-use super::spec::{Element, KernelSpec, Param, Port, body};
+use super::spec::{Element, KernelSpec, Param, Port};
+use super::wgsl::wgsl;
 
 /// Fused operations on a grid of `len` elements, `width` at a time, through the hook `element`.
 pub fn pointwise(len: usize, width: u32) -> KernelSpec {
-    shell("pointwise", body(include_str!("../../shaders/pointwise.wgsl")), len, width, 256)
+    shell("pointwise", wgsl!("pointwise"), len, width, 256)
 }
 
 /// `len` words from port `source` to port `result`.
 pub fn copy(len: usize) -> KernelSpec {
-    let shell = shell("copy", body(include_str!("../../shaders/copy.wgsl")), len, 1, 256);
+    let shell = shell("copy", wgsl!("copy"), len, 1, 256);
     KernelSpec {
         inputs: vec![Port::new("source", Element::U32)],
         outputs: vec![Port::new("result", Element::U32)],
@@ -22,7 +23,7 @@ pub fn copy(len: usize) -> KernelSpec {
 pub fn custom(name: &str, text: &str, inputs: Vec<(Element, usize)>, len: usize) -> KernelSpec {
     const NAMES: [&str; 6] = ["in0", "in1", "in2", "in3", "in4", "in5"];
     const LENGTHS: [&str; 6] = ["in0_len", "in1_len", "in2_len", "in3_len", "in4_len", "in5_len"];
-    let mut spec = shell("custom", body(include_str!("../../shaders/custom.wgsl")), len, 1, 64);
+    let mut spec = shell("custom", wgsl!("custom"), len, 1, 64);
     spec.name = format!("custom_{name}");
     spec.body = format!("{text}\n{}", spec.body).into();
     for (index, (element, size)) in inputs.into_iter().enumerate().take(NAMES.len()) {

@@ -21,6 +21,7 @@ pub mod scatter;
 pub mod softmax;
 pub mod sort;
 pub mod spec;
+pub(crate) mod wgsl;
 
 #[cfg(test)]
 mod library_tests;

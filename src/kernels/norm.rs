@@ -6,7 +6,7 @@
 //! a fixed order. Mean and deviation are computed again from `x`, which costs less than keeping them.
 
 use super::row::{RowPlan, wide};
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
 use std::borrow::Cow;
 
@@ -19,14 +19,14 @@ const PARTIALS: Port = Port::new("partials", Element::Wide);
 /// `(x - mean) / sqrt(variance + eps) * gain + bias` of each row of `x [rows, cols]`.
 pub fn layer_norm(profile: &Profile, rows: usize, cols: usize, eps: f32) -> KernelSpec {
     let plan = RowPlan::new(profile, rows, cols, 1);
-    let kernel = plan.kernel("layer_norm", body(include_str!("../../shaders/layer_norm.wgsl")), 8);
+    let kernel = plan.kernel("layer_norm", wgsl!("layer_norm"), 8);
     with_eps(KernelSpec { inputs: vec![X, GAIN, BIAS], ..kernel }, eps)
 }
 
 /// `x / sqrt(mean(x^2) + eps) * gain` of each row of `x [rows, cols]`.
 pub fn rms_norm(profile: &Profile, rows: usize, cols: usize, eps: f32) -> KernelSpec {
     let plan = RowPlan::new(profile, rows, cols, 1);
-    let kernel = plan.kernel("rms_norm", body(include_str!("../../shaders/rms_norm.wgsl")), 4);
+    let kernel = plan.kernel("rms_norm", wgsl!("rms_norm"), 4);
     with_eps(KernelSpec { inputs: vec![X, GAIN], ..kernel }, eps)
 }
 
@@ -41,26 +41,26 @@ pub fn norm_grad_blocks(profile: &Profile, rows: usize) -> usize {
 /// bias's. `blocks` is [`norm_grad_blocks`].
 pub fn layer_norm_grad(profile: &Profile, rows: usize, cols: usize, eps: f32) -> KernelSpec {
     let plan = RowPlan::new(profile, rows, cols, 4).with_blocks(norm_grad_blocks(profile, rows) as u32);
-    let kernel = plan.kernel("layer_norm_grad", body(include_str!("../../shaders/layer_norm_grad.wgsl")), 18);
+    let kernel = plan.kernel("layer_norm_grad", wgsl!("layer_norm_grad"), 18);
     grad_ports(kernel, plan.blocks(), eps)
 }
 
 /// `dx`, and `partials [blocks, cols]` f32 for [`column_sums`]. `blocks` is [`norm_grad_blocks`].
 pub fn rms_norm_grad(profile: &Profile, rows: usize, cols: usize, eps: f32) -> KernelSpec {
     let plan = RowPlan::new(profile, rows, cols, 3).with_blocks(norm_grad_blocks(profile, rows) as u32);
-    let kernel = plan.kernel("rms_norm_grad", body(include_str!("../../shaders/rms_norm_grad.wgsl")), 13);
+    let kernel = plan.kernel("rms_norm_grad", wgsl!("rms_norm_grad"), 13);
     grad_ports(kernel, plan.blocks(), eps)
 }
 
 /// `partials [blocks, cols]` to secondary output `dgain [cols]`.
 pub fn column_sums(profile: &Profile, blocks: usize, cols: usize) -> KernelSpec {
-    let text = body(include_str!("../../shaders/column_sums.wgsl"));
+    let text = wgsl!("column_sums");
     sums_kernel(profile, "column_sums", text, 1, blocks, cols)
 }
 
 /// `partials [2, blocks, cols]` to secondary outputs `dgain [cols]` and `dbias [cols]`.
 pub fn column_sums_pair(profile: &Profile, blocks: usize, cols: usize) -> KernelSpec {
-    let text = body(include_str!("../../shaders/column_sums_pair.wgsl"));
+    let text = wgsl!("column_sums_pair");
     sums_kernel(profile, "column_sums_pair", text, 2, blocks, cols)
 }
 

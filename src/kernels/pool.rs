@@ -2,7 +2,7 @@
 //!
 //! Both gather: an invocation finds what belongs to its own results, so that nothing is added by two.
 
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{Element, KernelSpec, Param, Port};
 use crate::graph::Windows;
 
@@ -36,7 +36,7 @@ pub fn max_pool(windows: &Windows, planes: usize, size: &[usize], counts: &[usiz
         inputs: vec![Port::new("x", Element::F32)],
         outputs: vec![Port::new("index", indices)],
         flops: (len * windows.area()) as u64,
-        ..kernel("max_pool", finish, include_str!("../../shaders/max_pool.wgsl"), constants, len)
+        ..kernel("max_pool", finish, wgsl!("max_pool"), constants, len)
     }
 }
 
@@ -53,7 +53,7 @@ pub fn max_pool_grad(windows: &Windows, planes: usize, size: &[usize], counts: &
     };
     KernelSpec {
         inputs: vec![Port::new("index", Element::I32), Port::new("dy", Element::F32)],
-        ..kernel("max_pool_grad", finish, include_str!("../../shaders/max_pool_grad.wgsl"), constants, len)
+        ..kernel("max_pool_grad", finish, wgsl!("max_pool_grad"), constants, len)
     }
 }
 
@@ -82,7 +82,7 @@ fn kernel(name: &str, finish: &str, file: &'static str, constants: Vec<(&'static
     let width = if len.is_multiple_of(4) { 4 } else { 1 };
     KernelSpec {
         name: name.into(),
-        body: format!("{finish}\n{}", body(file)).into(),
+        body: format!("{finish}\n{}", file).into(),
         parts: vec![],
         inputs: vec![],
         outputs: vec![],

@@ -2,7 +2,8 @@
 //! stage or two. The trees are fixed, so the same device gives the same bits.
 
 use super::profile::{AdapterClass, Profile};
-use super::spec::{Element, KernelSpec, Param, Port, body};
+use super::spec::{Element, KernelSpec, Param, Port};
+use super::wgsl::wgsl;
 use crate::graph::ReduceKind;
 
 /// One stage of a reduction. Its hook `element(o, r)` is written by the lowering, or reads `partials`.
@@ -78,9 +79,9 @@ fn stage(profile: &Profile, form: &Form) -> ReduceStage {
     let Form { element, outputs, length, chunks, by_rows, second, first_of_two, .. } = *form;
     let width = if !by_rows && form.wide && outputs.is_multiple_of(4) { 4 } else { 1 };
     let (name, file, workgroup) = match (by_rows, profile.subgroup) {
-        (true, Some(lanes)) => ("reduce_rows", include_str!("../../shaders/reduce_rows.wgsl"), lanes),
-        (true, None) => ("reduce_rows", include_str!("../../shaders/reduce_rows.wgsl"), 64),
-        (false, _) => ("reduce_columns", include_str!("../../shaders/reduce_columns.wgsl"), 64),
+        (true, Some(lanes)) => ("reduce_rows", wgsl!("reduce_rows"), lanes),
+        (true, None) => ("reduce_rows", wgsl!("reduce_rows"), 64),
+        (false, _) => ("reduce_columns", wgsl!("reduce_columns"), 64),
     };
     let lanes = (outputs * chunks) as u64;
     let groups = if by_rows { lanes } else { (lanes / u64::from(width)).div_ceil(u64::from(workgroup)) };
@@ -91,7 +92,7 @@ fn stage(profile: &Profile, form: &Form) -> ReduceStage {
     }
     let spec = KernelSpec {
         name: name.into(),
-        body: format!("{}{}", hooks(form, width), body(file)).into(),
+        body: format!("{}{}", hooks(form, width), file).into(),
         parts,
         inputs: partials(second),
         outputs: partials(first_of_two),
@@ -177,7 +178,7 @@ pub fn sum_squares(profile: &Profile, len: usize, base: usize) -> KernelSpec {
     let quads = len.div_ceil(4);
     KernelSpec {
         name: "sum_squares".into(),
-        body: body(include_str!("../../shaders/sum_squares.wgsl")).into(),
+        body: wgsl!("sum_squares").into(),
         parts: vec![if profile.subgroup.is_some() { "reduce_subgroup" } else { "reduce_workgroup" }],
         inputs: vec![Port::new("x", Element::F32x4)],
         outputs: vec![Port::new("partials", Element::F32)],

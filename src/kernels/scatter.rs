@@ -6,7 +6,7 @@
 //! Indices outside are dropped.
 
 use super::row::{block, wide};
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ pub fn scatter_links(profile: &Profile, rows: usize, count: usize) -> KernelSpec
     let groups = u64::from(row_groups) + (count as u64).div_ceil(u64::from(workgroup));
     KernelSpec {
         name: "scatter_links".to_string(),
-        body: Cow::Borrowed(body(include_str!("../../shaders/scatter_links.wgsl"))),
+        body: Cow::Borrowed(wgsl!("scatter_links")),
         parts: Vec::new(),
         inputs: vec![Port::new("index", Element::I32)],
         outputs: vec![FIRST, NEXT],
@@ -51,7 +51,7 @@ pub fn scatter_add(profile: &Profile, rows: usize, count: usize, rest: usize) ->
     let block = block(profile, rows as u32, 64);
     KernelSpec {
         name: "scatter_add".to_string(),
-        body: Cow::Borrowed(body(include_str!("../../shaders/scatter_add.wgsl"))),
+        body: Cow::Borrowed(wgsl!("scatter_add")),
         parts: vec![wide(width)],
         inputs: vec![FIRST, NEXT, Port::new("values", Element::Wide)],
         outputs: Vec::new(),
@@ -141,7 +141,7 @@ pub fn scatter_bounds(rows: usize, count: usize) -> KernelSpec {
     let workgroup = 256;
     KernelSpec {
         name: "scatter_bounds".to_string(),
-        body: Cow::Borrowed(body(include_str!("../../shaders/scatter_bounds.wgsl"))),
+        body: Cow::Borrowed(wgsl!("scatter_bounds")),
         parts: Vec::new(),
         inputs: vec![Port::new("keys", Element::U32)],
         outputs: vec![STARTS],
@@ -164,7 +164,7 @@ pub fn scatter_sorted(sorted: &Sorted, parts: usize) -> KernelSpec {
         \x20   partials[((part * params.rows + row) * params.cols + col) / W] = value;\n}\n"
     };
     let len = sorted.rows * sorted.rest / sorted.width() as usize * parts;
-    let text = format!("{put}{}", body(include_str!("../../shaders/scatter_sorted.wgsl")));
+    let text = format!("{put}{}", wgsl!("scatter_sorted"));
     KernelSpec {
         inputs: vec![STARTS, Port::new("order", Element::I32), sorted.port("values")],
         outputs: if parts == 1 { vec![] } else { vec![sorted.port("partials")] },
@@ -175,6 +175,6 @@ pub fn scatter_sorted(sorted: &Sorted, parts: usize) -> KernelSpec {
 /// `partials [parts, rows, rest]` to `[rows, rest]` through `store`.
 pub fn scatter_parts(sorted: &Sorted, parts: usize) -> KernelSpec {
     let len = sorted.rows * sorted.rest / sorted.width() as usize;
-    let text = body(include_str!("../../shaders/scatter_parts.wgsl"));
+    let text = wgsl!("scatter_parts");
     KernelSpec { inputs: vec![sorted.port("partials")], ..sorted.kernel("scatter_parts", len, parts, text) }
 }

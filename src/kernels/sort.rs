@@ -3,7 +3,7 @@
 //! Each element finds its own place by reading, so that there are no barriers, no atomics and no shared memory;
 //! `cols * (block + log2(cols / block)^2)` reads a row.
 
-use super::spec::body;
+use super::wgsl::wgsl;
 use super::{Element, KernelSpec, Param, Port, Profile};
 
 /// Elements that are sorted by counting.
@@ -29,7 +29,7 @@ pub fn merges(cols: usize) -> u32 {
 pub fn argsort_block(profile: &Profile, rows: usize, cols: usize, kind: Kind, descending: bool) -> KernelSpec {
     let kernel = kernel(profile, "argsort_block", rows, cols, BLOCK);
     KernelSpec {
-        body: body(include_str!("../../shaders/argsort_block.wgsl")).into(),
+        body: wgsl!("argsort_block").into(),
         inputs: vec![Port::new("x", Element::U32)],
         constants: vec![("BLOCK", BLOCK as u32), ("KIND", kind as u32), ("DESCENDING", u32::from(descending))],
         ..kernel
@@ -41,7 +41,7 @@ pub fn argsort_merge(profile: &Profile, rows: usize, cols: usize, run: usize) ->
     let mut kernel = kernel(profile, "argsort_merge", rows, cols, 2 * run.ilog2() as usize);
     kernel.params.push(("run", Param::U32(run as u32)));
     KernelSpec {
-        body: body(include_str!("../../shaders/argsort_merge.wgsl")).into(),
+        body: wgsl!("argsort_merge").into(),
         inputs: vec![Port::new("keys_in", Element::U32), Port::new("order_in", Element::I32)],
         ..kernel
     }

@@ -8,6 +8,7 @@ use super::grouping::Group;
 use super::place::Location;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Value};
+use crate::kernels::wgsl::wgsl;
 use crate::kernels::{Element, KernelSpec, Param, Port, Profile};
 use crate::kernels::{elementwise, reduce};
 use crate::program::Binding;
@@ -131,7 +132,7 @@ impl GroupEmitter<'_> {
         let grouping = self.context.grouping;
         let outputs = grouping.outputs(self.context.graph, self.index);
         let mut nodes = nodes.to_vec();
-        nodes.sort_unstable();
+        crate::sort::sort(&mut nodes);
         // Everything is read before anything is stored: an output may take an operand's place.
         let mut stores: Vec<(Value, String)> = Vec::new();
         if let Some(value) = stored_value(self.context.graph, self.group()) {
@@ -157,7 +158,7 @@ impl GroupEmitter<'_> {
         let grid = Grid::Reduce { axes: axes.clone() };
         let mut emitter = Emitter::new(self.context, source.view.shape.clone(), grid, width, "m");
         let mut nodes = group.prologue.clone();
-        nodes.sort_unstable();
+        crate::sort::sort(&mut nodes);
         for &member in &nodes {
             emitter.node(member)?;
         }
@@ -316,7 +317,7 @@ impl GroupEmitter<'_> {
                 places.push(location);
             }
         }
-        places.sort();
+        crate::sort::sort(&mut places);
         let mut joined: Vec<Location> = Vec::new();
         for place in places {
             match joined.last_mut() {
@@ -512,13 +513,13 @@ impl Text {
 /// A file of `shaders/lib`, without its default prelude.
 fn library(part: &str) -> &'static str {
     match part {
-        "half" => crate::kernels::spec::body(include_str!("../../shaders/lib/half.wgsl")),
-        "math" => crate::kernels::spec::body(include_str!("../../shaders/lib/math.wgsl")),
-        "threefry" => crate::kernels::spec::body(include_str!("../../shaders/lib/threefry.wgsl")),
-        "wide1" => crate::kernels::spec::body(include_str!("../../shaders/lib/wide1.wgsl")),
-        "wide4" => crate::kernels::spec::body(include_str!("../../shaders/lib/wide4.wgsl")),
-        "reduce_subgroup" => crate::kernels::spec::body(include_str!("../../shaders/lib/reduce_subgroup.wgsl")),
-        "reduce_workgroup" => crate::kernels::spec::body(include_str!("../../shaders/lib/reduce_workgroup.wgsl")),
+        "half" => wgsl!("lib/half"),
+        "math" => wgsl!("lib/math"),
+        "threefry" => wgsl!("lib/threefry"),
+        "wide1" => wgsl!("lib/wide1"),
+        "wide4" => wgsl!("lib/wide4"),
+        "reduce_subgroup" => wgsl!("lib/reduce_subgroup"),
+        "reduce_workgroup" => wgsl!("lib/reduce_workgroup"),
         _ => "",
     }
 }

@@ -241,7 +241,7 @@ impl<'a> Grouper<'a> {
         let mut joined: Option<usize> = None;
         // Later groups first: they are the ones that can wait for the other operands.
         let mut candidates = self.candidates(index);
-        candidates.sort_by_key(|&group| {
+        crate::sort::sort_by_key(&mut candidates, |&group| {
             std::cmp::Reverse(self.before[group].iter().map(|word| word.count_ones()).sum::<u32>())
         });
         for group in candidates {
@@ -397,7 +397,7 @@ impl<'a> Grouper<'a> {
         }
         let group = &mut self.grouping.groups[into];
         group.members.extend(members);
-        group.members.sort_unstable();
+        crate::sort::sort(&mut group.members);
         // Whoever waited for `other` now waits for `into`.
         let earlier = self.before[other].clone();
         for (word, value) in earlier.iter().enumerate() {

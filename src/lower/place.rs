@@ -246,7 +246,7 @@ impl<'a> Placer<'a> {
         };
         let mut clashing: Vec<Value> =
             self.in_state.iter().filter(|&entry| clashes(entry)).map(|(root, _)| *root).collect();
-        clashing.sort();
+        crate::sort::sort(&mut clashing);
         for root in clashing {
             self.defer(root);
         }
@@ -263,7 +263,7 @@ impl<'a> Placer<'a> {
         // What moves from step to step has no old value that someone waits for.
         let mut candidates: Vec<Value> =
             self.in_state.keys().copied().filter(|&root| !self.views.walk(root).moves()).collect();
-        candidates.sort();
+        crate::sort::sort(&mut candidates);
         let waiting =
             candidates.into_iter().find(|root| self.writers(*root).iter().any(|writer| stuck.contains(writer)));
         match waiting {
@@ -304,7 +304,9 @@ impl<'a> Placer<'a> {
             let Group { anchor, members, .. } = &self.grouping.groups[group];
             anchor.or(members.last().copied()).unwrap_or(0)
         };
-        let mut waiting: BTreeSet<(u32, usize)> = (0..needs.len()).map(|group| (key(group), group)).collect();
+        // Put in one by one: collecting would bring another sort into the program.
+        let mut waiting = BTreeSet::new();
+        waiting.extend((0..needs.len()).map(|group| (key(group), group)));
         let (mut order, mut done) = (Vec::new(), vec![false; needs.len()]);
         while !waiting.is_empty() {
             let ready = waiting.iter().copied().find(|(_, group)| needs[*group].iter().all(|&other| done[other]));

@@ -148,7 +148,7 @@ impl Solver<'_> {
             .collect();
         let mut refused = 0;
         while now.excess > 0.0 && refused < waiting.len() {
-            waiting.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+            crate::sort::sort_by(&mut waiting, |a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
             let Some((_, buffer)) = waiting.pop() else { break };
             choice.dropped[buffer] = true;
             let with = outcome(&choice);
@@ -218,7 +218,7 @@ impl Solver<'_> {
         let mut free: Vec<usize> = (0..self.known.uses.len())
             .filter(|&buffer| self.known.uses[buffer].droppable && !start.dropped[buffer])
             .collect();
-        free.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+        crate::sort::sort_by(&mut free, |a, b| cost(b).total_cmp(&cost(a)));
         let dropped: Vec<usize> = free.iter().copied().filter(|&buffer| kept.choice.dropped[buffer]).collect();
         for &buffer in &dropped {
             kept.if_cheaper(|choice| choice.dropped[buffer] = false);
@@ -231,7 +231,7 @@ impl Solver<'_> {
             }
         }
         let mut repeated = Schedule::new(self.known, &kept.choice).repeated;
-        repeated.sort_unstable();
+        crate::sort::sort(&mut repeated);
         repeated.dedup();
         for buffer in repeated.into_iter().filter(|&buffer| !self.known.uses[buffer].droppable) {
             kept.if_cheaper(|choice| choice.pinned[buffer] = true);

@@ -45,7 +45,7 @@ struct Packing {
 pub fn pack(programs: &mut [Program], profile: &Profile) {
     let items: Vec<(Vec<usize>, Vec<Item>)> = programs.iter().map(items).collect();
     let mut order: Vec<usize> = (0..programs.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(most_alive(&items[index].1)));
+    crate::sort::sort_by_key(&mut order, |&index| std::cmp::Reverse(most_alive(&items[index].1)));
     let most = profile.max_buffer_bytes / ALIGNMENT * ALIGNMENT;
     let mut heights: Vec<u64> = Vec::new();
     for index in order {
@@ -158,7 +158,7 @@ fn items(program: &Program) -> (Vec<usize>, Vec<Item>) {
     }
     for item in &mut items {
         for list in [&mut item.apart, &mut item.always] {
-            list.sort_unstable();
+            crate::sort::sort(list);
             list.dedup();
         }
     }
@@ -197,7 +197,7 @@ fn best(items: &[Item], floors: &[u64], most: u64) -> Packing {
     let rounds = (2_000_000 / (items.len() * items.len() + 1)).clamp(MENDED.0, MENDED.1);
     for by in 0..4 {
         let mut order: Vec<usize> = (0..items.len()).collect();
-        order.sort_by_key(|&index| std::cmp::Reverse((key(by, &items[index]), items[index].bytes)));
+        crate::sort::sort_by_key(&mut order, |&index| std::cmp::Reverse((key(by, &items[index]), items[index].bytes)));
         for _ in 0..rounds {
             let packing = in_order(items, &order, floors, most);
             let total: u64 = with_floors(&packing.heights, floors).sum();
@@ -231,7 +231,7 @@ fn forward(order: Vec<usize>, raised: &[usize], count: usize) -> Vec<usize> {
         .enumerate()
         .map(|(rank, item)| (2 * rank as i64 - if raised.contains(&item) { 2 * jump + 1 } else { 0 }, item))
         .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
+    crate::sort::sort_by_key(&mut ranked, |(rank, _)| *rank);
     ranked.into_iter().map(|(_, item)| item).collect()
 }
 

@@ -48,7 +48,7 @@ impl Grouper<'_> {
             if self.operands_stored(index, group) && self.may_join(index, reader) {
                 self.grouping.groups[group].members.retain(|&member| member != index);
                 self.add(index, reader);
-                self.grouping.groups[reader].members.sort_unstable();
+                crate::sort::sort(&mut self.grouping.groups[reader].members);
             }
         }
     }

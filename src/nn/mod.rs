@@ -15,6 +15,7 @@ mod norm;
 mod param;
 mod resample;
 mod rnn;
+mod sequential;
 
 pub use crate::tensor::{CellKind, RecurrentOptions};
 pub use attention::{AttentionConfig, MultiHeadAttention};
@@ -27,3 +28,4 @@ pub use norm::{BatchNorm, BatchNormConfig, GroupNorm, InstanceNorm, RunningStati
 pub use param::{Buffer, Group, Param, ParameterSpec, Parameters};
 pub use resample::Upsample;
 pub use rnn::{Gru, Lstm, Recurrence, Recurrent, RecurrentCell, RecurrentConfig, Rnn};
+pub use sequential::{ConvSpec, EmbeddingSpec, Layer, LinearSpec, PoolSpec, Sequential};

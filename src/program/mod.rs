@@ -179,7 +179,7 @@ impl Program {
     pub fn transient_bytes(&self) -> Vec<u64> {
         let mut sizes: Vec<u64> =
             self.buffers.iter().filter(|buffer| buffer.role == Role::Transient).map(|buffer| buffer.bytes).collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        crate::sort::sort_by(&mut sizes, |a, b| b.cmp(a));
         sizes
     }
 

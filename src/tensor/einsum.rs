@@ -102,7 +102,7 @@ impl Equation {
             .copied()
             .filter(|letter| letters.iter().filter(|other| *other == letter).count() == 1)
             .collect();
-        once.sort_unstable();
+        crate::sort::sort(&mut once);
         (0..ellipsis).rev().map(Label::Ellipsis).chain(once.into_iter().map(Label::Letter)).collect()
     }
 }

@@ -8,7 +8,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     fn reduce(self, name: &str, kind: ReduceKind, axes: &[isize]) -> Tensor<'g> {
         let mut axes = self.axes(name, axes);
-        axes.sort_unstable();
+        crate::sort::sort(&mut axes);
         let shape = self.shape();
         if kind != ReduceKind::Sum && axes.iter().any(|&axis| shape.get(axis) == Some(&0)) {
             let message = format!("nothing is largest or smallest along an empty axis of {shape}");

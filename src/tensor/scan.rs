@@ -95,7 +95,7 @@ pub(crate) fn push<'g>(
     let float = |value: &Value| inner.type_of(*value).dtype.is_float();
     let saved = results[..carries].iter().copied().chain(products(inner, operands, &results));
     let mut saved: Vec<Value> = saved.filter(|value| !results[carries..].contains(value)).collect();
-    saved.sort_unstable();
+    crate::sort::sort(&mut saved);
     saved.dedup();
     // Without floats in or out there is no gradient to save for.
     if operands.iter().any(float) && results.iter().any(float) {

@@ -2,17 +2,23 @@
 //!
 //! A configuration becomes a model, its data, and how it is trained. Knows no run directory and no loop; see `run.rs`.
 
-use super::config::Config;
+use super::config::{Config, ModelConfig};
 use super::data::{DataSource, TARGETS, TOKENS, TextData};
 use super::task::{Contents, Model, Subject, Task, Unit, builder};
 use super::trainer::TrainerBuilder;
 use crate::dtype::DType;
+#[cfg(target_arch = "wasm32")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
 use crate::io::text::{Corpus, EMBEDDED, TextSource, VOCABULARY};
 use crate::nn::Parameters;
 use crate::nn::models::{Gpt, GptConfig};
 use crate::optim::AdamW;
+use std::collections::BTreeMap;
+
+/// The keys that say how large the model is.
+pub const SIZES: [&str; 4] = ["model.layers", "model.heads", "model.width", "model.context"];
 
 /// The size of the model.
 pub fn gpt_config(config: &Config) -> GptConfig {
@@ -26,6 +32,16 @@ pub fn gpt_config(config: &Config) -> GptConfig {
         dropout: model.dropout,
         tied: false,
     }
+}
+
+/// What weights' metadata says of the model, by the keys of the configuration.
+pub fn sizes(config: &Config) -> BTreeMap<String, String> {
+    let ModelConfig { layers, heads, width, context, .. } = config.model;
+    let mut sizes = BTreeMap::new();
+    for (key, size) in SIZES.into_iter().zip([layers, heads, width, context]) {
+        sizes.insert(key.to_string(), size.to_string());
+    }
+    sizes
 }
 
 /// Everything of the task.
@@ -52,6 +68,7 @@ pub fn task(config: &Config) -> Result<Task> {
             contents,
             model: format!("{} layers of width {}, context {}", model.layers, model.width, model.context),
             fingerprint: None,
+            sizes: sizes(config),
         },
     })
 }
@@ -72,7 +89,10 @@ pub fn loss<'g>(gpt: &Gpt, batch: usize, graph: &'g Graph) -> Tensor<'g> {
 /// The text, cut into a training and a validation part.
 pub fn data(config: &Config) -> Result<TextData> {
     let source = match &config.data.path {
+        #[cfg(not(target_arch = "wasm32"))]
         Some(path) => TextSource::open(path)?,
+        #[cfg(target_arch = "wasm32")]
+        Some(path) => return Err(Error::Unsupported(format!("{path}: there are no files in a browser"))),
         None => TextSource::Embedded(EMBEDDED),
     };
     let context = config.model.context;

@@ -32,6 +32,25 @@ pub fn loss<'g>(logits: Tensor<'g>, labels: Tensor<'g>) -> Tensor<'g> {
     logits.cross_entropy_ignoring(labels, -1)
 }
 
+/// How pixels become visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// One channel of dark ink on white paper; this value is full ink.
+    Ink(u8),
+    /// Red, green, blue from 0 to 255.
+    Colour,
+}
+
+impl Look {
+    #[cfg(feature = "cli")]
+    pub(super) fn said(self) -> &'static str {
+        match self {
+            Look::Ink(_) => "read as",
+            Look::Colour => "taken for",
+        }
+    }
+}
+
 /// A held-out image that was taken for another class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Misread {
@@ -88,7 +107,7 @@ impl Confusion {
             }
         }
         // Stable: of two that are as sure, the earlier one stays in front.
-        self.misread.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        crate::sort::sort_by(&mut self.misread, |a, b| b.confidence.total_cmp(&a.confidence));
         self.misread.truncate(KEPT);
         Ok(())
     }

@@ -6,23 +6,7 @@ use super::classify::{Confusion, Misread};
 use super::svg::{self, Style, label, turned};
 use std::fmt::Write;
 
-/// How pixels become visible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// One channel of dark ink on white paper; this value is full ink.
-    Ink(u8),
-    /// Red, green, blue from 0 to 255.
-    Colour,
-}
-
-impl Look {
-    fn said(self) -> &'static str {
-        match self {
-            Look::Ink(_) => "read as",
-            Look::Colour => "taken for",
-        }
-    }
-}
+pub use super::classify::Look;
 
 /// What to draw.
 pub struct ConfusionPicture<'a> {

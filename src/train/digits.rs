@@ -2,9 +2,8 @@
 //!
 //! Knows no run directory and no loop; see `run.rs`. The images are in `crate::io::digits`.
 
-use super::classify::{self, IMAGES, LABELS};
+use super::classify::{self, IMAGES, LABELS, Look};
 use super::config::{AugmentConfig, Config};
-use super::confusion::Look;
 use super::digit_data::DigitData;
 use super::task::{Classes, Contents, Model, Subject, Task, Unit, builder};
 use crate::dtype::DType;
@@ -13,6 +12,7 @@ use crate::io::digits::{CLASSES, INK, SIDE, TRAINING};
 use crate::nn::models::{LittleNet, LittleNetConfig};
 use crate::nn::{Augment, Parameters};
 use crate::optim::AdamW;
+use std::collections::BTreeMap;
 
 /// Everything of the task.
 pub fn task(config: &Config) -> Result<Task> {
@@ -39,6 +39,7 @@ pub fn task(config: &Config) -> Result<Task> {
             data: Box::new(data),
             model: format!("convolutions of {width} and {} channels", 2 * width),
             fingerprint: None,
+            sizes: BTreeMap::new(),
         },
     })
 }

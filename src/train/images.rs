@@ -15,6 +15,7 @@ use crate::io::images::{CHANNELS, ImageFolder};
 use crate::nn::Parameters;
 use crate::nn::models::{ConvNet, ConvNetConfig, Resnet, ResnetConfig};
 use crate::optim::AdamW;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Mean and deviation of red, green and blue over ImageNet, to which everyone normalises.
@@ -55,6 +56,7 @@ pub fn task(config: &Config) -> Result<Task> {
             data: Box::new(data),
             model: format!("{} of width {}, images of {side} x {side} pixels", config.model.kind, config.model.width),
             fingerprint: Some(fingerprint),
+            sizes: BTreeMap::new(),
         },
     })
 }

@@ -12,19 +12,16 @@ mod split;
 mod trainer;
 pub mod watch;
 mod data;
+mod array_data;
 mod order;
 mod digit_data;
 pub mod classify;
 mod evaluator;
 mod sample;
-#[cfg(feature = "cli")]
 pub mod config;
-#[cfg(feature = "cli")]
 pub mod task;
-#[cfg(feature = "cli")]
 pub mod char_gpt;
-#[cfg(feature = "cli")]
-mod digits;
+pub mod digits;
 #[cfg(feature = "cli")]
 mod prefetch;
 #[cfg(feature = "cli")]
@@ -67,6 +64,7 @@ pub mod roofline;
 pub mod bench;
 
 pub use accumulation::trace_micro_batch;
+pub use array_data::{ArrayData, Column};
 pub use budget::{Budget, Fitted};
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use digit_data::DigitData;
@@ -78,4 +76,4 @@ pub use sample::{Generator, Sampling, choose, trace_decode};
 pub use scaler::ScaleReport;
 pub use split::equal_parts;
 pub use step::{GRAD_NORM, LOSS, LossFn, UpdateOptions, state_specs, trace_eval, trace_micro_step, trace_update};
-pub use trainer::{Pending, SAME_BATCH, StepReport, Trainer, TrainerBuilder};
+pub use trainer::{Outline, Pending, SAME_BATCH, StepReport, Trainer, TrainerBuilder};

@@ -43,6 +43,8 @@ impl Default for Sampling {
 pub struct Generator {
     session: Session,
     config: GptConfig,
+    /// Of the parameters.
+    names: Vec<String>,
     /// The tokens in the cache.
     seen: Vec<u32>,
 }
@@ -72,8 +74,15 @@ impl Generator {
         let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
         let program = lower("decode", &trace_decode(&gpt)?, &layout, profile)?;
         let mut session = Session::new(device, layout, vec![program])?;
-        load_states(&mut session, weights, parameters.specs().iter().map(|spec| &*spec.name))?;
-        Ok(Generator { session, config, seen: Vec::new() })
+        let names: Vec<String> = parameters.specs().iter().map(|spec| spec.name.to_string()).collect();
+        load_states(&mut session, weights, names.iter().map(String::as_str))?;
+        Ok(Generator { session, config, names, seen: Vec::new() })
+    }
+
+    /// Takes other weights of the same model.
+    pub fn load(&mut self, weights: &Weights) -> Result<()> {
+        self.restart();
+        load_states(&mut self.session, weights, self.names.iter().map(String::as_str))
     }
 
     /// Continues `prompt` by `count` tokens, handing each to `each` as soon as it is chosen. The
@@ -151,7 +160,7 @@ impl Generator {
 pub fn choose(logits: &[f32], sampling: Sampling, random: u32) -> u32 {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     // Total order, and stable: the lowest of equally likely tokens comes first.
-    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    crate::sort::sort_by(&mut order, |&a, &b| logits[b].total_cmp(&logits[a]));
     let likeliest = order.first().copied().unwrap_or(0);
     if sampling.temperature <= 0.0 {
         return likeliest as u32;

@@ -175,7 +175,7 @@ fn in_order<'p>(parameters: &'p Parameters, optimizers: &Optimizers) -> Vec<&'p 
         let rule = optimizers.of_parameter(parameters, spec);
         rule.slots(&spec.shape).iter().map(|slot| slot.name).collect()
     };
-    specs.sort_by_cached_key(|spec| (spec.group, slots(spec)));
+    crate::sort::sort_by_key(&mut specs, |spec| (spec.group, slots(spec)));
     specs
 }
 

@@ -3,11 +3,13 @@
 //! One file a task: `char_gpt.rs` (text), `digits.rs`, `images.rs`. A new task is a [`TaskKind`] with its defaults, a
 //! file, and an arm of [`Task::new`]. Knows no run directory and no loop; see `run.rs`.
 
+use super::classify::Look;
 use super::config::{Config, Recompute as Twice, Schedule as ScheduleKind, TaskKind};
-use super::confusion::Look;
 use super::data::DataSource;
+#[cfg(feature = "cli")]
+use super::images;
 use super::trainer::{Trainer, TrainerBuilder};
-use super::{char_gpt, digits, images};
+use super::{char_gpt, digits};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
 use crate::io::json::check_cost;
@@ -51,6 +53,8 @@ pub struct Subject {
     pub model: String,
     /// Of files that may change: stands for what is listed. A resumed run wants the same.
     pub fingerprint: Option<String>,
+    /// Keys of the configuration with what they say of the model's size, for the weights' metadata.
+    pub sizes: BTreeMap<String, String>,
 }
 
 /// The key of the weights' metadata under which the names of the classes lie, as JSON.
@@ -63,7 +67,8 @@ impl Subject {
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let names = self.classes.as_ref().map(|classes| Value::from(classes.names.clone()).to_string());
         let entries = [(CLASSES, names), (FINGERPRINT, self.fingerprint.clone())];
-        entries.into_iter().filter_map(|(key, text)| Some((key.to_string(), text?))).collect()
+        let entries = entries.into_iter().filter_map(|(key, text)| Some((key.to_string(), text?)));
+        entries.chain(self.sizes.clone()).collect()
     }
 
     /// Whether a checkpoint learned the same. Gives a warning if it is much the same.
@@ -128,7 +133,10 @@ impl Task {
         match config.task {
             TaskKind::Text => char_gpt::task(config),
             TaskKind::Digits => digits::task(config),
+            #[cfg(feature = "cli")]
             TaskKind::Images => images::task(config),
+            #[cfg(not(feature = "cli"))]
+            TaskKind::Images => Err(Error::Unsupported("folders of images are read by the command line tool".into())),
         }
     }
 }

@@ -32,8 +32,9 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 
 mod checkpoint;
-
+mod outline;
 pub(super) use checkpoint::load_states;
+pub use outline::Outline;
 
 /// Forward, loss and gradients.
 const MICRO: usize = 0;

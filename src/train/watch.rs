@@ -45,7 +45,7 @@ pub fn watch(graph: &Graph, stage: &str) {
 /// The values of a watched step with elements that are not finite, in the order in which they were computed.
 pub fn bad(results: &Results) -> Result<Vec<Bad>> {
     let mut names: Vec<&str> = results.names().filter(|name| name.starts_with(PREFIX)).collect();
-    names.sort_unstable();
+    crate::sort::sort(&mut names);
     let mut found = Vec::new();
     for name in names {
         let elements = results.f32(name)?.first().copied().unwrap_or(0.0);

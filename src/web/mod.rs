@@ -3,7 +3,11 @@
 //! Nothing is computed here. Every call that waits for the GPU is a promise; numbers cross as typed arrays; errors are
 //! JavaScript `Error`s with the library's messages. `web/` has the package and its tests.
 
-mod digits;
+mod layers;
+mod model;
+mod object;
+mod spec;
+mod weights;
 mod workload;
 
 use crate::error::Error;
@@ -34,10 +38,20 @@ impl Engine {
         self.device.name().to_string()
     }
 
-    /// What kernels may assume of this adapter, in words.
-    #[wasm_bindgen(getter)]
-    pub fn profile(&self) -> String {
-        format!("{:?}", self.device.profile())
+    /// What kernels may assume of this adapter.
+    #[wasm_bindgen(getter, unchecked_return_type = "Profile")]
+    pub fn profile(&self) -> JsValue {
+        let profile = self.device.profile();
+        let number = |n: u64| JsValue::from(n as f64);
+        object::object([
+            ("class", format!("{:?}", profile.class).into()),
+            ("shaderF16", profile.shader_f16.into()),
+            ("maxStorageBuffers", profile.max_storage_buffers.into()),
+            ("maxInvocations", profile.max_invocations.into()),
+            ("maxWorkgroupBytes", profile.max_workgroup_bytes.into()),
+            ("maxBindingBytes", number(profile.max_binding_bytes)),
+            ("maxBufferBytes", number(profile.max_buffer_bytes)),
+        ])
     }
 
     /// Why the device is lost, if it is.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Modules in reading order: each may use only those above it.
 const ORDER: &[&str] = &[
     "error",
+    "sort",
     "shape",
     "dtype",
     "random",

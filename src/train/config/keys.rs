@@ -11,6 +11,7 @@ pub struct Key {
     /// The tasks that it means something for.
     pub tasks: &'static [TaskKind],
     /// Whether the command line's words are the value itself, not TOML.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(super) text: bool,
     pub(super) valid: fn(&Config) -> bool,
 }

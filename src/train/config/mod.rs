@@ -7,9 +7,11 @@
 //! the run directory. Knows nothing about models or devices; a value that only they can refuse is refused there.
 
 mod keys;
+#[cfg(feature = "cli")]
 mod raw;
 
 pub use keys::{KEYS, Key};
+#[cfg(feature = "cli")]
 pub use raw::RawConfig;
 
 use super::budget::Budget;
@@ -337,6 +339,7 @@ impl Config {
     }
 
     /// Reads and checks a whole configuration, such as a run directory's `config.toml`.
+    #[cfg(feature = "cli")]
     pub fn from_toml(path: &str, text: &str) -> Result<Config> {
         let mut raw = RawConfig::default();
         raw.read_toml(path, text)?;
@@ -344,6 +347,7 @@ impl Config {
     }
 
     /// The TOML text of the configuration with every key that its task uses; reading it gives the same one.
+    #[cfg(feature = "cli")]
     pub fn to_toml(&self) -> Result<String> {
         let failed = |e: toml::ser::Error| Error::Config(format!("the configuration cannot be written: {e}"));
         let mut table = toml::Table::try_from(self).map_err(failed)?;
@@ -357,6 +361,16 @@ impl Config {
         }
         table.retain(|_, content| content.as_table().is_none_or(|entries| !entries.is_empty()));
         toml::to_string(&table).map_err(failed)
+    }
+
+    /// Every rule of the table and those between keys, for a configuration that was made without files and flags.
+    pub fn check(&self) -> Result<()> {
+        for key in KEYS.iter().filter(|key| key.tasks.contains(&self.task)) {
+            if !(key.valid)(self) {
+                return Err(Error::Config(format!("{} must be {}", key.name, key.allowed)));
+            }
+        }
+        self.check_together()
     }
 
     /// The rules that hold between keys.

@@ -31,7 +31,7 @@ impl Trainer {
         let mut checkpoint = self.read(&names).await?;
         let added = self.added as u64;
         let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed), (ADDED, added)];
-        checkpoint.metadata = counters.into_iter().map(|(key, n)| (key.to_string(), n.to_string())).collect();
+        checkpoint.metadata.extend(counters.map(|(key, n)| (key.to_string(), n.to_string())));
         checkpoint.metadata.insert(LR_SCALE.into(), self.lr_scale.to_string());
         Ok(checkpoint)
     }

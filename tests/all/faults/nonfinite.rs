@@ -60,6 +60,7 @@ fn task(huge: u64, without: bool) -> MakeTask {
             contents: Contents::Text { name: "points".into(), training: 1, validation: 1 },
             model: "a perceptron".into(),
             fingerprint: None,
+            sizes: Default::default(),
         };
         let loss: Loss = Box::new(move |graph| {
             let y = graph.input("y", [BATCH, 1], DType::F32);

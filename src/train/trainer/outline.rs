@@ -1,0 +1,34 @@
+//! What a step consists of, for people to look at: its launches in order, and what each costs.
+//!
+//! Knows nothing of how it is drawn.
+
+use super::{MICRO, Trainer, UPDATE};
+use crate::program::{Dispatch, Program};
+
+/// One launch of a step; see [`Trainer::outline`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The scope and operation that it serves, such as `block.0.attn/matmul`.
+    pub label: String,
+    pub kernel: String,
+    pub flops: u64,
+    /// Read and written.
+    pub bytes: u64,
+}
+
+impl Trainer {
+    /// What a step launches, in order: scope and operation, kernel, FLOPs and bytes of each dispatch.
+    pub fn outline(&self) -> Vec<Outline> {
+        let programs = [MICRO, UPDATE].map(|index| self.session.program(index));
+        let of_program = |program: &'_ Program| {
+            let line = |dispatch: &Dispatch| Outline {
+                label: dispatch.label.clone(),
+                kernel: program.kernels[dispatch.kernel].name.clone(),
+                flops: dispatch.flops,
+                bytes: dispatch.bytes_moved,
+            };
+            program.each_dispatch().map(line).collect::<Vec<_>>()
+        };
+        programs.into_iter().flat_map(of_program).collect()
+    }
+}

@@ -1,0 +1,202 @@
+// The worker in which everything runs: the wasm program, its models and their training. A page talks to it through comlink.
+// Calls are served one after the other; a step is two of the program's, so that a second one is always under way.
+import * as Comlink from "comlink";
+import init, { Engine, Model, type Pending, Workload } from "../pkg/wgrad.js";
+import * as opfs from "./opfs.ts";
+import type { About, Definition, GenerateOptions, Metrics, Profile, TestResult, TrainOptions } from "./types.ts";
+
+interface Running {
+    model: Model;
+    /** Steps that the device has but nobody has waited for: two at most. */
+    flying: Pending[];
+    checkpoint?: { name: string; every: number };
+    last: number;
+}
+
+let engine: Engine | undefined;
+let memory: WebAssembly.Memory | undefined;
+const models = new Map<number, Running>();
+let next = 1;
+let queue: Promise<unknown> = Promise.resolve();
+
+/** Does this when everything asked before is done. */
+function inTurn<T>(work: () => T | Promise<T>): Promise<T> {
+    const done = queue.then(work);
+    queue = done.catch(() => undefined);
+    return done;
+}
+
+const known = (value: number): number | undefined => (Number.isNaN(value) ? undefined : value);
+
+function get(id: number): Running {
+    const running = models.get(id);
+    if (!running) throw new Error("the model was disposed of");
+    return running;
+}
+
+/** Waits for the oldest step under way. */
+async function land(running: Running): Promise<Metrics> {
+    const step = await running.model.wait(running.flying.shift() as Pending);
+    const now = performance.now();
+    const metrics: Metrics = { step: step.step, loss: step.loss, lr: step.lr, ms: now - running.last };
+    const [accuracy, gradNorm] = [known(step.accuracy), known(step.gradNorm)];
+    if (accuracy !== undefined) metrics.accuracy = accuracy;
+    if (gradNorm !== undefined) metrics.gradNorm = gradNorm;
+    running.last = now;
+    step.free();
+    return metrics;
+}
+
+/** Lets steps under way come to their end. */
+async function settle(running: Running): Promise<void> {
+    while (running.flying.length) await land(running);
+}
+
+async function checkpoint(running: Running): Promise<void> {
+    if (running.checkpoint) await opfs.save(running.checkpoint.name, await running.model.checkpoint());
+}
+
+const host = {
+    async open(wasm: string | undefined): Promise<{ adapter: string; profile: Profile }> {
+        const program = await init({ module_or_path: wasm ?? new URL("./wgrad_bg.wasm", import.meta.url) });
+        memory = program.memory;
+        engine = await Engine.open();
+        return { adapter: engine.adapter, profile: engine.profile };
+    },
+
+    create(definition: Definition, options: TrainOptions): Promise<{ id: number; about: About }> {
+        return inTurn(() => {
+            if (!engine) throw new Error("no device is open");
+            const { task, model: layers, config } = definition;
+            const model = new Model(engine, { task, model: layers, config: { ...config, ...options } });
+            const id = next++;
+            models.set(id, { model, flying: [], last: performance.now() });
+            return { id, about: model.about };
+        });
+    },
+
+    setArrays(id: number, inputs: Uint8Array, targets: Uint8Array): Promise<void> {
+        return inTurn(() => get(id).model.setArrays(inputs, targets));
+    },
+
+    setText(id: number, text: Uint8Array, validation: number): Promise<void> {
+        return inTurn(() => get(id).model.setText(text, validation));
+    },
+
+    keep(id: number, where: { name: string; every: number } | undefined): Promise<void> {
+        return inTurn(() => {
+            const running = get(id);
+            if (where) running.checkpoint = where;
+            else delete running.checkpoint;
+        });
+    },
+
+    /** The metrics of the next step, or nothing when so many are made. */
+    step(id: number, steps: number): Promise<Metrics | undefined> {
+        return inTurn(async () => {
+            const running = get(id);
+            if (!running.flying.length) running.last = performance.now();
+            while (running.flying.length < 2 && running.model.stepsDone < steps) running.flying.push(running.model.submit());
+            if (!running.flying.length) return undefined;
+            const metrics = await land(running);
+            const { checkpoint: kept } = running;
+            const ends = !running.flying.length;
+            if (kept && (metrics.step % kept.every === 0 || ends)) await checkpoint(running);
+            return metrics;
+        });
+    },
+
+    /** No further step; those under way are made. Gives how many there are then. */
+    pause(id: number, save: boolean): Promise<number> {
+        return inTurn(async () => {
+            const running = get(id);
+            await settle(running);
+            if (save) await checkpoint(running);
+            return running.model.stepsDone;
+        });
+    },
+
+    evaluate(id: number, inputs: Uint8Array, targets: Uint8Array): Promise<TestResult> {
+        return inTurn(async () => {
+            const test = await get(id).model.evaluate(inputs, targets);
+            const result: TestResult = { loss: test.loss };
+            const accuracy = known(test.accuracy);
+            if (accuracy !== undefined) {
+                const [cells, classes] = [test.confusion, Math.sqrt(test.confusion.length)];
+                result.accuracy = accuracy;
+                result.confusion = Array.from({ length: classes }, (_, row) => [...cells.subarray(row * classes, (row + 1) * classes)]);
+            }
+            test.free();
+            return result;
+        });
+    },
+
+    evaluateText: (id: number, batches: number): Promise<number> => inTurn(() => get(id).model.evaluateText(batches)),
+
+    predict: (id: number, inputs: Uint8Array): Promise<Float32Array> => inTurn(() => get(id).model.predict(inputs)),
+
+    generate(id: number, prompt: Uint8Array, options: GenerateOptions): Promise<Uint8Array> {
+        const { count = 200, temperature = 0.8, topK = 40, seed = 0 } = options;
+        return inTurn(() => get(id).model.generate(prompt, count, temperature, topK, seed));
+    },
+
+    weights: (id: number): Promise<Uint8Array> => inTurn(() => get(id).model.weights()),
+
+    load(id: number, bytes: Uint8Array): Promise<void> {
+        return inTurn(async () => {
+            await settle(get(id));
+            get(id).model.load(bytes);
+        });
+    },
+
+    /** Goes on with what was saved under a name; the steps made, or nothing if there is no such file. */
+    resume(id: number, name: string): Promise<number | undefined> {
+        return inTurn(async () => {
+            const running = get(id);
+            await settle(running);
+            const bytes = await opfs.load(name);
+            if (!bytes) return undefined;
+            running.model.resume(bytes);
+            return running.model.stepsDone;
+        });
+    },
+
+    saveFile: (name: string, bytes: Uint8Array): Promise<void> => inTurn(() => opfs.save(name, bytes)),
+    loadFile: (name: string): Promise<Uint8Array | undefined> => inTurn(() => opfs.load(name)),
+    removeFile: (name: string): Promise<void> => inTurn(() => opfs.remove(name)),
+
+    dispose(id: number): Promise<void> {
+        return inTurn(async () => {
+            const running = models.get(id);
+            if (!running) return;
+            await settle(running).catch(() => undefined);
+            models.delete(id);
+            running.model.free();
+        });
+    },
+
+    /** A standard workload: milliseconds of each step, the first one from its building on. */
+    workload(name: string, steps: number): Promise<{ first: number; times: number[]; losses: number[]; dispatches: number; memoryBytes: number }> {
+        return inTurn(async () => {
+            if (!engine) throw new Error("no device is open");
+            const begin = performance.now();
+            const work = new Workload(engine, name, 0);
+            const losses = [await work.step()];
+            const first = performance.now() - begin;
+            const times: number[] = [];
+            for (let step = 1; step < steps; step++) {
+                const start = performance.now();
+                losses.push(await work.step());
+                times.push(performance.now() - start);
+            }
+            const { dispatches, memoryBytes } = work;
+            work.free();
+            return { first, times, losses, dispatches, memoryBytes };
+        });
+    },
+
+    state: (): { lost: string | undefined; wasmBytes: number } => ({ lost: engine?.lost, wasmBytes: memory?.buffer.byteLength ?? 0 }),
+};
+
+export type Host = typeof host;
+Comlink.expose(host);

@@ -1,0 +1,215 @@
+// The package in Chromium: standard workloads against their golden losses; models of layers, digits and texts trained, stopped,
+// saved, loaded and resumed; what is wrong refused.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { bench, launch, run, web } from "./browser.mjs";
+import { serve } from "./server.mjs";
+
+const golden = JSON.parse(fs.readFileSync(path.join(web, "../tests/golden/losses.json")));
+
+const tests = {
+    async "a device is opened"({ page }) {
+        const said = await page.evaluate(async () => {
+            const device = await ready;
+            return { adapter: device.adapter, profile: device.profile, state: await device.state() };
+        });
+        assert.equal(said.state.lost, undefined);
+        assert.ok(said.profile.maxBindingBytes >= 128 << 20);
+        return `${said.adapter || "(no name)"}, ${said.profile.class}, ${said.state.wasmBytes >> 20} MiB of wasm memory`;
+    },
+    ...Object.fromEntries(["W2", "W3", "W4"].map((name) => [`${name} has the golden losses`, (context) => workload(context, name)])),
+    "digits are learned by the tool's network, read and carried to another": digitsNet,
+    "layers learn digits, stop, resume bit for bit": layers,
+    "numbers are learned": numbers,
+    "a text is learned, continued and saved for the tool": text,
+    "what is wrong is refused": refusals,
+};
+
+/** Losses of the first steps from the golden file, and how long a step takes. */
+async function workload({ page }, name) {
+    // After these steps PyTorch's own f32 and f64 part.
+    const expected = golden[`${name}/seed0/f64`].slice(0, name === "W2" ? 15 : 20);
+    const steps = bench ? 25 : Math.min(expected.length, name === "W4" ? 4 : 15);
+    const run = await page.evaluate(async ([name, steps]) => (await ready).workload(name, steps), [name, steps]);
+    run.losses.slice(0, expected.length).forEach((loss, step) =>
+        assert.ok(Math.abs(loss - expected[step]) <= 1e-4 * Math.abs(expected[step]) + 1e-6, `step ${step + 1}: ${loss}, expected ${expected[step]}`),
+    );
+    const rest = run.times.sort((a, b) => a - b);
+    return `first step after ${(run.first / 1e3).toFixed(1)} s, then ${rest[rest.length >> 1].toFixed(0)} ms a step (least ${rest[0].toFixed(0)} ms), ${run.dispatches} dispatches`;
+}
+
+async function digitsNet({ page }) {
+    const found = await page.evaluate(async () => {
+        const [device, data] = [await ready, await digits()];
+        const model = await device.model(wgrad.digitsNet(), { steps: 600 });
+        const losses = [];
+        for await (const { loss } of model.fit(data.training)) losses.push(loss);
+        const test = await model.evaluate(data.test.inputs, data.test.targets);
+        const ring = ["...##...", "..####..", ".##..##.", ".#....#.", ".#....#.", ".##..##.", "..####..", "...##..."].join("");
+        const [zero] = await model.predict(Uint8Array.from(ring, (dot) => (dot === "#" ? 16 : 0)));
+        const file = await model.weights();
+        const other = await device.model(wgrad.digitsNet(), { seed: 1 });
+        const untrained = await other.evaluate(data.test.inputs, data.test.targets);
+        await other.load(file);
+        const again = await other.evaluate(data.test.inputs, data.test.targets);
+        const refused = [await refusal(other.predict(new Uint8Array(3))), await refusal(other.load(file.slice(0, 999)))];
+        const unharmed = await other.evaluate(data.test.inputs, data.test.targets);
+        const { tensors } = await wgrad.readSafetensors(file);
+        const filters = wgrad.values(tensors.get("conv1.weight")).length;
+        return { losses, test, zero: [...zero], untrained, again, unharmed, refused, filters, bytes: file.size };
+    });
+    assert.equal(found.losses.length, 600);
+    assert.ok(Math.abs(found.losses[0] - Math.log(10)) < 0.5, `first loss ${found.losses[0]}`);
+    assert.ok(found.test.accuracy >= 0.95, `${found.test.accuracy} of the test digits are right`);
+    assert.equal(found.test.confusion.flat().reduce((a, b) => a + b), 360);
+    assert.ok(Math.abs(found.zero.reduce((a, b) => a + b) - 1) < 1e-4, "probabilities add up to 1");
+    assert.equal(found.zero.indexOf(Math.max(...found.zero)), 0, `a drawn ring is read as ${found.zero.map((p) => p.toFixed(2))}`);
+    assert.ok(found.untrained.accuracy < 0.5);
+    assert.deepEqual([found.again, found.unharmed], [found.test, found.test]);
+    assert.match(found.refused[0], /not a whole number of rows/);
+    assert.match(found.refused[1], /safetensors/);
+    assert.equal(found.filters, 16 * 9);
+    return `${(100 * found.test.accuracy).toFixed(1)}% right, a drawn ring is a 0, weights of ${found.bytes} bytes`;
+}
+
+async function layers({ page, url }) {
+    const define = `
+        window.net = (seed) => {
+            const { sequential, conv2d, batchNorm, relu, maxPool2d, residual, flatten, dropout, linear } = wgrad;
+            const definition = sequential({ input: [1, 8, 8], dtype: "uint8", white: 16 }, [
+                conv2d(16, 3, { padding: 1 }), batchNorm(), relu(), residual([conv2d(16, 3, { padding: 1 }), relu()]),
+                maxPool2d(2), flatten(), dropout(0.1), linear(64), relu(), linear(10),
+            ]);
+            return device.model(definition, { batch: 32, steps: 300, lr: 3e-3, seed, shift: 0.1 });
+        };`;
+    const first = await page.evaluate(async (define) => {
+        const [, data] = [await ready, await digits()];
+        eval(define);
+        const straight = await net(7);
+        const losses = [];
+        for await (const { loss } of straight.fit(data.training)) losses.push(loss);
+        const test = await straight.evaluate(data.test.inputs, data.test.targets);
+        await straight.dispose();
+        const disposed = await refusal(straight.predict(data.test.inputs));
+        // Another run of the same seed is aborted; what was saved is found again by a page that knows nothing of it.
+        const stopped = await net(7);
+        const control = new AbortController();
+        const seen = [];
+        let after = 0;
+        const outcome = await refusal((async () => {
+            for await (const { step, loss } of stopped.fit(data.training, { signal: control.signal, checkpoint: { name: "layers", every: 20 } })) {
+                seen.push(loss);
+                if (step === 100) {
+                    after = performance.now();
+                    control.abort();
+                }
+            }
+        })());
+        after = performance.now() - after;
+        return { losses, seen, test, disposed, outcome, after };
+    }, define);
+    assert.ok(first.test.accuracy >= 0.95, `${first.test.accuracy} of the test digits are right`);
+    assert.match(first.disposed, /disposed/);
+    assert.match(first.outcome, /^AbortError/);
+    assert.ok(first.after < 1000, `aborting took ${first.after} ms`);
+    assert.deepEqual(first.seen, first.losses.slice(0, 100), "the same seed gives the same losses");
+    await page.goto(url);
+    const second = await page.evaluate(async (define) => {
+        const [, data] = [await ready, await digits()];
+        eval(define);
+        const resumed = await net(0);
+        const from = await resumed.resume("layers");
+        const rest = [];
+        for await (const { loss } of resumed.fit(data.training)) rest.push(loss);
+        await device.forget("layers");
+        return { from, rest, gone: await resumed.resume("layers") };
+    }, define);
+    assert.ok(second.from >= 100 && second.from <= 102, `resumed after step ${second.from}`);
+    assert.deepEqual(second.rest, first.losses.slice(second.from), "the resumed run is the one that was not stopped");
+    assert.equal(second.gone, undefined);
+    return `${(100 * first.test.accuracy).toFixed(1)}% right after 300 steps, aborted in ${first.after.toFixed(0)} ms, resumed after step ${second.from}`;
+}
+
+async function numbers({ page }) {
+    const found = await page.evaluate(async () => {
+        const device = await ready;
+        const { sequential, linear, tanh } = wgrad;
+        const model = await device.model(sequential({ input: [1], loss: "mse" }, [linear(32), tanh(), linear(32), tanh(), linear(1)]), { batch: 64, steps: 500, lr: 1e-2 });
+        const inputs = Float32Array.from({ length: 256 }, (_, i) => i / 128 - 1);
+        const targets = inputs.map((x) => Math.sin(3 * x));
+        let last;
+        for await (const metrics of model.fit({ inputs, targets })) last = metrics;
+        const { loss, accuracy } = await model.evaluate(inputs, targets);
+        const [at] = await model.predict([0.5]);
+        return { last, loss, accuracy, at: at[0] };
+    });
+    assert.equal(found.last.step, 500);
+    assert.equal(found.accuracy, undefined);
+    assert.ok(found.loss < 1e-3, `mean square ${found.loss}`);
+    assert.ok(Math.abs(found.at - Math.sin(1.5)) < 0.1, `sin(1.5) is ${found.at}`);
+    return `mean square ${found.loss.toExponential(1)}, sin(1.5) is ${found.at.toFixed(3)}`;
+}
+
+async function text({ page }) {
+    const found = await page.evaluate(async () => {
+        const device = await ready;
+        const model = await device.model(wgrad.gpt({ layers: 1, heads: 2, width: 32, context: 32 }), { batch: 8, steps: 150, lr: 1e-2 });
+        const data = { text: "the quick brown fox jumps over the lazy dog. ".repeat(60) };
+        const losses = [];
+        for await (const { loss } of model.fit(data)) losses.push(loss);
+        const heldOut = await model.evaluateText(2);
+        const continued = await model.generate("the quick ", { count: 20, temperature: 0 });
+        await model.save("fox");
+        const { metadata } = await wgrad.readSafetensors(await model.weights());
+        const other = await device.model(wgrad.gpt({ layers: 1, heads: 2, width: 32, context: 32 }), { seed: 5 });
+        await other.load("opfs:fox");
+        return { losses, heldOut, continued, metadata, again: await other.generate("the quick ", { count: 20, temperature: 0 }) };
+    });
+    assert.ok(Math.abs(found.losses[0] - Math.log(256)) < 0.3, `first loss ${found.losses[0]}`);
+    assert.ok(found.losses.at(-1) < 1 && found.heldOut < 1, `last loss ${found.losses.at(-1)}, held out ${found.heldOut}`);
+    assert.match(found.continued, /brown fox/);
+    assert.equal(found.again, found.continued);
+    assert.deepEqual(found.metadata, { "model.context": "32", "model.heads": "2", "model.layers": "1", "model.width": "32" });
+    return `loss ${found.losses[0].toFixed(2)} to ${found.losses.at(-1).toFixed(2)}; "the quick " is continued by "${found.continued}"`;
+}
+
+async function refusals({ page }) {
+    const found = await page.evaluate(async () => {
+        const device = await ready;
+        const { sequential, linear, gpt, maxPool2d } = wgrad;
+        const make = (definition, options) => refusal(device.model(definition, options));
+        const small = await device.model(sequential({ input: [3] }, [linear(2)]), { batch: 4 });
+        const fit = async (data) => {
+            for await (const _ of small.fit(data)) return "trained";
+        };
+        return [
+            await make(sequential({ input: [3] }, ["rellu"])),
+            await make(sequential({ input: [3] }, [{ linear: { featurs: 3 } }])),
+            await make(sequential({ input: [1, 4, 4] }, [linear(4), maxPool2d(9)])),
+            await make(sequential({ input: [1, 4, 4] }, [linear(4)])),
+            await make(sequential({ input: [3] }, [linear(2)]), { lr: -1 }),
+            await make(sequential({ input: [3] }, [linear(2)]), { batchSize: 3 }),
+            await make(gpt({ width: 33, heads: 2 })),
+            await refusal(fit({ inputs: [1, 2, 3, 4], targets: [0] })),
+            await refusal(fit({ inputs: [1, 2, 3, 4, 5, 6], targets: [0] })),
+            await refusal(fit({ text: "no text is wanted" })),
+            await refusal(small.load("opfs:nothing")),
+            await refusal(small.load(new Uint8Array(20))),
+        ];
+    });
+    const expected = [
+        /no layer `rellu`/, /no `featurs`|`features` is missing/, /layer 1: /, /flatten/, /train\.lr must be/, /no `batchSize`/, /multiple of model\.heads/,
+        /whole number of rows/, /has 2 rows, but `labels` has 1/, /a model of text/, /nothing was saved/, /safetensors/,
+    ];
+    expected.forEach((pattern, i) => assert.match(found[i], pattern));
+    return `${found.length} mistakes, such as: ${found[2].slice(0, 90)}`;
+}
+
+const { server, url } = await serve({ "": web, data: path.join(web, "../data") });
+const { context, close } = await launch();
+const failed = await run(context, `${url}test/page.html`, tests, process.argv[2]);
+await close();
+server.close();
+console.log(failed ? `${failed} failed` : "the package passed in the browser");
+process.exit(failed ? 1 : 0);
