@@ -1,0 +1,50 @@
+// What `npm pack` makes, as somebody else uses it: installed into a fresh Vite project, checked by TypeScript, built, and trained with.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { launch, run, web } from "./browser.mjs";
+import { serve } from "./server.mjs";
+
+const project = fs.mkdtempSync(path.join(os.tmpdir(), "wgrad-project-"));
+const shell = (program, ...words) => execFileSync(program, words, { cwd: project, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+const write = (name, text) => fs.writeFileSync(path.join(project, name), text);
+
+// Asks npm for nothing but the tarball's name and contents.
+const packed = JSON.parse(execFileSync("npm", ["pack", "--json", "--silent", "--pack-destination", project], { cwd: web, encoding: "utf8" }));
+const [{ filename, files }] = packed;
+assert.ok(files.every(({ path }) => /^(dist\/|README\.md$|package\.json$)/.test(path)), "nothing but the package is packed");
+const { vite, typescript } = JSON.parse(fs.readFileSync(path.join(web, "package.json"))).devDependencies;
+write("package.json", JSON.stringify({ private: true, type: "module", dependencies: { wgrad: `file:./${filename}` }, devDependencies: { vite, typescript } }));
+write("tsconfig.json", JSON.stringify({ compilerOptions: { target: "ES2022", module: "ESNext", moduleResolution: "bundler", lib: ["ES2023", "DOM"], strict: true, noEmit: true, types: [] }, include: ["main.ts"] }));
+write("index.html", '<!doctype html><title>a project</title><script type="module" src="/main.ts"></script>');
+write("main.ts", `
+import { linear, open, sequential, tanh, type Metrics } from "wgrad";
+async function train(): Promise<number[]> {
+    const device = await open();
+    const model = await device.model(sequential({ input: [2] }, [linear(16), tanh(), linear(2)]), { batch: 4, steps: 200, lr: 0.03 });
+    const losses: number[] = [];
+    for await (const metrics of model.fit({ inputs: [0, 0, 0, 1, 1, 0, 1, 1], targets: [0, 1, 1, 0] })) losses.push((metrics satisfies Metrics).loss);
+    return losses;
+}
+Object.assign(globalThis, { trained: train() });
+`);
+shell("npm", "install", "--silent", "--no-audit", "--no-fund");
+shell("npx", "tsc");
+shell("npx", "vite", "build", "--logLevel", "warn");
+
+const { server, url } = await serve({ "": path.join(project, "dist") });
+const { context, close } = await launch();
+const failed = await run(context, url, {
+    async "a fresh project trains with the package"({ page }) {
+        const losses = await page.evaluate(() => globalThis.trained);
+        assert.equal(losses.length, 200);
+        assert.ok(losses.at(-1) < 0.1, `exclusive or: last loss ${losses.at(-1)}`);
+        return `exclusive or, loss ${losses[0].toFixed(2)} to ${losses.at(-1).toFixed(3)}`;
+    },
+});
+await close();
+server.close();
+fs.rmSync(project, { recursive: true, force: true });
+process.exit(failed ? 1 : 0);
