@@ -23,6 +23,7 @@ const tests = {
     "layers learn digits, stop, resume bit for bit": layers,
     "numbers are learned": numbers,
     "a text is learned, continued and saved for the tool": text,
+    "a thousand steps take no memory, and disposing gives it back": memory,
     "what is wrong is refused": refusals,
 };
 
@@ -172,6 +173,41 @@ async function text({ page }) {
     assert.equal(found.again, found.continued);
     assert.deepEqual(found.metadata, { "model.context": "32", "model.heads": "2", "model.layers": "1", "model.width": "32" });
     return `loss ${found.losses[0].toFixed(2)} to ${found.losses.at(-1).toFixed(2)}; "the quick " is continued by "${found.continued}"`;
+}
+
+/** Counts the bytes of the GPU's buffers in the worker itself. */
+async function memory({ page }) {
+    const found = await page.evaluate(async () => {
+        const counting = `
+            import "${new URL("../dist/worker.js", location.href)}";
+            let bytes = 0;
+            const { createBuffer } = GPUDevice.prototype, { destroy } = GPUBuffer.prototype;
+            GPUDevice.prototype.createBuffer = function (about) { bytes += about.size; return createBuffer.call(this, about); };
+            const gone = new WeakSet(); // A buffer that programs share is destroyed by each.
+            GPUBuffer.prototype.destroy = function () { if (!gone.has(this)) bytes -= this.size; gone.add(this); return destroy.call(this); };
+            const channel = new BroadcastChannel("bytes");
+            channel.onmessage = () => channel.postMessage(bytes);`;
+        const worker = new Worker(URL.createObjectURL(new Blob([counting], { type: "text/javascript" })), { type: "module" });
+        const device = await wgrad.open({ worker, wasm: new URL("../dist/wgrad_bg.wasm", location.href) });
+        const channel = new BroadcastChannel("bytes");
+        const gpu = () => new Promise((resolve) => {
+            channel.onmessage = ({ data }) => resolve(data);
+            channel.postMessage("how many?");
+        });
+        const { linear, relu, sequential } = wgrad;
+        const model = await device.model(sequential({ input: [8] }, [linear(32), relu(), linear(4)]), { batch: 16, steps: 1100 });
+        const data = { inputs: Float32Array.from({ length: 512 }, (_, i) => Math.sin(i)), targets: Int32Array.from({ length: 64 }, (_, i) => i % 4) };
+        for await (const _ of model.fit(data, { steps: 100 }));
+        const before = [await gpu(), (await device.state()).wasmBytes];
+        for await (const _ of model.fit(data, { steps: 1100 }));
+        const after = [await gpu(), (await device.state()).wasmBytes];
+        await model.dispose();
+        return { before, after, planned: model.about.memoryBytes, left: await gpu() };
+    });
+    assert.deepEqual(found.after, found.before, "1,000 steps take no memory");
+    assert.equal(found.before[0], found.planned, "the buffers are those that were planned");
+    assert.equal(found.left, 0, "disposing frees all");
+    return `${found.planned} bytes on the GPU and ${found.after[1] >> 10} KiB of wasm memory before and after, none of the GPU's after disposing`;
 }
 
 async function refusals({ page }) {
