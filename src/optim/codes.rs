@@ -227,6 +227,8 @@ mod tests {
         }
         assert!(found[1].iter().any(|&word| word > 65536.0));
         // Zeros stay zeros, and a state that was never written is zeros.
+        // Words times 0 are as many words that are 0.
+        #[allow(clippy::erasing_op)]
         let zeros = |g: &Graph| {
             let (words, scales) = Codes::Signed.pack(g.float(0.0).broadcast_to([300]));
             assert_eq!(words.dtype(), DType::U32);
