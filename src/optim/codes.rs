@@ -176,8 +176,9 @@ mod tests {
             let found = eval(|g| vec![codes.value(g.input("code", [256], DType::F32))], &[("code", code)]);
             let map = map(codes == Codes::Signed);
             assert_eq!(map.len(), 256);
+            // Slope and offset are rounded to f32. At the lower end of a decade their sum is a tenth of either.
             for (found, wanted) in found[0].iter().zip(&map) {
-                assert!((found - wanted).abs() <= 2e-7 * wanted.abs(), "{codes:?}: {found}, not {wanted}");
+                assert!((found - wanted).abs() <= 2e-6 * wanted.abs(), "{codes:?}: {found}, not {wanted}");
             }
         }
     }
@@ -221,8 +222,9 @@ mod tests {
         for (block, (xs, ys)) in xs.chunks(BLOCK).zip(found[0].chunks(BLOCK)).enumerate() {
             let most = xs.iter().fold(0.0f64, |most, x| most.max(x.abs()));
             for (x, y) in xs.iter().zip(ys) {
-                // Half a step of the highest decade, of the largest number.
-                assert!((x - y).abs() <= 0.9 / 128.0 * most, "block {block}: {x} became {y}");
+                // Half a step of the highest decade, of the largest number (a step for its negative, which has no code),
+                // and the roundings to f32 on the way.
+                assert!((x - y).abs() <= (0.9 / 128.0 + 1e-6) * most, "block {block}: {x} became {y}");
             }
         }
         assert!(found[1].iter().any(|&word| word > 65536.0));
