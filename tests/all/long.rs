@@ -7,19 +7,6 @@ use wgrad::graph::pointwise::{TABLE, TypeRule};
 use wgrad::graph::{Graph, PointwiseOp};
 use wgrad::lower::lower;
 use wgrad::program::StateLayout;
-use wgrad::train::workloads::{Workload, setup};
-
-#[test]
-#[ignore = "minutes: nightly"]
-fn a_hundred_steps_twice_give_the_same_bits() {
-    let device = crate::device();
-    let run = || {
-        let setup = setup(Workload::W4, 1).expect("a workload");
-        let mut trainer = setup.trainer.clip(1.0).build(&device, setup.loss).expect("compiles");
-        (0..100).map(|_| trainer.step(&setup.batch).expect("trains").loss.to_bits()).collect::<Vec<u32>>()
-    };
-    assert_eq!(run(), run());
-}
 
 #[test]
 #[ignore = "minutes: nightly"]

@@ -2,6 +2,7 @@
 
 mod accumulation;
 mod augment;
+mod determinism;
 mod drops;
 mod faults;
 mod golden;
