@@ -205,3 +205,7 @@ put("text", "zeros", b"\x10\x0f" + bytes(64))
 put("metrics", "two", line + line.replace(b'"step":1', b'"step":2'))
 put("metrics", "torn", line + line[:40])
 put("metrics", "zeros", line + bytes(30))
+table = {"format": 1, "adapters": {"a GPU | Vulkan | driver 1.2": {"a product": "Direct", "another": "No such kernel"}}}
+put("choices", "two", json.dumps(table).encode())
+put("choices", "none", b'{"format":1,"adapters":{}}')
+put("choices", "future", b'{"format":2,"adapters":{"a":{}}}')

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use wgrad::dtype::DType;
 use wgrad::graph::Graph;
 use wgrad::io::checkpoint::CheckpointStore;
+use wgrad::io::choices::ChoiceFile;
 use wgrad::io::safetensors::{Weights, element_bytes};
 use wgrad::io::storage::{Storage, StorageFile};
 use wgrad::io::text::{Corpus, TextSource};
@@ -23,7 +24,7 @@ use wgrad::train::metrics;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// Every parser.
-pub const ALL: [Parser; 8] = [
+pub const ALL: [Parser; 9] = [
     ("safetensors", safetensors),
     ("checkpoint", checkpoint),
     ("onnx", onnx),
@@ -32,6 +33,7 @@ pub const ALL: [Parser; 8] = [
     ("config", config),
     ("text", text),
     ("metrics", metrics),
+    ("choices", choices),
 ];
 
 /// What any file may take.
@@ -214,4 +216,16 @@ pub fn metrics(bytes: &[u8]) {
     }
     let again = metrics::parse(Path::new("written"), written.get_ref()).map(|lines| lines.len());
     assert_eq!(again.expect("whole lines"), records.len());
+}
+
+/// A table of measured kernels, as `wgrad tune --import` reads it.
+pub fn choices(bytes: &[u8]) {
+    let read = bounded(bytes, || {
+        let text = files::text_of("fuzzed", bytes.to_vec()).map_err(|error| error.to_string())?;
+        ChoiceFile::parse(&text)
+    });
+    if let Ok(table) = read {
+        let text = serde_json::to_string(&table).expect("what was read can be written");
+        assert_eq!(ChoiceFile::parse(&text).as_ref(), Ok(&table));
+    }
 }

@@ -432,6 +432,9 @@ pub struct BenchArgs {
     /// Draw the step's kernels under the adapter's roofs, as SVG, and profile
     #[arg(long, value_name = "FILE")]
     pub roofline: Option<PathBuf>,
+    /// Also measure what saving checkpoints into this directory costs a training that goes on; not of W1
+    #[arg(long, value_name = "DIR")]
+    pub saves: Option<PathBuf>,
     /// Measure in this process: what `bench` starts for each workload
     #[arg(long, hide = true)]
     pub here: bool,

@@ -8,6 +8,7 @@ use crate::gpu::Device;
 use crate::train::bench::{Measurement, Samples, failed, measure, profile};
 use crate::train::roof::Roofs;
 use crate::train::roofline::roofline;
+use crate::train::stall::stall;
 use crate::train::workloads::Workload;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -54,7 +55,7 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
             child.arg(flag);
         }
     }
-    for (flag, file) in [("--trace", &args.trace), ("--roofline", &args.roofline)] {
+    for (flag, file) in [("--trace", &args.trace), ("--roofline", &args.roofline), ("--saves", &args.saves)] {
         if let Some(file) = file {
             child.arg(flag).arg(file);
         }
@@ -81,6 +82,10 @@ fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Resul
     print_line(&line)?;
     if worked && (args.profile || args.trace.is_some() || args.roofline.is_some()) {
         print_profile(args, workload, &device)?;
+    }
+    if let Some(directory) = args.saves.as_ref().filter(|_| worked) {
+        let stall = stall(workload, args.seed, args.precision, directory, &device)?;
+        say(serde_json::to_string(&stall).map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)?;
     }
     Ok(worked)
 }

@@ -107,6 +107,8 @@ impl Device {
         })
     }
 
+    // wgpu would add checks to every access that the kernels make already.
+    #[allow(unsafe_code)]
     fn shader_module(&self, kernel: &Kernel) -> wgpu::ShaderModule {
         // naga refuses the directive that browsers ask for.
         let header = if kernel.subgroups && cfg!(target_arch = "wasm32") { "enable subgroups;\n" } else { "" };

@@ -87,6 +87,7 @@ impl CheckpointStore {
         let mut temporary = self.directory.join(format!("step-{step}{TEMPORARY}"));
         let written = self.root().and_then(|()| {
             self.remove_leftovers();
+            self.check_room(state)?;
             let name = self.free_name(step)?;
             temporary = self.directory.join(format!("{name}{TEMPORARY}"));
             let path = self.directory.join(name);
@@ -103,7 +104,7 @@ impl CheckpointStore {
             .sync_directory(&self.directory)
             .map_err(|e| Error::DurabilityUncertain { path: path.display().to_string(), message: e.to_string() })?;
         // Only a checkpoint that reads back may stand in for an older one.
-        self.read_verified(&path)?;
+        self.verify(&path)?;
         self.remove_oldest();
         Ok(path)
     }
@@ -123,6 +124,22 @@ impl CheckpointStore {
         }
         self.rooted.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Refuses what would not fit with a tenth to spare: half a checkpoint would take the room that records need.
+    fn check_room(&self, state: &Weights) -> io::Result<()> {
+        let bytes = state.tensors.iter().fold(0u64, |sum, tensor| sum.saturating_add(tensor.bytes.len() as u64));
+        let needed = bytes.saturating_add(bytes / 10);
+        match self.storage.free_bytes(&self.directory) {
+            Some(free) if free < needed => {
+                let [needed, free] = [needed, free].map(|bytes| bytes as f64 / f64::from(1 << 20));
+                let message = format!(
+                    "No space left: with a tenth to spare it takes {needed:.1} MiB, and {free:.1} MiB are free"
+                );
+                Err(io::Error::new(io::ErrorKind::StorageFull, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Every file of the checkpoint, flushed, and the manifest last.
@@ -274,24 +291,42 @@ impl CheckpointStore {
 
     /// The checkpoint in one directory, every byte of it checked.
     pub fn read_verified(&self, path: &Path) -> Result<(u64, Weights)> {
-        let read = |name: &str, most: u64| {
-            let path = path.join(name);
-            self.storage.read(&path, most).map_err(|e| Error::file(&path, &e))
-        };
-        let manifest = Manifest::parse(&path.join(MANIFEST), &read(MANIFEST, MANIFEST_BYTES)?)?;
+        let manifest = self.manifest(path)?;
         let mut state = Weights { tensors: Vec::new(), metadata: manifest.metadata };
         for entry in &manifest.files {
-            let bytes = read(&entry.name, entry.bytes)?;
-            let shown = path.join(&entry.name).display().to_string();
-            if bytes.len() as u64 != entry.bytes || crc32c::crc32c(&bytes) != entry.crc32c {
-                let message = "its size or checksum is not that of the manifest: the file was damaged".into();
-                return Err(Error::Format { path: shown, format: FORMAT, message });
-            }
-            state.tensors.extend(Weights::from_bytes(&shown, &bytes)?.tensors);
+            let file = path.join(&entry.name);
+            let bytes = self.storage.read(&file, entry.bytes).map_err(|e| Error::file(&file, &e))?;
+            check_sum(&file, entry, (bytes.len() as u64, crc32c::crc32c(&bytes)))?;
+            state.tensors.extend(Weights::from_bytes(&file.display().to_string(), &bytes)?.tensors);
         }
         state.check()?;
         Ok((manifest.step, state))
     }
+
+    /// That every byte reads back as the manifest says, without holding them: the state is on the host already.
+    fn verify(&self, path: &Path) -> Result<()> {
+        for entry in &self.manifest(path)?.files {
+            let file = path.join(&entry.name);
+            let found = self.storage.checksum(&file, entry.bytes).map_err(|e| Error::file(&file, &e))?;
+            check_sum(&file, entry, found)?;
+        }
+        Ok(())
+    }
+
+    fn manifest(&self, path: &Path) -> Result<Manifest> {
+        let path = path.join(MANIFEST);
+        let bytes = self.storage.read(&path, MANIFEST_BYTES).map_err(|e| Error::file(&path, &e))?;
+        Manifest::parse(&path, &bytes)
+    }
+}
+
+/// Compares a file's length and checksum with what the manifest says.
+fn check_sum(path: &Path, entry: &FileEntry, found: (u64, u32)) -> Result<()> {
+    if found == (entry.bytes, entry.crc32c) {
+        return Ok(());
+    }
+    let message = "its size or checksum is not that of the manifest: the file was damaged".into();
+    Err(Error::Format { path: path.display().to_string(), format: FORMAT, message })
 }
 
 /// Counts and sums up what passes through.
@@ -306,7 +341,7 @@ impl Write for Counted<'_> {
         let written = self.inner.write(bytes)?;
         let passed = bytes.get(..written).ok_or_else(|| io::Error::other("more was written than given"))?;
         self.crc32c = crc32c::crc32c_append(self.crc32c, passed);
-        self.bytes += written as u64;
+        self.bytes = self.bytes.saturating_add(written as u64);
         Ok(written)
     }
 

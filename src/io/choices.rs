@@ -1,11 +1,11 @@
 //! Measured choices of kernels in a file: those of many adapters, by adapter and driver, as JSON.
 
-use super::files::{open_regular, write_atomic};
+use super::files::{read_text, write_atomic};
+use super::json::check_cost;
 use crate::error::{Error, Result};
 use crate::kernels::matmul::Choices;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 /// More than any set of adapters needs.
@@ -38,17 +38,13 @@ impl ChoiceFile {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<ChoiceFile> {
         let refuse = |message: String| Error::File { path: path.display().to_string(), message };
-        let (mut file, bytes) = open_regular(path)?;
-        if bytes > MOST_BYTES {
-            return Err(refuse(format!("it has {bytes} bytes; a table of kernel choices has at most {MOST_BYTES}")));
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|e| Error::file(path, &e))?;
+        let text = read_text(path, MOST_BYTES)?;
         ChoiceFile::parse(&text).map_err(|message| refuse(format!("it is no table of kernel choices: {message}")))
     }
 
     /// From the text of a file.
     pub fn parse(text: &str) -> std::result::Result<ChoiceFile, String> {
+        check_cost(text.as_bytes(), text.len() as u64)?;
         let file: ChoiceFile = serde_json::from_str(text).map_err(|e| e.to_string())?;
         match file.format {
             FORMAT => Ok(file),

@@ -227,15 +227,22 @@ fn own_dtype(dtype: Dtype) -> Option<DType> {
     all.into_iter().find(|&own| file_dtype(own) == dtype)
 }
 
+/// What is said of a pickle, wherever one is given.
+pub(super) const PICKLE: &str = "it is a PyTorch pickle (.pt, .pth, .ckpt, .bin), which can run code when it is opened, and \
+    is never read; convert it where it was made, with PyTorch: `safetensors.torch.save_file({k: v.contiguous() for k, v in \
+    torch.load(PATH, weights_only=True).items()}, \"model.safetensors\")`";
+
+/// Whether a file begins as a pickle does, by itself or in the archive that PyTorch writes.
+pub(super) fn is_pickle(start: &[u8]) -> bool {
+    let archive = start.starts_with(b"PK\x03\x04") && start.windows(8).take(256).any(|name| name == b"data.pkl");
+    archive || start.first() == Some(&0x80) && matches!(start.get(1), Some(2..=5))
+}
+
 /// Says what a file is that is not safetensors, and how to make one of it.
 fn refused(path: &str, bytes: &[u8], reason: &str) -> Error {
     let starts = |magic: &[u8]| bytes.starts_with(magic);
-    let pickle = bytes.first() == Some(&0x80) && matches!(bytes.get(1), Some(2..=5));
-    let torch = "convert it where it was made, with PyTorch: \
-        `safetensors.torch.save_file({k: v.contiguous() for k, v in \
-        torch.load(PATH, weights_only=True).items()}, \"model.safetensors\")`";
-    let message = if starts(b"PK\x03\x04") || pickle {
-        format!("it is a PyTorch pickle (.pt, .pth, .ckpt, .bin), which can run code when it is opened; {torch}")
+    let message = if starts(b"PK\x03\x04") || is_pickle(bytes) {
+        PICKLE.to_string()
     } else if starts(b"version https://git-lfs") {
         "it is a Git LFS pointer, not the weights; fetch them with `git lfs pull`".to_string()
     } else if starts(b"GGUF") {

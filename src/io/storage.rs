@@ -23,6 +23,13 @@ pub trait Storage: Send + Sync {
     /// The whole content of a regular file of at most `most` bytes; a longer one is an error.
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
 
+    /// Length and CRC-32C of what [`Storage::read`] would give. An implementation that can reads in pieces, so that no
+    /// second copy of a large file is held.
+    fn checksum(&self, path: &Path, most: u64) -> io::Result<(u64, u32)> {
+        let bytes = self.read(path, most)?;
+        Ok((bytes.len() as u64, crc32c::crc32c(&bytes)))
+    }
+
     /// Names in a directory, in any order.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 
@@ -73,6 +80,23 @@ mod disk {
         }
     }
 
+    /// Bytes that are read at once where a file is only looked through.
+    const PIECE: usize = 1 << 20;
+
+    /// A regular file, from which one byte more than allowed can be read, so that one that grows meanwhile is noticed too.
+    fn open(path: &Path, most: u64) -> io::Result<io::Take<File>> {
+        // Asked before opening: opening a pipe would wait for a writer that never comes.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a regular file"));
+        }
+        Ok(File::open(path)?.take(most.saturating_add(1)))
+    }
+
+    fn too_long(most: u64) -> io::Error {
+        let message = format!("the file is longer than the {most} bytes that it should have");
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    }
+
     impl Storage for Disk {
         fn create_directory(&self, path: &Path) -> io::Result<()> {
             fs::create_dir_all(path)
@@ -83,19 +107,24 @@ mod disk {
         }
 
         fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-            // Asked before opening: opening a pipe would wait for a writer that never comes.
-            let about = fs::metadata(path)?;
-            if !about.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a regular file"));
-            }
             let mut bytes = Vec::new();
-            // One byte more than allowed, so that a file that grows meanwhile is noticed too.
-            File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-            if bytes.len() as u64 > most {
-                let message = format!("the file is longer than the {most} bytes that it should have");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            open(path, most)?.read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > most { Err(too_long(most)) } else { Ok(bytes) }
+        }
+
+        fn checksum(&self, path: &Path, most: u64) -> io::Result<(u64, u32)> {
+            let mut file = open(path, most)?;
+            let (mut piece, mut bytes, mut crc32c) = (vec![0; PIECE], 0u64, 0);
+            loop {
+                let read = match file.read(&mut piece) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    other => other?,
+                };
+                let Some(part) = piece.get(..read).filter(|part| !part.is_empty()) else { break };
+                bytes = bytes.saturating_add(part.len() as u64);
+                crc32c = crc32c::crc32c_append(crc32c, part);
             }
-            Ok(bytes)
+            if bytes > most { Err(too_long(most)) } else { Ok((bytes, crc32c)) }
         }
 
         fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -125,6 +154,14 @@ mod disk {
 
         fn remove_directory(&self, path: &Path) -> io::Result<()> {
             fs::remove_dir_all(path)
+        }
+
+        /// What a process without special rights may still write.
+        #[cfg(unix)]
+        fn free_bytes(&self, path: &Path) -> Option<u64> {
+            let about = rustix::fs::statvfs(path).ok()?;
+            // A file system that does not tell says that it has no blocks at all.
+            (about.f_blocks > 0).then(|| about.f_bavail.saturating_mul(about.f_frsize))
         }
     }
 }

@@ -29,12 +29,38 @@ pub enum TextSource {
 }
 
 impl TextSource {
-    /// Opens a file; its size is taken now, and text appended later is not seen.
+    /// Opens a file; its size is taken now, and text appended later is not seen. Any bytes are a text, but not those of a
+    /// pickle, which somebody took for something else.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<TextSource> {
         let path = path.as_ref();
         let (file, bytes) = super::files::open_regular(path)?;
-        Ok(TextSource::File { file, path: path.into(), bytes })
+        let source = TextSource::File { file, path: path.into(), bytes };
+        if super::safetensors::is_pickle(&source.start()?) {
+            let message = super::safetensors::PICKLE.into();
+            return Err(Error::Format { path: source.name(), format: "text", message });
+        }
+        Ok(source)
+    }
+
+    /// The first bytes, as many as tell what a file is.
+    fn start(&self) -> Result<Vec<u8>> {
+        let mut start = vec![0; self.bytes().min(512) as usize];
+        self.read(&mut start, 0)?;
+        Ok(start)
+    }
+
+    /// What a user should know before the training on a text whose bytes say little each.
+    pub fn remark(&self) -> Option<String> {
+        let start = self.start().ok()?;
+        let wide = start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]);
+        wide.then(|| {
+            format!(
+                "{} is UTF-16, in which most characters are two bytes, hence two tokens; a model learns more from the same \
+                 text in UTF-8 (`iconv -f UTF-16 -t UTF-8 FILE`)",
+                self.name()
+            )
+        })
     }
 
     /// Length in bytes, which is its length in tokens.
@@ -312,6 +338,39 @@ mod tests {
         let memory = Corpus::new(TextSource::Embedded(bytes.leak()), 16, 0.1).unwrap();
         assert_eq!(file.sample_batch(5, 9, 33).unwrap(), memory.sample_batch(5, 9, 33).unwrap());
         assert_eq!(file.validation_batch(1, 3, 4).unwrap(), memory.validation_batch(1, 3, 4).unwrap());
+    }
+
+    #[test]
+    fn a_text_may_have_any_encoding_and_a_pickle_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pt");
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            TextSource::open(&path)
+        };
+        let archive = b"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\x12\0archive/data.pklFB";
+        for pickle in [&archive[..], b"\x80\x02}q\0.", b"\x80\x04\x95"] {
+            let message = open(pickle).unwrap_err().to_string();
+            assert!(message.contains("x.pt is not") && message.contains("save_file"), "{message}");
+        }
+        // Nor does one that is never opened ask for anything: an archive of something else is bytes as others are.
+        for text in [
+            &b"PK\x03\x04 of something else"[..],
+            "\u{feff}gr\u{f6}\u{df}er".as_bytes(),
+            b"gr\xf6\xdfer",
+            b"\0\x80\xff",
+            b"",
+        ] {
+            let source = open(text).unwrap();
+            assert_eq!(source.remark(), None);
+            assert_eq!(source.bytes(), text.len() as u64);
+        }
+        let wide: Vec<u8> = "\u{feff}größer".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let source = open(&wide).unwrap();
+        let remark = source.remark().unwrap();
+        assert!(remark.contains("UTF-16") && remark.contains("iconv"), "{remark}");
+        let corpus = Corpus::new(source, 2, 0.5).unwrap();
+        assert!(corpus.sample_batch(0, 0, 4).unwrap().bytes.iter().all(|byte| wide.contains(byte)));
     }
 
     #[test]

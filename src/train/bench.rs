@@ -226,7 +226,7 @@ fn largest_error(size: usize, a: &[f32], b: &[f32], product: &[f32]) -> f64 {
 }
 
 /// Of sorted numbers.
-fn median(sorted: &[f64]) -> Option<f64> {
+pub(super) fn median(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     let upper = *sorted.get(middle)?;
     Some(if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + upper) / 2.0 } else { upper })

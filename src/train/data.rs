@@ -6,6 +6,7 @@
 use crate::error::Result;
 use crate::io::HostTensor;
 use crate::io::text::{Corpus, Windows};
+use std::cell::RefCell;
 
 /// Tensors by the names of the inputs that they feed.
 pub type Batch = Vec<(&'static str, HostTensor)>;
@@ -38,12 +39,15 @@ pub struct TextData {
     corpus: Corpus,
     batch: usize,
     context: usize,
+    /// What is to be said of the text, once.
+    remark: RefCell<Option<String>>,
 }
 
 impl TextData {
     /// Batches of `batch` windows with `context` tokens, which the corpus must have been made for.
     pub fn new(corpus: Corpus, batch: usize, context: usize) -> TextData {
-        TextData { corpus, batch, context }
+        let remark = RefCell::new(corpus.source().remark());
+        TextData { corpus, batch, context, remark }
     }
 
     /// The text.
@@ -63,6 +67,10 @@ impl DataSource for TextData {
 
     fn tokens_per_batch(&self) -> usize {
         self.batch * self.context
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.remark.take().into_iter().collect()
     }
 }
 

@@ -194,4 +194,17 @@ mod tests {
         assert_eq!(Standing::of(&state), standing);
         assert_eq!(Standing::of(&Weights::default()), Standing::default());
     }
+
+    #[test]
+    fn before_another_copy_of_the_state_is_taken_the_last_one_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::new(dir.path());
+        assert!(keeper.save(1, Weights::default(), || Ok(())).is_none());
+        let copy = keeper.snapshot.as_ref().map(|(_, state)| Arc::downgrade(state)).unwrap();
+        assert!(copy.upgrade().is_some());
+        keeper.make_room().unwrap().unwrap();
+        assert!(copy.upgrade().is_none(), "two copies would be held");
+        // It is on disk meanwhile.
+        assert!(keeper.latest().unwrap().is_some());
+    }
 }

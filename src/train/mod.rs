@@ -48,6 +48,8 @@ pub mod saver;
 #[cfg(feature = "cli")]
 pub mod keeper;
 #[cfg(feature = "cli")]
+pub mod stall;
+#[cfg(feature = "cli")]
 pub mod debug;
 #[cfg(feature = "cli")]
 pub mod run;

@@ -106,6 +106,34 @@ fn only_the_gpu_module_names_wgpu() {
     }
 }
 
+/// Where `unsafe` may stand, beside a `SAFETY` comment that says why it holds.
+const UNSAFE: &[&str] = &[
+    // The environment is changed before there is another thread.
+    "src/main.rs",
+    // Kernels check their indices, so that wgpu need not.
+    "src/gpu/pipelines.rs",
+    // An allocator that counts is an unsafe trait; for tests and fuzzing alone.
+    "fuzz/src/allocations.rs",
+];
+
+#[test]
+fn unsafe_stands_only_where_it_is_known_to() {
+    let folders = ["src", "tests", "examples", "fuzz/src", "fuzz/fuzz_targets"];
+    for path in folders.iter().flat_map(|folder| files(folder, "rs")) {
+        let text = fs::read_to_string(&path).expect("a source file");
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let word = |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+        let name = path.display().to_string();
+        // This file names it in texts.
+        if code.clone().any(word) && name != "tests/all/tidy.rs" {
+            assert!(UNSAFE.contains(&name.as_str()), "{name} is not among the files that may have unsafe code");
+            assert!(text.contains("SAFETY: "), "{name} does not say why its unsafe code is sound");
+        }
+    }
+    let library = fs::read_to_string("src/lib.rs").expect("the library");
+    assert!(library.contains("#![deny(unsafe_code)]"));
+}
+
 #[test]
 fn files_stay_readable() {
     let mut long = Vec::new();

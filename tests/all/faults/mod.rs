@@ -3,9 +3,15 @@
 
 mod checkpoints;
 #[cfg(feature = "cli")]
+mod configurations;
+#[cfg(feature = "cli")]
 mod devices;
 mod disk;
+#[cfg(all(feature = "cli", feature = "onnx"))]
+mod limits;
 #[cfg(feature = "cli")]
 mod nonfinite;
 #[cfg(feature = "cli")]
 pub mod runs;
+#[cfg(feature = "cli")]
+mod stored;

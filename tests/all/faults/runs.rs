@@ -10,7 +10,8 @@ use wgrad::io::safetensors::Weights;
 use wgrad::random::Stream;
 use wgrad::train::config::{Config, RawConfig};
 use wgrad::train::keeper::newest;
-use wgrad::train::run::{BEST, Ended, Event, METRICS, Outcome, Run};
+pub use wgrad::train::run::METRICS;
+use wgrad::train::run::{BEST, Ended, Event, Outcome, Run};
 
 /// Everything that a resumed run could get wrong, on a model that takes no time: dropout, clipping, a schedule,
 /// evaluations, batches of a text.
@@ -145,16 +146,16 @@ fn a_run_on_a_full_disk_goes_on() {
 }
 
 /// A file system of 1 MiB.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
+    pub fn mount() -> Option<SmallDisk> {
         let dir = tempfile::tempdir().ok()?;
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir.path()).output();
         output.is_ok_and(|output| output.status.success()).then_some(SmallDisk(dir))
     }
 
-    fn join(&self, name: &str) -> PathBuf {
+    pub fn join(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -207,16 +208,19 @@ fn full_to_the_end(config: Config, dir: &SmallDisk) {
     assert_eq!(newest(&path).expect("reads").expect("is there").step, 8);
 }
 
-/// The program itself, in a process of its own.
-struct Program {
-    run: PathBuf,
-    steps: u64,
-    every: u64,
+/// The program itself, in a process of its own, with half precision and micro-batches too.
+pub struct Program {
+    pub run: PathBuf,
+    pub steps: u64,
+    pub every: u64,
 }
+
+/// Beside what is [`SMALL`].
+const MORE: [&str; 2] = ["train.precision=f16", "train.accumulate=2"];
 
 impl Program {
     /// Begins, or goes on where there is something to go on with.
-    fn start(&self) -> Child {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
         command.arg("train").arg("--steps").arg(self.steps.to_string());
         if self.run.join("config.toml").exists() {
@@ -224,17 +228,22 @@ impl Program {
         } else {
             command.arg("--out").arg(&self.run);
             let every = format!("train.checkpoint_every={}", self.every);
-            for pair in SMALL.iter().copied().chain([every.as_str()]) {
+            for pair in SMALL.into_iter().chain(MORE).chain([every.as_str()]) {
                 command.args(["--set", pair]);
             }
         }
         if let Ok(adapter) = std::env::var("WGRAD_ADAPTER") {
             command.args(["--adapter", &adapter]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+        command.stdin(Stdio::null());
+        command
     }
 
-    fn finish(&self) -> String {
+    fn start(&self) -> Child {
+        self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    }
+
+    pub fn finish(&self) -> String {
         let output = self.start().wait_with_output().expect("ends");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let done = text.contains("has made all of its");
@@ -242,7 +251,7 @@ impl Program {
         text
     }
 
-    fn recorded(&self) -> usize {
+    pub fn recorded(&self) -> usize {
         std::fs::read(self.run.join(METRICS)).map_or(0, |bytes| bytes.iter().filter(|&&byte| byte == b'\n').count())
     }
 

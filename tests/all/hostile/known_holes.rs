@@ -202,6 +202,27 @@ fn tensors_that_claim_more_than_they_have_are_refused_before_memory_is_taken() {
 }
 
 #[test]
+fn what_nests_without_end_is_refused_where_it_is_read() {
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000)).into_bytes();
+    let [lists, maps] = [deep("[", "]"), deep("{\"a\":", "}")];
+    for json in [&lists, &maps] {
+        let manifest = [b"{\"metadata\":", json.as_slice()].concat();
+        parsers::checkpoint(&manifest);
+        let table = [b"{\"format\":1,\"adapters\":{\"a\":", json.as_slice(), b"}}"].concat();
+        parsers::choices(&table);
+        let text = String::from_utf8(table).expect("text");
+        assert!(wgrad::io::choices::ChoiceFile::parse(&text).is_err());
+        parsers::metrics(&[json.as_slice(), b"\n"].concat());
+    }
+    for toml in [[b"train = ".as_slice(), &lists].concat(), deep("a = {", "}"), deep("a.", "")] {
+        assert!(toml.len() <= 1 << 17);
+        parsers::config(&toml);
+        let text = String::from_utf8(toml).expect("text");
+        assert!(wgrad::train::config::Config::from_toml("c", &text).is_err());
+    }
+}
+
+#[test]
 fn what_is_no_regular_file_is_not_waited_for() {
     let message = Weights::load("/dev/zero").expect_err("no file").to_string();
     assert!(message.contains("not a regular file"), "{message}");

@@ -3,6 +3,8 @@
 use super::allocations::measured;
 use super::parsers::ALL;
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 /// Changed files of each corpus: `WGRAD_MUTATIONS`.
 fn mutations() -> usize {
@@ -97,6 +99,67 @@ fn no_parser_panics_or_takes_memory_beyond_measure() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Texts and bytes of a mebibyte that are small steps repeated, nested or never ended.
+fn megabytes(files: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    const SIZE: usize = 1 << 20;
+    let marks: [&[u8]; 12] = [
+        b"[",
+        b"{\"a\":",
+        b"a=[",
+        b"a.",
+        b"[[a.",
+        b"\"",
+        b"\n",
+        b"{\"step\":1,",
+        &[0],
+        &[0xff],
+        &[0x0a, 0x02],
+        &[0x3a, 0x80, 0x80, 0x40],
+    ];
+    let repeated = |part: &[u8]| part.iter().copied().cycle().take(SIZE).collect::<Vec<u8>>();
+    let mut all: Vec<Vec<u8>> = marks.into_iter().map(repeated).collect();
+    for file in files.iter().filter(|file| !file.is_empty()).take(6) {
+        all.push(repeated(file));
+        // As it begins, and then the same few bytes for ever.
+        for mark in [marks[0], marks[1], marks[8], marks[10]] {
+            let mut bytes = file[..file.len() / 2].to_vec();
+            bytes.extend(repeated(mark));
+            all.push(bytes);
+        }
+    }
+    all
+}
+
+/// The promise is a second for each megabyte; what is not linear in it takes hours, and is found on the slowest machine.
+#[test]
+fn no_parser_hangs_on_a_megabyte() {
+    const MOST: Duration = Duration::from_secs(120);
+    for (target, parser) in ALL {
+        let inputs = megabytes(&corpus(target));
+        let all = inputs.len();
+        let (done, outcome) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for bytes in inputs {
+                let start = Instant::now();
+                parser(&bytes);
+                if done.send(start.elapsed()).is_err() {
+                    return;
+                }
+            }
+        });
+        let (mut slowest, mut count) = (Duration::ZERO, 0);
+        loop {
+            match outcome.recv_timeout(MOST) {
+                Ok(took) => (slowest, count) = (slowest.max(took), count + 1),
+                Err(RecvTimeoutError::Timeout) => panic!("{target}: input {count} takes more than {MOST:?}"),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        println!("{target}: {count} inputs, the slowest {slowest:?}");
+        assert_eq!(count, all, "{target}: it panicked at input {count}");
+    }
 }
 
 #[test]
