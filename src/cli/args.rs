@@ -395,6 +395,16 @@ pub struct TuneArgs {
     /// Say where the table lies and which adapters it knows
     #[arg(long)]
     pub list: bool,
+    /// Judge the choice that is made without measuring: every candidate for many products of all kinds, and how far behind
+    /// the best the chosen one is. Keeps nothing
+    #[arg(long, conflicts_with_all = ["workloads", "run", "config", "import", "export", "list"])]
+    pub check: bool,
+    /// --check: leave out products of more operations than that, in millions [default: 537 on software adapters]
+    #[arg(long, value_name = "MFLOP", requires = "check", value_parser = clap::value_parser!(u64).range(1..))]
+    pub largest: Option<u64>,
+    /// --check on a software adapter of a busy machine: compare the processor time of kernels, not how long they take
+    #[arg(long, requires = "check")]
+    pub processor: bool,
     #[command(flatten)]
     pub adapter: AdapterArgs,
 }
@@ -435,6 +445,9 @@ pub struct BenchArgs {
     /// Also measure what saving checkpoints into this directory costs a training that goes on; not of W1
     #[arg(long, value_name = "DIR")]
     pub saves: Option<PathBuf>,
+    /// Measure instead what a step costs the host, a dispatch: on the adapter, and on one that executes nothing. Not of W1
+    #[arg(long, conflicts_with_all = ["tuned", "recompute", "profile", "trace", "roofline", "warmup", "seed"])]
+    pub host: bool,
     /// Measure in this process: what `bench` starts for each workload
     #[arg(long, hide = true)]
     pub here: bool,

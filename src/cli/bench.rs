@@ -1,11 +1,13 @@
 //! `wgrad bench`: each workload in a process of its own, one JSON line each.
 
 use super::args::BenchArgs;
+use super::cache;
 use super::say;
 use super::tune::with_table;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::train::bench::{Measurement, Samples, failed, measure, profile};
+use crate::train::encode::host_cost;
 use crate::train::roof::Roofs;
 use crate::train::roofline::roofline;
 use crate::train::stall::stall;
@@ -16,6 +18,9 @@ use web_time::Instant;
 
 /// Runs the command; `started` is when this process began.
 pub fn bench(args: &BenchArgs, started: Instant) -> Result<ExitCode> {
+    if args.host {
+        return args.workloads.iter().try_for_each(|&workload| host(args, workload)).map(|()| ExitCode::SUCCESS);
+    }
     if args.here {
         return args.workloads.iter().try_fold(ExitCode::SUCCESS, |code, &workload| {
             Ok(if measure_here(args, workload, started)? { code } else { ExitCode::from(1) })
@@ -36,6 +41,18 @@ pub fn bench(args: &BenchArgs, started: Instant) -> Result<ExitCode> {
         }
     }
     Ok(code)
+}
+
+/// What a step costs the host, on the adapter and on one that executes nothing: a JSON line each.
+fn host(args: &BenchArgs, workload: Workload) -> Result<()> {
+    let device = cache::open(args.adapter.choice().as_deref())?;
+    let fake = Device::fake(device.profile())?;
+    for (device, usual) in [(device, 20), (fake, 2000)] {
+        let cost = host_cost(workload, args.precision, args.steps.unwrap_or(usual), &device)?;
+        let line = serde_json::to_string(&cost);
+        say(line.map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)?;
+    }
+    Ok(())
 }
 
 /// Measures in a new process, which prints the line itself. Its exit code.
@@ -68,7 +85,7 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
 
 /// Measures in this process. Whether it worked.
 fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Result<bool> {
-    let mut device = Device::open(args.adapter.choice().as_deref())?;
+    let mut device = cache::open(args.adapter.choice().as_deref())?;
     if args.tuned {
         device = with_table(&device)?;
     }

@@ -1,10 +1,10 @@
 //! `wgrad debug`: which tensor went bad first.
 
 use super::args::DebugArgs;
+use super::cache;
 use super::format::table;
 use super::say;
 use crate::error::Result;
-use crate::gpu::Device;
 use crate::train::config::Config;
 use crate::train::debug;
 use crate::train::run::read_config;
@@ -18,7 +18,7 @@ pub fn debug(args: &DebugArgs) -> Result<ExitCode> {
     let (path, text) = read_config(&args.run)?;
     let config = Config::from_toml(&path, &text)?;
     let choice = args.adapter.choice().or(config.device.adapter.clone());
-    let device = Device::open(choice.as_deref())?;
+    let device = cache::open(choice.as_deref())?;
     let Some(findings) = debug::debug(&config, &args.run, &device, args.step)? else {
         say(format!("the steps after the newest checkpoint are all fine, to step {}", config.train.steps))?;
         return Ok(ExitCode::SUCCESS);

@@ -1,10 +1,10 @@
 //! `wgrad eval`: the weights of a run on what it held out.
 
 use super::args::EvalArgs;
+use super::cache;
 use super::format::table;
 use super::say;
 use crate::error::{Error, Result};
-use crate::gpu::Device;
 use crate::io::files::write_atomic;
 use crate::train::Evaluator;
 use crate::train::classify::Confusion;
@@ -24,7 +24,7 @@ pub fn eval(args: &EvalArgs) -> Result<ExitCode> {
     }
     let weights = read_weights(&args.run)?;
     let choice = args.adapter.choice().or(config.device.adapter.clone());
-    let device = Device::open(choice.as_deref())?;
+    let device = cache::open(choice.as_deref())?;
     let Task { model, subject } = Task::new(&config)?;
     if let Some(warning) = subject.check_same(&weights)? {
         say(format!("warning: {warning}"))?;

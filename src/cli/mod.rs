@@ -5,6 +5,7 @@
 
 pub mod args;
 mod bench;
+mod cache;
 mod debug;
 mod devices;
 mod eval;

@@ -1,9 +1,9 @@
 //! `wgrad predict`: what images show, with the weights of a run.
 
 use super::args::PredictArgs;
+use super::cache;
 use super::say;
 use crate::error::{Error, Result};
-use crate::gpu::Device;
 use crate::train::config::Config;
 use crate::train::predict::Predictor;
 use crate::train::run::{read_config, read_weights};
@@ -16,7 +16,7 @@ pub fn predict(args: &PredictArgs) -> Result<ExitCode> {
     let config = Config::from_toml(&path, &text)?;
     let weights = read_weights(&args.run)?;
     let choice = args.adapter.choice().or(config.device.adapter.clone());
-    let device = Device::open(choice.as_deref())?;
+    let device = cache::open(choice.as_deref())?;
     let mut predictor = Predictor::new(&device, &config, &weights)?;
     let mut code = ExitCode::SUCCESS;
     for path in &args.images {

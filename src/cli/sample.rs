@@ -1,6 +1,7 @@
 //! `wgrad sample`: continue a prompt with the weights of a run.
 
 use super::args::SampleArgs;
+use super::cache;
 use super::format::Utf8;
 use super::{print, say};
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ pub fn sample(args: &SampleArgs) -> Result<ExitCode> {
         )));
     }
     let choice = args.adapter.choice().or(config.device.adapter.clone());
-    let device = Device::open(choice.as_deref())?;
+    let device = cache::open(choice.as_deref())?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
     write_sample(&device, &config, &args.run, &args.prompt, args.tokens, sampling)?;
     Ok(ExitCode::SUCCESS)

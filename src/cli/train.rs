@@ -1,6 +1,7 @@
 //! `wgrad train`: say what will happen, draw the progress, show what was learned.
 
 use super::args::{ADAPTER_VARIABLE, TrainArgs};
+use super::cache;
 use super::format::{bytes, memory, thousands};
 use super::sample::write_sample;
 use super::signals::StopOnSignal;
@@ -30,7 +31,7 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     let config = configure(args)?;
     let stop = StopOnSignal::install()?;
     let choice = config.device.adapter.clone().or(args.adapter.choice());
-    let mut device = Device::open(choice.as_deref())?;
+    let mut device = cache::open(choice.as_deref())?;
     say(format!("adapter   {} ({})", device.name(), device.profile().tier()))?;
     say(format!("          another: --adapter NAME or {ADAPTER_VARIABLE}; `wgrad devices` lists them"))?;
     let directory = match (&args.resume, &args.out) {

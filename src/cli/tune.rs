@@ -1,6 +1,7 @@
 //! `wgrad tune`, and `device.autotune`: kernels measured on this adapter, and the table that keeps what was found.
 
 use super::args::TuneArgs;
+use super::cache;
 use super::format::table;
 use super::{print, say};
 use crate::error::{Error, Result};
@@ -10,13 +11,17 @@ use crate::kernels::matmul::Matmul;
 use crate::train::config::{Config, RawConfig};
 use crate::train::run::read_config;
 use crate::train::task::Task;
-use crate::train::tune::{Tuned, tune};
+use crate::train::tune::{Clock, Tuned, tune};
+use crate::train::tune_shapes::{shapes, usual_limit};
 use crate::train::workloads::{Workload, setup, square};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs the command.
 pub fn run(args: &TuneArgs) -> Result<ExitCode> {
+    if args.check {
+        return check(&Device::open(args.adapter.choice().as_deref())?, args);
+    }
     let path = table_path()?;
     if let Some(from) = &args.import {
         let mut file = ChoiceFile::read_if_there(&path)?;
@@ -107,7 +112,7 @@ fn measure(device: &Device, products: Vec<(Matmul, u64)>, path: &Path) -> Result
     let total = products.len();
     say(format!("{total} products to measure"))?;
     let (mut rules, mut best, mut regrets) = (0.0, 0.0, Vec::new());
-    let choices = tune(device, products, &mut |tuned| {
+    let choices = tune(device, products, Clock::Device, &mut |tuned| {
         let (rule, winner) = (tuned.candidates.first().and_then(|it| it.micros), tuned.winner());
         if let (Some(rule), Some(winner)) = (rule, winner.and_then(|it| it.micros)) {
             rules += rule * tuned.count as f64;
@@ -129,12 +134,38 @@ fn measure(device: &Device, products: Vec<(Matmul, u64)>, path: &Path) -> Result
     say(format!("kept in {}; runs with device.autotune = true use it from their next start", path.display()))
 }
 
+/// Judges the choice that is made without measuring.
+fn check(device: &Device, args: &TuneArgs) -> Result<ExitCode> {
+    say(device.identity())?;
+    let clock = if args.processor { Clock::Processor } else { Clock::Device };
+    let limit = args.largest.map_or_else(|| usual_limit(device.profile()), |mflop| mflop.saturating_mul(1_000_000));
+    let products = shapes(device.profile(), limit)?;
+    let (total, mut regrets, mut wrong) = (products.len(), Vec::new(), 0);
+    say(format!("{total} products, every candidate of each"))?;
+    tune(device, products.into_iter().map(|product| (product, 1)).collect(), clock, &mut |tuned| {
+        wrong += tuned.candidates.iter().filter(|candidate| candidate.micros.is_none()).count();
+        regrets.extend(tuned.regret());
+        let behind = tuned.regret().map_or("wrong".into(), |regret| format!("{regret:.2}"));
+        print(&format!("{}  the chosen one takes {behind} times the best\n", line(tuned)))
+    })?;
+    let mean = regrets.iter().sum::<f64>() / regrets.len().max(1) as f64;
+    let worst = regrets.iter().copied().fold(1.0, f64::max);
+    let near = regrets.iter().filter(|regret| **regret <= 1.2).count();
+    say(format!(
+        "{} products: the chosen kernel takes {mean:.3} times the best on average, {worst:.2} at worst; {near} are within 1.2; \
+         {wrong} candidates were wrong",
+        regrets.len()
+    ))?;
+    Ok(if wrong == 0 && regrets.len() == total { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
 /// A product with its candidates' times, the winner marked.
 fn line(tuned: &Tuned) -> String {
     let mm = &tuned.product;
     let what = if mm.walks.iter().any(Option::is_some) { "convolution" } else { "product" };
     let batches = mm.batch[0] * mm.batch[1];
-    let mut text = format!("{what} {} x {} x {}, {batches} at once, {} in a step\n", mm.m, mm.n, mm.k, tuned.count);
+    let (m, n, k, read) = (mm.m, mm.n, mm.k, mm.read());
+    let mut text = format!("{what} {m} x {n} x {k}, {batches} at once, {} in a step, reads {read}\n", tuned.count);
     let rows: Vec<[String; 3]> = tuned
         .candidates
         .iter()
@@ -163,7 +194,7 @@ pub fn with_measured(device: Device, config: &Config) -> Result<Device> {
     missing.retain(|(product, _)| !known.knows(product));
     if !missing.is_empty() {
         say(format!("autotune  measuring kernels for {} products; what is found is kept", missing.len()))?;
-        file.add(&device.identity(), tune(&device, missing, &mut |_| Ok(()))?);
+        file.add(&device.identity(), tune(&device, missing, Clock::Device, &mut |_| Ok(()))?);
         file.write(&path)?;
     }
     let choices = file.of(&device.identity());
@@ -172,15 +203,6 @@ pub fn with_measured(device: Device, config: &Config) -> Result<Device> {
 
 /// Where this user's table lies.
 fn table_path() -> Result<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || variable("HOME");
-    let cache = if cfg!(windows) {
-        variable("LOCALAPPDATA")
-    } else if cfg!(target_vendor = "apple") {
-        home().map(|home| home.join("Library/Caches"))
-    } else {
-        variable("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")))
-    };
     let nowhere = "there is no directory for caches: set HOME (or XDG_CACHE_HOME; on Windows LOCALAPPDATA)";
-    Ok(cache.ok_or_else(|| Error::Config(nowhere.into()))?.join("wgrad/kernels.json"))
+    Ok(cache::directory().ok_or_else(|| Error::Config(nowhere.into()))?.join("kernels.json"))
 }

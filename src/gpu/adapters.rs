@@ -106,7 +106,8 @@ fn no_adapter(reason: &str) -> String {
 
 /// What kernels can make use of, where it is there. In the browser wgpu offers no subgroups.
 pub(super) fn wanted_features(offered: wgpu::Features) -> wgpu::Features {
-    offered & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY)
+    let compute = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    offered & (compute | wgpu::Features::PIPELINE_CACHE)
 }
 
 /// The adapter's own limits for what compute uses, the defaults for the rest, which can cost memory.

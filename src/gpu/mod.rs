@@ -5,12 +5,14 @@
 //! functions that block exist natively only, the `_async` ones everywhere.
 //!
 //! Reading order: [`adapters`](mod@adapters) and `device` open a device; `check` says whether programs are
-//! legal on it; `pipelines` and `resolve` turn them into handles before the first run; `run` replays them;
-//! `readback` brings results home; `state` moves tensors in and out between runs; `profile` times each dispatch.
+//! legal on it; `pipelines` (with what `kept` remembers of them) and `resolve` turn them into handles before the first run; `run`
+//! replays them; `readback` brings results home; `state` moves tensors in and out between runs; `profile` times each dispatch.
 
 mod adapters;
 mod check;
 mod device;
+#[cfg(not(target_arch = "wasm32"))]
+mod kept;
 mod pipelines;
 #[cfg(not(target_arch = "wasm32"))]
 mod profile;

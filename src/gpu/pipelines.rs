@@ -22,6 +22,8 @@ type Key = (String, Vec<bool>);
 pub(super) struct PipelineCache {
     pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
     layouts: Mutex<HashMap<(bool, Vec<bool>), Layouts>>,
+    #[cfg(not(target_arch = "wasm32"))]
+    pub kept: std::sync::OnceLock<super::kept::Kept>,
 }
 
 #[derive(Clone)]
@@ -43,7 +45,13 @@ impl Device {
                 }
             }
         }
+        #[cfg(not(target_arch = "wasm32"))]
+        let any = !missing.is_empty();
         let compiled = self.compile_all(missing.into_values().collect())?;
+        #[cfg(not(target_arch = "wasm32"))]
+        if any {
+            self.save_pipelines();
+        }
         let mut cached = lock(&self.cache().pipelines);
         cached.extend(compiled);
         let find = |kernel: &&Kernel| {
@@ -91,6 +99,10 @@ impl Device {
         self.guarded(explain, || {
             let layouts = self.layouts(kernel);
             let module = self.shader_module(kernel);
+            #[cfg(not(target_arch = "wasm32"))]
+            let cache = self.cache().kept.get().map(|kept| &kept.cache);
+            #[cfg(target_arch = "wasm32")]
+            let cache = None;
             let pipeline = self.wgpu_device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&kernel.name),
                 layout: Some(&layouts.pipeline),
@@ -101,7 +113,7 @@ impl Device {
                     zero_initialize_workgroup_memory: false,
                     ..Default::default()
                 },
-                cache: None,
+                cache,
             });
             Arc::new(Pipeline { pipeline, layout: layouts.groups })
         })

@@ -395,6 +395,16 @@ fn long_work_is_cut_into_several_submissions() -> Result<()> {
 }
 
 #[test]
+fn dispatches_share_passes_and_bind_groups() -> Result<()> {
+    let many = vec![dispatch(0, &[0], times(1.0, 1)); 1000];
+    let program = on_state("many", vec![Segment::Gpu(many)]);
+    let session = Session::new(&Device::fake(&Profile::baseline())?, state_of("w", N, 1 << 20), vec![program])?;
+    let resolved = &session.resolved[0];
+    assert_eq!((resolved.steps.len(), resolved.groups.len(), resolved.stretches.len()), (1000, 1, 1));
+    Ok(())
+}
+
+#[test]
 fn a_borrowed_device_keeps_the_handler_of_its_app() -> Result<()> {
     let ours = open();
     let (device, queue) = (ours.wgpu_device().clone(), ours.wgpu_queue().clone());

@@ -85,6 +85,8 @@ fn movement(graph: &Graph, node: &Node, inputs: &[Value]) -> Option<Value> {
         Op::Reshape(to) | Op::Expand(to) if *to == shape => Some(input),
         Op::Permute(axes) if axes.iter().copied().eq(0..axes.len()) => Some(input),
         Op::Slice { sizes, .. } if sizes[..] == shape[..] => Some(input),
+        // The gradient of such a slice.
+        Op::Pad { before, after, .. } if before.iter().chain(after).all(|&margin| margin == 0) => Some(input),
         Op::Reshape(to) => match &before.op {
             Op::Reshape(_) => Some(tensor(before.inputs[0]).reshape(to).value()),
             _ => None,

@@ -57,6 +57,8 @@ pub mod workloads;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod tune_shapes;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod roof;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod profile;
@@ -64,6 +66,8 @@ pub mod profile;
 pub mod roofline;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod encode;
 
 pub use accumulation::trace_micro_batch;
 pub use array_data::{ArrayData, Column};

@@ -3,11 +3,10 @@
 //! Every candidate is compared with the direct kernel before it may win. Nothing of a model in training is touched:
 //! winners are for the next time that programs are compiled.
 
-use crate::error::Result;
-use crate::gpu::{Device, Session};
-use crate::kernels::matmul::alone::{RESULTS, lengths, program};
+use crate::error::{Error, Result};
+use crate::gpu::{Device, READBACK_RING, Session};
+use crate::kernels::matmul::alone::{OPERANDS, RESULTS, lengths, program, state};
 use crate::kernels::matmul::{Choices, Matmul, Variant, candidates};
-use crate::program::StateLayout;
 use crate::train::workloads::uniform;
 
 /// A variant and the least microseconds that it took; `None` if it was wrong.
@@ -31,9 +30,9 @@ pub struct Tuned {
 const MARGIN: f64 = 0.95;
 
 /// The least time of so many rounds counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 
-/// A candidate whose first round is so many times slower than the best is not measured further.
+/// A candidate that is so many times slower than the best is not measured further.
 const HOPELESS: f64 = 2.0;
 
 impl Tuned {
@@ -53,10 +52,21 @@ impl Tuned {
     }
 }
 
+/// How long something takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// On the device.
+    Device,
+    /// For processors that execute a software adapter's kernels: what else runs on the machine counts little, but neither
+    /// do cores that have nothing to do. Linux only.
+    Processor,
+}
+
 /// Measures every candidate for each product, the longest first, and tells `each` what was found.
 pub fn tune(
     device: &Device,
     products: Vec<(Matmul, u64)>,
+    clock: Clock,
     each: &mut dyn FnMut(&Tuned) -> Result<()>,
 ) -> Result<Choices> {
     let mut products = products;
@@ -65,7 +75,7 @@ pub fn tune(
     products.sort_by_key(|(mm, count)| std::cmp::Reverse(work(mm) * count));
     let mut choices = Choices::default();
     for (product, count) in products {
-        let candidates = measure(device, &product)?;
+        let candidates = measure(device, &product, clock)?;
         let tuned = Tuned { product, count, candidates };
         if let Some(winner) = tuned.winner() {
             choices.set(&tuned.product, winner.variant);
@@ -75,37 +85,49 @@ pub fn tune(
     Ok(choices)
 }
 
-fn measure(device: &Device, mm: &Matmul) -> Result<Vec<Candidate>> {
-    let [a, b] = lengths(mm);
-    let inputs = [uniform(0, 1, a, 1.0), uniform(0, 2, b, 1.0)];
+fn measure(device: &Device, mm: &Matmul, clock: Clock) -> Result<Vec<Candidate>> {
+    let mut data = lengths(mm).map(|elements| vec![0.0; elements]);
+    for (stream, values) in (1..).zip(&mut data) {
+        *values = uniform(0, stream, values.len(), 1.0);
+        // Vectors are bound whole.
+        values.resize(values.len().next_multiple_of(4), 0.0);
+    }
     // The direct kernel gives no sums of rows; for those the smallest block is the judge.
     let judge = if mm.row_sums { Variant::Register { rows: 4, quads: 1 } } else { Variant::Direct };
-    let expected = results(&mut session(device, judge, mm, &inputs)?)?;
-    let mut best = f64::INFINITY;
+    let expected = results(&mut session(device, &[judge], mm, &data)?, 0)?;
+    let variants = candidates(device.profile(), mm);
+    let bytes = 4 * mm.m * mm.n * mm.batch[0] * mm.batch[1] * READBACK_RING;
     let mut measured = Vec::new();
-    for variant in candidates(device.profile(), mm) {
-        let mut session = session(device, variant, mm, &inputs)?;
-        let right = agree(&expected, &results(&mut session)?, mm.k);
-        let micros = if right { Some(least(&mut session, best)?) } else { None };
-        best = best.min(micros.unwrap_or(best));
-        measured.push(Candidate { variant, micros });
+    for variants in variants.chunks((AT_ONCE / bytes.max(1)).max(1)) {
+        let best = measured.iter().filter_map(|candidate: &Candidate| candidate.micros).fold(f64::INFINITY, f64::min);
+        let mut session = session(device, variants, mm, &data)?;
+        let right = |index| Ok(agree(&expected, &results(&mut session, index)?, mm.k));
+        let right: Vec<bool> = (0..variants.len()).map(right).collect::<Result<_>>()?;
+        let times = least(&mut session, &right, clock, best)?;
+        let candidate = |(&variant, micros)| Candidate { variant, micros };
+        measured.extend(variants.iter().zip(times).map(candidate));
     }
     Ok(measured)
 }
 
-fn session(device: &Device, variant: Variant, mm: &Matmul, inputs: &[Vec<f32>; 2]) -> Result<Session> {
-    let program = program(variant, mm, device.profile());
-    let mut session = Session::new(device, StateLayout::default(), vec![program])?;
-    for (name, values) in ["a", "b"].iter().zip(inputs) {
-        session.write_input(0, name, bytemuck::cast_slice(values))?;
+/// Bytes for the results of candidates that are measured in turn; what needs more is measured one after the other.
+const AT_ONCE: usize = 256 << 20;
+
+/// A program for each variant, over the same operands.
+fn session(device: &Device, variants: &[Variant], mm: &Matmul, data: &[Vec<f32>; 2]) -> Result<Session> {
+    let profile = device.profile();
+    let programs = variants.iter().map(|&variant| program(variant, mm, profile)).collect();
+    let mut session = Session::new(device, state(mm, profile)?, programs)?;
+    for (name, values) in OPERANDS.iter().zip(data) {
+        session.write_state(name, bytemuck::cast_slice(values))?;
     }
     Ok(session)
 }
 
 /// The product, and the sums beside it if there are any.
-fn results(session: &mut Session) -> Result<Vec<Vec<f32>>> {
-    let names = RESULTS.iter().take(session.program(0).outputs.len());
-    let ticket = session.run(&[0])?;
+fn results(session: &mut Session, program: usize) -> Result<Vec<Vec<f32>>> {
+    let names = RESULTS.iter().take(session.program(program).outputs.len());
+    let ticket = session.run(&[program])?;
     let results = session.fetch(ticket)?;
     names.map(|name| results.f32(name)).collect()
 }
@@ -120,16 +142,47 @@ fn agree(expected: &[Vec<f32>], found: &[Vec<f32>], k: usize) -> bool {
     expected.len() == found.len() && expected.iter().zip(found).all(same)
 }
 
-fn least(session: &mut Session, best: f64) -> Result<f64> {
-    let mut least = f64::INFINITY;
+/// The least microseconds of each program that gives the right numbers. They take turns, so that whatever else the machine
+/// does meets all alike; `best` was measured before.
+fn least(session: &mut Session, right: &[bool], clock: Clock, best: f64) -> Result<Vec<Option<f64>>> {
+    let mut times: Vec<Option<f64>> = right.iter().map(|right| right.then_some(f64::INFINITY)).collect();
     for _ in 0..ROUNDS {
-        let micros: f64 = session.profile(&[0])?.iter().map(|timing| timing.micros).sum();
-        least = least.min(micros);
-        if least > HOPELESS * best {
-            break;
+        let best = times.iter().flatten().copied().fold(best, f64::min);
+        for (program, time) in times.iter_mut().enumerate() {
+            let Some(time) = time.as_mut().filter(|time| time.is_infinite() || **time <= HOPELESS * best) else {
+                continue;
+            };
+            *time = time.min(once(session, program, clock)?);
         }
     }
-    Ok(least)
+    Ok(times)
+}
+
+fn once(session: &mut Session, program: usize, clock: Clock) -> Result<f64> {
+    let before = match clock {
+        Clock::Device => 0.0,
+        Clock::Processor => others_micros()?,
+    };
+    let device = session.profile(&[program])?.iter().map(|timing| timing.micros).sum();
+    match clock {
+        Clock::Device => Ok(device),
+        Clock::Processor => Ok(others_micros()? - before),
+    }
+}
+
+/// Microseconds that the threads of this process other than the present one have had a processor.
+fn others_micros() -> Result<f64> {
+    let place = "/proc/self/task";
+    let own = std::fs::read_link("/proc/thread-self").map_err(|e| Error::file("/proc/thread-self", &e))?;
+    let mut nanos = 0;
+    for entry in std::fs::read_dir(place).map_err(|e| Error::file(place, &e))?.flatten() {
+        if own.file_name() != Some(&entry.file_name()) {
+            // A thread may end meanwhile.
+            let text = std::fs::read_to_string(entry.path().join("schedstat")).unwrap_or_default();
+            nanos += text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+        }
+    }
+    Ok(nanos as f64 * 1e-3)
 }
 
 #[cfg(test)]
@@ -184,7 +237,7 @@ mod tests {
     fn all_candidates_of_a_product_are_right_and_the_table_is_used() -> Result<()> {
         let device = Device::open(None)?;
         let mut count = 0;
-        let choices = tune(&device, vec![(product(), 2)], &mut |tuned| {
+        let choices = tune(&device, vec![(product(), 2)], Clock::Device, &mut |tuned| {
             count = tuned.candidates.len();
             assert!(tuned.candidates.iter().all(|candidate| candidate.micros.is_some()), "{tuned:?}");
             Ok(())

@@ -1,7 +1,11 @@
 //! The standard workloads agree with the losses of float64 PyTorch (`tests/golden/losses.json`),
 //! and the same run twice gives the same bits.
 
-use wgrad::train::workloads::{Workload, losses, setup};
+use std::collections::HashSet;
+use wgrad::optim::LossScaling;
+use wgrad::program::Program;
+use wgrad::train::TrainerBuilder;
+use wgrad::train::workloads::{Workload, losses, outline, setup};
 
 const SEEDS: [u32; 3] = [0, 1, 2];
 
@@ -66,12 +70,41 @@ fn the_same_run_twice_gives_the_same_bits() {
 #[test]
 fn dispatches_and_memory_are_what_was_planned() {
     let device = crate::device();
-    for (workload, most) in [(Workload::W2, 14), (Workload::W3, 23), (Workload::W4, 110)] {
+    for (workload, most) in [(Workload::W2, 14), (Workload::W3, 25), (Workload::W4, 100)] {
         let setup = setup(workload, 0).expect("a workload");
         let planned = setup.trainer.plan(device.profile(), &setup.loss).expect("compiles").memory;
         let trainer = setup.trainer.build(&device, setup.loss).expect("compiles");
         assert!(trainer.dispatches() <= most, "{workload}: {} dispatches a step", trainer.dispatches());
         assert_eq!(trainer.memory(), planned);
         assert_eq!(trainer.created_bytes(), planned.total(), "{workload}: bytes counted where buffers are created");
+    }
+}
+
+/// Distinct kernels of a step: what a cold start has to compile.
+#[test]
+fn a_step_needs_few_pipelines() {
+    let profile = crate::device().profile().clone();
+    for (workload, most) in [(Workload::W2, 11), (Workload::W3, 23), (Workload::W4, 22)] {
+        let (trainer, loss) = outline(workload).expect("a workload");
+        let plan = trainer.plan(&profile, loss).expect("compiles");
+        let kernels = plan.programs[..2].iter().flat_map(|program| &program.kernels);
+        let distinct: HashSet<_> = kernels.map(|kernel| (&kernel.wgsl, &kernel.writable)).collect();
+        assert!(distinct.len() <= most, "{workload}: {} pipelines", distinct.len());
+    }
+}
+
+#[test]
+fn clipping_and_scaling_add_few_dispatches() {
+    let profile = crate::device().profile().clone();
+    for workload in [Workload::W2, Workload::W3, Workload::W4] {
+        let dispatches = |change: fn(TrainerBuilder) -> TrainerBuilder| {
+            let (trainer, loss) = outline(workload).expect("a workload");
+            let plan = change(trainer).plan(&profile, loss).expect("compiles");
+            plan.programs[..2].iter().map(Program::dispatches).sum::<usize>()
+        };
+        let plain = dispatches(|trainer| trainer);
+        let both = dispatches(|trainer| trainer.clip(1.0).loss_scaling(LossScaling::default()));
+        assert!(both > plain, "{workload}: the change is none");
+        assert!(both <= plain + 4, "{workload}: {plain} dispatches, {both} with clipping and scaling");
     }
 }

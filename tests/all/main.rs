@@ -5,6 +5,7 @@ mod augment;
 mod determinism;
 mod drops;
 mod faults;
+mod flash;
 mod golden;
 mod halves;
 #[cfg(all(feature = "cli", feature = "onnx"))]

@@ -6,7 +6,7 @@ use wgrad::gpu::Device;
 use wgrad::kernels::matmul::{Choices, candidates};
 use wgrad::train::run::Run;
 use wgrad::train::task::Task;
-use wgrad::train::tune::tune;
+use wgrad::train::tune::{Clock, tune};
 use wgrad::train::workloads::{Workload, setup};
 
 /// For every product of the small run another kernel than that of the rules.
@@ -51,7 +51,7 @@ fn every_candidate_for_the_products_of_the_workloads_is_right() {
     for workload in [Workload::W2, Workload::W3, Workload::W4] {
         let setup = setup(workload, 0).expect("a workload");
         let products = setup.trainer.products(device.profile(), &*setup.loss).expect("products");
-        let choices = tune(&device, products.clone(), &mut |tuned| {
+        let choices = tune(&device, products.clone(), Clock::Device, &mut |tuned| {
             for candidate in &tuned.candidates {
                 assert!(
                     candidate.micros.is_some(),

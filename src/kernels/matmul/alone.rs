@@ -2,15 +2,22 @@
 
 use super::{Matmul, Operand, Variant, Walks, emit};
 use crate::dtype::DType;
+use crate::error::Result;
+use crate::graph::TensorType;
 use crate::kernels::{Element, KernelSpec, Port, Profile};
-use crate::program::{Binding, BufferDecl, Dispatch, Io, Kernel, Program, Role, Segment, grid};
+use crate::program::{
+    Binding, BufferDecl, Category, Dispatch, Io, Kernel, Program, Role, Segment, StateLayout, StateSpec, grid,
+};
 use crate::shape::Shape;
 use std::fmt::Write;
 
 /// The results of a product's program, in order: the product, and the sums that it gives beside.
 pub const RESULTS: [&str; 2] = ["product", "sums"];
 
-/// The inputs `a` and `b`, as f32 of as many elements as [`lengths`] says, to the results.
+/// The operands, in order.
+pub const OPERANDS: [&str; 2] = ["a", "b"];
+
+/// The tensors of the state that [`state`] lays out, `a` and `b`, to the results: programs of several variants share them.
 pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
     let spec = emit(variant, mm, profile);
     let [a, b] = lengths(mm);
@@ -20,10 +27,8 @@ pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
         (_, true) => mm.m * batches,
         (false, false) => 0,
     };
-    // Vectors are bound whole.
-    let bytes = |elements: usize| (elements.max(1) as u64 * 4).next_multiple_of(16);
     let mut sizes = vec![bytes(a), bytes(b), bytes(mm.m * mm.n * batches)];
-    let mut roles = vec![Role::Input("a".into()), Role::Input("b".into()), Role::Transient];
+    let mut roles = vec![Role::State(0), Role::State(1), Role::Transient];
     let mut lengths = vec![mm.m * mm.n * batches];
     if sums > 0 {
         sizes.push(bytes(sums));
@@ -51,11 +56,29 @@ pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
         kernels: vec![kernel(&spec, mm, profile)],
         buffers: roles.into_iter().zip(&sizes).map(|(role, &bytes)| BufferDecl { role, bytes }).collect(),
         segments: vec![Segment::Gpu(vec![dispatch])],
-        inputs: vec![flat("a", a.max(1), 0), flat("b", b.max(1), 1)],
+        inputs: Vec::new(),
         scalars: Vec::new(),
         constants: Vec::new(),
         outputs: RESULTS.iter().zip(lengths).enumerate().map(|(i, (name, n))| flat(name, n, i + 2)).collect(),
     }
+}
+
+/// Vectors are bound whole.
+fn bytes(elements: usize) -> u64 {
+    (elements.max(1) as u64 * 4).next_multiple_of(16)
+}
+
+/// The state that [`program`] reads: `a` and `b`, f32 of [`lengths`], each in a buffer of its own. An error where a device
+/// does not bind so much at once.
+pub fn state(mm: &Matmul, profile: &Profile) -> Result<StateLayout> {
+    let tensor = |(name, elements): (&&str, usize)| StateSpec {
+        name: (*name).into(),
+        ty: TensorType::new([bytes(elements) as usize / 4], DType::F32),
+        category: Category::Other,
+        group: (*name).into(),
+    };
+    let specs: Vec<StateSpec> = OPERANDS.iter().zip(lengths(mm)).map(tensor).collect();
+    StateLayout::build(&specs, profile.max_binding_bytes)
 }
 
 /// The kernel with plain hooks, bound as `a`, `b`, the product, the sums.

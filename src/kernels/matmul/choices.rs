@@ -53,14 +53,27 @@ impl Choices {
 
 /// What tells products apart, such as `128x512x784 batch 1x1 a k4 b x4 out 4`.
 fn key(mm: &Matmul) -> String {
+    let Matmul { m, n, k, batch: [outer, inner], .. } = mm;
+    format!("{m}x{n}x{k} batch {outer}x{inner} {}", mm.read())
+}
+
+impl Matmul {
+    /// How the product reads its operands and what it gives, such as `a k4 b x4 out 4`: along which axis an operand lies and
+    /// how many elements are read at once.
+    pub fn read(&self) -> String {
+        described(self)
+    }
+}
+
+fn described(mm: &Matmul) -> String {
     // All of it: what is added to a product may tell it from others.
-    let Matmul { m, n, k, batch: [outer, inner], a, b, out_wide, bias_gradient, row_sums, pairs, walks } = mm;
+    let Matmul { m, n, k, batch: _, a, b, out_wide, bias_gradient, row_sums, pairs, walks } = mm;
     let plain_a = || read(side(*m, *k, a.row, a.col, a), a);
     let plain_b = || read(side(*n, *k, b.col, b.row, b), b);
     let a = walks[0].as_ref().map_or_else(plain_a, |walks| walked(&walks.text("a")));
     let b = walks[1].as_ref().map_or_else(plain_b, |walks| walked(&walks.text("b")));
     let out = if *out_wide { 4 } else { 1 };
-    let mut text = format!("{m}x{n}x{k} batch {outer}x{inner} a {a} b {b} out {out}");
+    let mut text = format!("a {a} b {b} out {out}");
     for (flag, word) in [(bias_gradient, " column-sums"), (row_sums, " row-sums"), (pairs, " pairs")] {
         text += if *flag { word } else { "" };
     }

@@ -9,6 +9,7 @@
 pub mod alone;
 mod block;
 mod choices;
+mod cost;
 mod direct;
 mod register;
 mod subgroup;
@@ -83,26 +84,13 @@ pub fn choose(profile: &Profile, mm: &Matmul) -> Variant {
     profile.choices.get(profile, mm).unwrap_or_else(|| by_rule(profile, mm))
 }
 
-/// The variant that is best without measuring.
+/// The variant that is best without measuring: by a model of the costs where it was held against measurements, on software
+/// adapters, and by the number of tiles on GPUs.
 fn by_rule(profile: &Profile, mm: &Matmul) -> Variant {
-    match (profile.class, profile.subgroup) {
-        (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) => choose_subgroup(lanes, mm),
-        (AdapterClass::Cpu, _) => REGISTER,
-        (AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple, _) => choose_tiled(profile, mm),
+    match profile.class {
+        AdapterClass::Cpu => cost::cheapest(profile, mm),
+        AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple => choose_tiled(profile, mm),
     }
-}
-
-/// Many rows, unless that leaves cores without a workgroup. Two sizes only: each is one more
-/// text for a software adapter to compile.
-fn choose_subgroup(lanes: u32, mm: &Matmul) -> Variant {
-    let tiles = mm.m.div_ceil(32) * mm.n.div_ceil(4 * lanes as usize) * mm.batch[0] * mm.batch[1];
-    let rows = match mm.m {
-        // Finding where an operand lies costs more than loading it: once for all rows.
-        9..=16 if mm.walks[1].is_some() => 16,
-        17.. if tiles >= 4 => 32,
-        _ => 8,
-    };
-    Variant::Subgroup { lanes, rows, quads: 1 }
 }
 
 fn choose_tiled(profile: &Profile, mm: &Matmul) -> Variant {
@@ -127,6 +115,10 @@ pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
     if let (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) = (profile.class, profile.subgroup) {
         for (rows, quads) in [(32, 1), (16, 1), (8, 1), (16, 2), (4, 1)] {
             others.push(Variant::Subgroup { lanes, rows, quads });
+        }
+    } else if profile.class == AdapterClass::Cpu {
+        for (rows, quads) in [(16, 1), (4, 2), (16, 2), (4, 4)] {
+            others.push(Variant::Register { rows, quads });
         }
     }
     if profile.class != AdapterClass::Cpu {

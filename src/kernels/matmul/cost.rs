@@ -1,0 +1,120 @@
+//! What a product costs on a software adapter with each variant: the model behind the choice there.
+//!
+//! A variant's tiles are dealt over the cores, and each costs what its block costs for one step of `k`: of a subgroup's block
+//! a part that grows with its rows (multiply-adds and broadcasts) and one that does not (the loads of `b`); of others their
+//! area. The constants are those of the table in `docs/performance.md`, two cores with subgroups of 8, in units in which a
+//! step of a 32 x 32 block takes 0.81. `wgrad tune --check` measures how near the best candidates the choice comes.
+
+use super::{Matmul, REGISTER, Variant, fits};
+use crate::kernels::Profile;
+
+/// Of a row of a subgroup's block.
+const ROW: f32 = 0.019;
+/// Of the loads of `b`, once for all rows.
+const LOADS: f32 = 0.2;
+/// The same where each element's place is found by a walk.
+const WALKED_LOADS: f32 = 0.8;
+/// Of one output, at a rate of 1 GFLOP/s.
+const OUTPUT: f32 = 0.0314;
+
+/// Cores of the machine, which a profile does not say: with more tiles than that none is idle for long.
+const CORES: usize = 4;
+
+/// A variant that few products want is one more text to compile, a tenth of a second: it must be so much cheaper, and the
+/// product so large that it is noticed.
+const WORTH: f32 = 0.85;
+const LARGE: usize = 1 << 19;
+
+/// The cheapest variant of those that most products share, or a rarer one that is worth its text.
+pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
+    let (usual, rare): (Vec<Variant>, Vec<Variant>) = match profile.subgroup {
+        Some(lanes @ (4 | 8 | 16)) => {
+            let rows = |rows: u32| Variant::Subgroup { lanes, rows, quads: 1 };
+            (vec![rows(32), rows(8)], vec![rows(16), rows(4)])
+        }
+        _ => {
+            let rows = |rows: u32| Variant::Register { rows, quads: 1 };
+            let direct = (!mm.row_sums).then_some(Variant::Direct);
+            (vec![REGISTER], [rows(8), rows(4)].into_iter().chain(direct).collect())
+        }
+    };
+    let least = |variants: &[Variant]| {
+        let costs =
+            variants.iter().filter(|variant| fits(profile, **variant)).map(|&variant| (variant, cost(variant, mm)));
+        costs.fold((REGISTER, f32::INFINITY), |best, own| if own.1 < best.1 { own } else { best })
+    };
+    let (usual, rare) = (least(&usual), least(&rare));
+    let large = mm.m * mm.n * mm.k * mm.batch[0] * mm.batch[1] >= LARGE;
+    if large && rare.1 < WORTH * usual.1 { rare.0 } else { usual.0 }
+}
+
+/// For each step of `k`.
+fn cost(variant: Variant, mm: &Matmul) -> f32 {
+    let batches = mm.batch[0] * mm.batch[1];
+    // Of a product of GFLOP/s; what is walked was measured for whole blocks only.
+    let area = |outputs: usize, rate: f32| outputs as f32 * OUTPUT / rate;
+    let (tile_m, tile_n) = variant.tile();
+    let tiles = mm.m.div_ceil(tile_m as usize) * mm.n.div_ceil(tile_n as usize) * batches;
+    let rounds = tiles.div_ceil(CORES) as f32;
+    let outputs = (tile_m * tile_n) as usize;
+    match variant {
+        Variant::Subgroup { rows, quads, .. } => {
+            let loads = if mm.walks[1].is_some() { WALKED_LOADS } else { LOADS };
+            rounds * quads as f32 * (rows as f32 * ROW + loads)
+        }
+        Variant::Register { rows: 8, quads: 2 } => rounds * area(outputs, 19.2),
+        _ if mm.walks.iter().any(Option::is_some) => f32::INFINITY,
+        Variant::Register { rows: 8, .. } => rounds * area(outputs, 12.6),
+        Variant::Register { .. } => rounds * area(outputs, 10.0),
+        Variant::Direct => area((mm.m * mm.n * batches).div_ceil(CORES), if mm.out_wide { 2.8 } else { 1.0 }),
+        // Software adapters have no memory that is nearer than others.
+        Variant::Tiled { .. } => f32::INFINITY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::AdapterClass;
+    use crate::kernels::matmul::Operand;
+
+    fn chosen(subgroup: Option<u32>, [m, n, k]: [usize; 3]) -> Variant {
+        let operand = |row| Operand { offset: 0, row, col: 1, batch: [0, 0] };
+        let mm = Matmul {
+            m,
+            n,
+            k,
+            batch: [1, 1],
+            a: operand(k),
+            b: operand(n),
+            out_wide: n.is_multiple_of(4),
+            bias_gradient: false,
+            row_sums: false,
+            pairs: false,
+            walks: [None, None],
+        };
+        cheapest(&Profile { class: AdapterClass::Cpu, subgroup, ..Profile::baseline() }, &mm)
+    }
+
+    #[test]
+    fn the_choice_is_what_was_measured_to_be_best() {
+        // The table in docs/performance.md.
+        for shape in
+            [[256, 256, 256], [512, 512, 512], [128, 512, 784], [128, 10, 512], [784, 512, 128], [1024, 128, 384]]
+        {
+            assert_eq!(chosen(Some(8), shape), Variant::Subgroup { lanes: 8, rows: 32, quads: 1 }, "{shape:?}");
+        }
+        assert_eq!(chosen(None, [512, 512, 512]), REGISTER);
+    }
+
+    #[test]
+    fn few_rows_have_few_rows() {
+        for (m, rows) in [(1, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16), (17, 32), (100, 32)] {
+            assert_eq!(chosen(Some(8), [m, 1024, 1024]), Variant::Subgroup { lanes: 8, rows, quads: 1 }, "{m} rows");
+        }
+        assert_eq!(chosen(None, [1, 1024, 1024]), Variant::Direct);
+        assert_eq!(chosen(None, [1024, 10, 512]), Variant::Register { rows: 8, quads: 1 });
+        // A small product is not worth a text of its own.
+        assert_eq!(chosen(Some(8), [1, 64, 64]), Variant::Subgroup { lanes: 8, rows: 8, quads: 1 });
+    }
+}
