@@ -2,6 +2,7 @@
 //!
 //! Works on plain data; knows limits, not the device.
 
+use super::canary;
 use super::readback::{READBACK_RING, pack};
 use crate::error::{Error, Result};
 use crate::kernels::Profile;
@@ -34,7 +35,7 @@ pub(super) fn plan(layout: &StateLayout, programs: &[Program]) -> Memory {
         other_state: state(Category::Other),
         transient: transients(programs).into_iter().sum(),
         io: programs.iter().map(own).sum(),
-        readback: READBACK_RING as u64 * slot_bytes(programs),
+        readback: READBACK_RING as u64 * slot_bytes(programs) + canary::OWN_BYTES,
     }
 }
 
@@ -44,17 +45,44 @@ pub(super) fn transients(programs: &[Program]) -> Vec<u64> {
     shared_transients(&programs).into_iter().map(whole_words).collect()
 }
 
-/// Bytes of one slot of the readback ring: the outputs of all programs, which one run may have.
+/// Bytes of one slot of the readback ring: a tally, and the outputs of all programs, which one run may have.
 pub(super) fn slot_bytes(programs: &[Program]) -> u64 {
-    whole_words(programs.iter().map(|program| pack(program).1).sum())
+    whole_words(canary::BYTES + programs.iter().map(|program| pack(program).1).sum::<u64>())
+}
+
+/// The largest tensor of a state buffer, and its bytes.
+pub(super) fn largest_in_state(layout: &StateLayout, buffer: usize) -> Option<(&str, u64)> {
+    let holds = layout.entries.iter().filter(|(_, entry)| entry.pieces.iter().any(|piece| piece.buffer == buffer));
+    let sized = holds.map(|(name, entry)| (name.as_str(), entry.pieces.iter().map(|piece| piece.bytes).sum::<u64>()));
+    sized.max_by_key(|(_, bytes)| *bytes)
+}
+
+/// The transient buffers of a program, largest first: the largest of each program is the first shared one, and so on down.
+pub(super) fn by_size(program: &Program) -> Vec<usize> {
+    let is_transient = |index: &usize| program.buffers[*index].role == Role::Transient;
+    let mut by_size: Vec<usize> = (0..program.buffers.len()).filter(is_transient).collect();
+    crate::sort::sort_by_key(&mut by_size, |&index| std::cmp::Reverse(program.buffers[index].bytes));
+    by_size
+}
+
+/// The operation that binds the most of a shared transient buffer, and how many bytes.
+pub(super) fn largest_in_transient(programs: &[Program], rank: usize) -> Option<(&str, u64)> {
+    let of_program = |program| {
+        let buffer = by_size(program).get(rank).copied();
+        let uses = program
+            .each_dispatch()
+            .flat_map(|dispatch: &Dispatch| dispatch.bindings.iter().map(move |b| (dispatch, b)));
+        let uses = uses.filter(move |(_, binding)| Some(binding.buffer) == buffer);
+        uses.map(|(dispatch, binding)| (dispatch.label.as_str(), binding.bytes)).max_by_key(|(_, bytes)| *bytes)
+    };
+    programs.iter().filter_map(of_program).max_by_key(|(_, bytes)| *bytes)
 }
 
 /// An error unless every program is well formed and legal on such a device.
 pub(super) fn check(profile: &Profile, layout: &StateLayout, programs: &[Program]) -> Result<()> {
     for (index, buffer) in layout.buffers.iter().enumerate() {
-        let holds = layout.entries.iter().filter(|(_, entry)| entry.pieces.iter().any(|piece| piece.buffer == index));
-        let largest = holds.max_by_key(|(_, entry)| entry.pieces.iter().map(|piece| piece.bytes).sum::<u64>());
-        let holding = largest.map_or(String::new(), |(name, _)| format!(" that holds `{name}`"));
+        let holding =
+            largest_in_state(layout, index).map_or(String::new(), |(name, _)| format!(" that holds `{name}`"));
         fits(profile, whole_words(buffer.bytes), || format!("the state buffer `{}`{holding}", buffer.label))?;
     }
     for (name, entry) in &layout.entries {

@@ -4,11 +4,13 @@
 //! its own calls in error scopes.
 
 use super::adapters;
+use super::faults::Faults;
 use super::lock;
 use super::pipelines::PipelineCache;
 use crate::error::{Error, Result};
 use crate::kernels::Profile;
 use crate::kernels::matmul::Choices;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,11 +31,28 @@ struct Inner {
     /// Of a device of our own: to find its adapter again.
     adapter: Option<wgpu::AdapterInfo>,
     timeout: Mutex<Duration>,
+    /// It was given up while it worked.
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
+    hung: AtomicBool,
     health: Arc<Health>,
     pipelines: PipelineCache,
+    faults: Faults,
     /// Verdicts of error scopes, which a browser gives later.
     #[cfg(target_arch = "wasm32")]
     pending: Mutex<Vec<Verdict>>,
+}
+
+/// wgpu waits for a queue that is dropped, however long its work takes; a hung one is kept instead, and what it works on.
+#[cfg(not(target_arch = "wasm32"))]
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let works = || !matches!(self.device.poll(wgpu::PollType::Poll), Ok(wgpu::PollStatus::QueueEmpty));
+        // On a borrowed device it is the app that keeps the queue or lets go of it.
+        let hung = self.adapter.is_some() && *self.hung.get_mut();
+        if hung && std::panic::catch_unwind(std::panic::AssertUnwindSafe(works)).unwrap_or(true) {
+            std::mem::forget(self.queue.clone());
+        }
+    }
 }
 
 /// What an error scope will have caught.
@@ -102,8 +121,10 @@ impl Device {
             name,
             adapter,
             timeout: Mutex::new(TIMEOUT),
+            hung: AtomicBool::new(false),
             health: Arc::default(),
             pipelines: PipelineCache::default(),
+            faults: Faults::default(),
             #[cfg(target_arch = "wasm32")]
             pending: Mutex::default(),
         };
@@ -183,8 +204,22 @@ impl Device {
         lock(&self.inner.health.lost).get_or_insert(message);
     }
 
+    /// Gives the device up although it answers: what it did cannot be trusted.
+    pub(super) fn give_up(&self, message: String) -> Error {
+        self.met_loss(message.clone());
+        if self.inner.adapter.is_some() {
+            // So that another one has its memory.
+            self.inner.device.destroy();
+        }
+        Error::DeviceLost { message: self.lost().unwrap_or(message) }
+    }
+
     pub(super) fn cache(&self) -> &PipelineCache {
         &self.inner.pipelines
+    }
+
+    pub(super) fn faults(&self) -> &Faults {
+        &self.inner.faults
     }
 
     /// An error if the device is lost or has reported one.
@@ -216,12 +251,22 @@ impl Device {
         explain: impl FnOnce(wgpu::Error) -> Error + 'static,
         work: impl FnOnce() -> T,
     ) -> Result<T> {
+        self.judged(None, explain, work)
+    }
+
+    /// `guarded`, where the error may be one that a test injects.
+    pub(super) fn judged<T>(
+        &self,
+        injected: Option<wgpu::Error>,
+        explain: impl FnOnce(wgpu::Error) -> Error + 'static,
+        work: impl FnOnce() -> T,
+    ) -> Result<T> {
         let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
         let scopes = filters.map(|filter| self.inner.device.push_error_scope(filter));
         let value = work();
         let reports: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
         let verdict = async move {
-            let mut first = None;
+            let mut first = injected;
             for report in reports {
                 first = first.or(report.await);
             }
@@ -240,9 +285,10 @@ impl Device {
         }
     }
 
-    /// `guarded` on a borrowed device; on one of our own the handler records errors at no cost.
-    pub(super) fn guarded_if_borrowed<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> Result<T> {
-        if self.inner.adapter.is_none() {
+    /// `guarded` for work that is not expected to fail. In a browser, where each scope is a promise, on a borrowed device
+    /// only: on one of our own the handler records errors at no cost.
+    pub(super) fn caught<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> Result<T> {
+        if cfg!(not(target_arch = "wasm32")) || self.inner.adapter.is_none() {
             self.guarded(move |error| device_error(what, &error), work)
         } else {
             Ok(work())
@@ -269,7 +315,12 @@ impl Device {
 
 /// An error of work that was not expected to fail.
 pub(super) fn device_error(what: &str, error: &wgpu::Error) -> Error {
-    Error::Device { what: what.into(), message: error.to_string() }
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::Memory(format!("the GPU device {what}: {error}")),
+        wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => {
+            Error::Device { what: what.into(), message: error.to_string() }
+        }
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -322,6 +373,7 @@ mod waiting {
             while !done(finished) {
                 self.healthy()?;
                 if start.elapsed() > timeout {
+                    self.inner.hung.store(true, std::sync::atomic::Ordering::Relaxed);
                     let message = "it hangs, or its work takes longer than the time-out (device.timeout)".into();
                     return Err(Error::DeviceHung { seconds: timeout.as_secs(), message });
                 }

@@ -32,6 +32,13 @@ struct Layouts {
     pipeline: wgpu::PipelineLayout,
 }
 
+impl PipelineCache {
+    /// Lets go of kernels that no session uses.
+    pub fn release(&self) {
+        lock(&self.pipelines).retain(|_, pipeline| Arc::strong_count(pipeline) > 1);
+    }
+}
+
 impl Device {
     /// The pipelines of these kernels, in their order. New ones are compiled in parallel where threads exist.
     pub(super) fn pipelines(&self, kernels: &[&Kernel]) -> Result<Vec<Arc<Pipeline>>> {

@@ -41,7 +41,7 @@ impl Session {
                 let message = "programs with host steps are not profiled: the host's time is not the device's";
                 return Err(Error::Config(message.into()));
             }
-            self.resolved[index].write_scalars(&device);
+            self.resolved[index].write_scalars(&device)?;
         }
         let stamps = device.wgpu_device().features().contains(wgpu::Features::TIMESTAMP_QUERY);
         let timer = Timer { device: &device, queries: stamps.then(|| Queries::new(&device)), begun: Instant::now() };
@@ -53,8 +53,7 @@ impl Session {
             while first < dispatches.len() {
                 let steps = first..dispatches.len().min(first + timer.at_once());
                 first = steps.end;
-                let times =
-                    device.guarded_if_borrowed("refused to be timed", || timer.time(resolved, steps.clone()))??;
+                let times = device.caught("refused to be timed", || timer.time(resolved, steps.clone()))??;
                 let timing = |(step, (start, micros)): (usize, (f64, f64))| Timing {
                     turn,
                     dispatch: dispatches[step],
@@ -144,7 +143,7 @@ impl Timer<'_> {
         encoder.resolve_query_set(&queries.set, 0..count, &queries.resolved, 0);
         encoder.copy_buffer_to_buffer(&queries.resolved, 0, &queries.staging, 0, bytes);
         let submission = self.device.wgpu_queue().submit([encoder.finish()]);
-        let mapping = Mapping::start(&queries.staging, bytes);
+        let mapping = Mapping::start(self.device, &queries.staging, bytes);
         pollster::block_on(mapping.wait(self.device, &submission))?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&take_mapped(self.device, &queries.staging, bytes)?);
         let time =

@@ -2,6 +2,9 @@
 //!
 //! Knows bytes and output names; how they got into a slot is `run`'s affair.
 
+use super::canary::{BYTES as TALLY, Tally, split, verify};
+use super::faults::Fault;
+use super::pace::{Pace, Stretch};
 use super::{Device, lock};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -50,8 +53,12 @@ struct MappingState {
 
 impl Mapping {
     /// Asks for the first `bytes` of a buffer.
-    pub fn start(buffer: &wgpu::Buffer, bytes: u64) -> Arc<Mapping> {
+    pub fn start(device: &Device, buffer: &wgpu::Buffer, bytes: u64) -> Arc<Mapping> {
         let mapping = Arc::new(Mapping::default());
+        if device.faults().due(Fault::Mapping) {
+            lock(&mapping.state).outcome = Some(Err("injected by a test".into()));
+            return mapping;
+        }
         let told = Arc::clone(&mapping);
         buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |outcome| {
             let mut state = lock(&told.state);
@@ -63,7 +70,6 @@ impl Mapping {
         mapping
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
     fn ready(&self) -> bool {
         lock(&self.state).outcome.is_some()
     }
@@ -71,10 +77,7 @@ impl Mapping {
     /// What the callback said. Mapping a buffer of ours fails on a lost device only.
     fn outcome(&self, device: &Device) -> Option<Result<()>> {
         let outcome = lock(&self.state).outcome.clone()?;
-        Some(outcome.or_else(|message| {
-            device.met_loss(format!("it did not return results: {message}"));
-            device.healthy()
-        }))
+        Some(outcome.or_else(|message| Err(device.give_up(format!("it did not return results: {message}")))))
     }
 
     /// Waits for the callback: natively by polling the device, in a browser by yielding to its event loop.
@@ -96,9 +99,8 @@ pub(super) fn take_mapped(device: &Device, buffer: &wgpu::Buffer, bytes: u64) ->
     let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
     buffer.unmap();
     copy.or_else(|error| {
-        let message = format!("it did not return results: {error}");
-        device.met_loss(message.clone());
-        device.healthy().and(Err(Error::DeviceLost { message }))
+        device.check()?;
+        Err(device.give_up(format!("it did not return results: {error}")))
     })
 }
 
@@ -110,6 +112,10 @@ struct Flight {
     bytes: u64,
     mapping: Arc<Mapping>,
     submission: wgpu::SubmissionIndex,
+    /// What must stand at the beginning of the slot.
+    tally: Tally,
+    pace: Arc<Pace>,
+    stretch: Option<Stretch>,
     /// Where each program's outputs begin in the slot, in the order of the programs' last turns.
     programs: Vec<(usize, u64)>,
     names: Arc<[Vec<Output>]>,
@@ -124,7 +130,9 @@ struct Flight {
 impl Flight {
     fn land(&self, device: &Device) -> Result<Vec<u8>> {
         self.landed.store(true, Ordering::Release);
-        take_mapped(device, &self.buffer, self.bytes)
+        let bytes = take_mapped(device, &self.buffer, self.bytes)?;
+        verify(device, &self.tally, split(&bytes, TALLY)?.0)?;
+        Ok(bytes)
     }
 }
 
@@ -145,6 +153,7 @@ pub(super) struct Ring {
     flights: Vec<Option<Arc<Flight>>>,
     names: Arc<[Vec<Output>]>,
     sizes: Vec<u64>,
+    pace: Arc<Pace>,
     next: u64,
 }
 
@@ -165,15 +174,14 @@ impl Slot {
 
 impl Ring {
     /// The slots' buffers.
-    #[cfg(target_arch = "wasm32")]
     pub fn buffers(&self) -> &[wgpu::Buffer] {
         &self.buffers
     }
 
-    pub fn new(buffers: Vec<wgpu::Buffer>, programs: &[Program]) -> Ring {
+    pub fn new(buffers: Vec<wgpu::Buffer>, programs: &[Program], pace: Arc<Pace>) -> Ring {
         let (names, sizes): (Vec<_>, Vec<_>) = programs.iter().map(pack).unzip();
         let flights = buffers.iter().map(|_| None).collect();
-        Ring { buffers, flights, names: names.into(), sizes, next: 0 }
+        Ring { buffers, flights, names: names.into(), sizes, pace, next: 0 }
     }
 
     /// A free slot; the oldest results are set aside if every slot is in flight.
@@ -190,7 +198,10 @@ impl Ring {
                 // wgpu keeps the end of this run for the time to map the buffer, whoever asks next: a mapping for a
                 // later run would come too early.
                 #[cfg(not(target_arch = "wasm32"))]
-                device.wait_for(&flight.submission)?;
+                if let Err(error) = device.wait_for(&flight.submission) {
+                    self.flights[index] = Some(flight);
+                    return Err(error);
+                }
                 self.buffers[index].unmap();
             } else if let Err(error) = set_aside(device, &flight) {
                 self.flights[index] = Some(flight);
@@ -198,7 +209,7 @@ impl Ring {
             }
         }
         let mut placed: Vec<(usize, u64)> = Vec::with_capacity(programs.len());
-        let mut bytes = 0;
+        let mut bytes = TALLY;
         for &program in programs {
             let base = match placed.iter().position(|(index, _)| *index == program) {
                 // Its turn now is its last.
@@ -210,17 +221,31 @@ impl Ring {
             };
             placed.push((program, base));
         }
-        Ok(Slot { index, buffer: self.buffers[index].clone(), programs: placed, bytes: bytes.max(4) })
+        Ok(Slot { index, buffer: self.buffers[index].clone(), programs: placed, bytes })
+    }
+
+    /// Whether no results are on their way.
+    pub fn idle(&self) -> bool {
+        self.flights.iter().flatten().all(|flight| flight.landed.load(Ordering::Acquire))
     }
 
     /// Asks for the slot's bytes after the submission that fills it.
-    pub fn start(&mut self, slot: Slot, submission: wgpu::SubmissionIndex) -> Ticket {
+    pub fn start(
+        &mut self,
+        device: &Device,
+        slot: Slot,
+        (submission, tally): (wgpu::SubmissionIndex, Tally),
+        stretch: Option<Stretch>,
+    ) -> Ticket {
         let flight = Arc::new(Flight {
             serial: self.next,
-            mapping: Mapping::start(&slot.buffer, slot.bytes),
+            mapping: Mapping::start(device, &slot.buffer, slot.bytes),
             buffer: slot.buffer,
             bytes: slot.bytes,
             submission,
+            tally,
+            pace: Arc::clone(&self.pace),
+            stretch,
             programs: slot.programs,
             names: Arc::clone(&self.names),
             kept: Mutex::default(),
@@ -257,7 +282,11 @@ pub(super) async fn fetch(device: Device, ticket: Ticket) -> Result<Results> {
     let bytes = match kept {
         Some(kept) => kept?,
         None => {
+            let early = !flight.mapping.ready();
             flight.mapping.wait(&device, &flight.submission).await?;
+            if early {
+                flight.pace.saw(flight.serial, flight.stretch);
+            }
             let set_aside_meanwhile = lock(&flight.kept).take();
             set_aside_meanwhile.unwrap_or_else(|| flight.land(&device))?
         }

@@ -2,11 +2,13 @@
 //!
 //! Knows no order in time; `run` replays what is laid out here.
 
-use super::check::{transients, whole_words};
+use super::canary::{BYTES as TALLY, Canary};
+use super::check::{by_size, largest_in_state, largest_in_transient, transients, whole_words};
+use super::pace::Rates;
 use super::pipelines::Pipeline;
+use super::poison::fill;
 use super::{Device, lock};
 use crate::error::Result;
-use crate::kernels::AdapterClass;
 use crate::program::{Binding, Dispatch, Program, Role, Segment, StateLayout};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -30,25 +32,52 @@ impl<'a> Allocator<'a> {
         *lock(&self.created)
     }
 
-    fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
-        let buffer = self.device.wgpu_device().create_buffer(&descriptor);
+    fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        holds: Option<(&str, u64)>,
+    ) -> Result<wgpu::Buffer> {
+        let buffer = self.device.buffer(label, bytes, usage, holds)?;
         *lock(&self.created) += buffer.size();
-        buffer
+        Ok(buffer)
     }
 
-    pub fn state(&self, layout: &StateLayout) -> Vec<wgpu::Buffer> {
-        layout.buffers.iter().map(|buffer| self.buffer(&buffer.label, whole_words(buffer.bytes), STORAGE)).collect()
+    /// A buffer that a program writes before it reads it; tests see to it that it does.
+    fn unwritten(&self, label: &str, bytes: u64, holds: Option<(&str, u64)>) -> Result<wgpu::Buffer> {
+        let buffer = self.buffer(label, bytes, STORAGE, holds)?;
+        if self.device.faults().poisoned() {
+            fill(self.device, &buffer, 0, bytes)?;
+        }
+        Ok(buffer)
     }
 
-    pub fn transients(&self, programs: &[Program]) -> Vec<wgpu::Buffer> {
+    pub fn state(&self, layout: &StateLayout) -> Result<Vec<wgpu::Buffer>> {
+        let buffers = layout.buffers.iter().enumerate();
+        let make = |(index, buffer): (usize, &crate::program::StateBuffer)| {
+            self.buffer(&buffer.label, whole_words(buffer.bytes), STORAGE, largest_in_state(layout, index))
+        };
+        buffers.map(make).collect()
+    }
+
+    pub fn transients(&self, programs: &[Program]) -> Result<Vec<wgpu::Buffer>> {
         let sizes = transients(programs).into_iter().enumerate();
-        sizes.map(|(index, bytes)| self.buffer(&format!("transient {index}"), bytes, STORAGE)).collect()
+        let make = |(index, bytes)| {
+            self.unwritten(&format!("transient {index}"), bytes, largest_in_transient(programs, index))
+        };
+        sizes.map(make).collect()
     }
 
-    pub fn readback(&self, slots: usize, bytes: u64) -> Vec<wgpu::Buffer> {
+    pub fn readback(&self, slots: usize, bytes: u64) -> Result<Vec<wgpu::Buffer>> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        (0..slots).map(|slot| self.buffer(&format!("readback {slot}"), bytes, usage)).collect()
+        (0..slots).map(|slot| self.buffer(&format!("readback {slot}"), bytes, usage, None)).collect()
+    }
+
+    pub fn canary(&self) -> Result<Canary> {
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffer = |label, bytes| self.buffer(label, bytes, usage, None);
+        Ok(Canary::new(buffer("canary", 4)?, buffer("tally", TALLY)?))
     }
 }
 
@@ -84,7 +113,6 @@ pub(super) struct Resolved {
     pub stretches: Vec<Stretch>,
     pub buffers: Vec<wgpu::Buffer>,
     /// The parameters of every dispatch; kept to be destroyed.
-    #[cfg(target_arch = "wasm32")]
     pub arena: wgpu::Buffer,
     pub copies: Vec<OutputCopy>,
     /// The words of the scalar buffers, and whether they changed since they were written.
@@ -101,47 +129,50 @@ impl Resolved {
         state: &[wgpu::Buffer],
         transients: &[wgpu::Buffer],
         pipelines: Vec<Arc<Pipeline>>,
-    ) -> Resolved {
-        let buffers = place(allocator, program, state, transients);
+    ) -> Result<Resolved> {
+        let buffers = place(allocator, program, state, transients)?;
         let with_role = |role: Role| {
             let of = program.buffers.iter().zip(&buffers).filter(move |(decl, _)| decl.role == role);
             of.map(|(_, buffer)| buffer.clone()).collect::<Vec<_>>()
         };
-        let queue = allocator.device.wgpu_queue();
-        for buffer in with_role(Role::Constants) {
-            queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&program.constants));
-        }
+        let upload = |buffer: &wgpu::Buffer, words: &[u32]| {
+            allocator.device.upload("refused constants", buffer, 0, bytemuck::cast_slice(words))
+        };
+        with_role(Role::Constants).iter().try_for_each(|buffer| upload(buffer, &program.constants))?;
         let arena = allocator.buffer(
             &format!("{} parameters", program.name),
             program.uniform_bytes(),
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-        );
+            None,
+        )?;
         let mut builder = Builder::new(allocator.device, &buffers, &arena, &pipelines);
         let stretches = program.segments.iter().map(|segment| builder.segment(segment)).collect();
-        queue.write_buffer(&arena, 0, bytemuck::cast_slice(&builder.words));
+        upload(&arena, &builder.words)?;
         let Builder { groups, steps, .. } = builder;
-        Resolved {
+        Ok(Resolved {
             copies: copies(program, &buffers),
             scalars: vec![0; program.scalars.len()],
-            scalars_changed: false,
+            // Those that are never set are zeros.
+            scalars_changed: true,
             scalar_buffers: with_role(Role::Scalars),
             pipelines,
             groups,
             steps,
             stretches,
             buffers,
-            #[cfg(target_arch = "wasm32")]
             arena,
-        }
+        })
     }
 
     /// Uploads the scalars if they changed.
-    pub fn write_scalars(&mut self, device: &Device) {
-        if std::mem::take(&mut self.scalars_changed) {
+    pub fn write_scalars(&mut self, device: &Device) -> Result<()> {
+        if self.scalars_changed {
             for buffer in &self.scalar_buffers {
-                device.wgpu_queue().write_buffer(buffer, 0, bytemuck::cast_slice(&self.scalars));
+                device.upload("refused scalars", buffer, 0, bytemuck::cast_slice(&self.scalars))?;
             }
+            self.scalars_changed = false;
         }
+        Ok(())
     }
 }
 
@@ -151,16 +182,15 @@ fn place(
     program: &Program,
     state: &[wgpu::Buffer],
     transients: &[wgpu::Buffer],
-) -> Vec<wgpu::Buffer> {
+) -> Result<Vec<wgpu::Buffer>> {
     // The largest transient of each program is the first shared one, and so on down.
-    let is_transient = |index: &usize| program.buffers[*index].role == Role::Transient;
-    let mut by_size: Vec<usize> = (0..program.buffers.len()).filter(is_transient).collect();
-    crate::sort::sort_by_key(&mut by_size, |&index| std::cmp::Reverse(program.buffers[index].bytes));
-    let rank: HashMap<usize, usize> = by_size.into_iter().zip(0..).collect();
-    let own = |label: &str, bytes| allocator.buffer(&format!("{} {label}", program.name), whole_words(bytes), STORAGE);
+    let rank: HashMap<usize, usize> = by_size(program).into_iter().zip(0..).collect();
+    let own = |label: &str, bytes| {
+        allocator.unwritten(&format!("{} {label}", program.name), whole_words(bytes), Some((label, bytes)))
+    };
     let device_buffer = |(index, decl): (usize, &crate::program::BufferDecl)| match &decl.role {
-        Role::State(buffer) => state[*buffer].clone(),
-        Role::Transient => transients[rank[&index]].clone(),
+        Role::State(buffer) => Ok(state[*buffer].clone()),
+        Role::Transient => Ok(transients[rank[&index]].clone()),
         Role::Input(name) => own(name, decl.bytes),
         Role::Scalars => own("scalars", decl.bytes),
         Role::Constants => own("constants", decl.bytes),
@@ -188,7 +218,7 @@ struct Builder<'a> {
     buffers: &'a [wgpu::Buffer],
     arena: &'a wgpu::Buffer,
     pipelines: &'a [Arc<Pipeline>],
-    rates: Option<Rates>,
+    rates: Rates,
     known: HashMap<GroupKey, u32>,
     groups: Vec<wgpu::BindGroup>,
     steps: Vec<Step>,
@@ -203,7 +233,7 @@ impl<'a> Builder<'a> {
         arena: &'a wgpu::Buffer,
         pipelines: &'a [Arc<Pipeline>],
     ) -> Builder<'a> {
-        let rates = rates(device.profile().class);
+        let rates = Rates::of(device.profile().class);
         let (known, groups, steps, words) = Default::default();
         Builder { device, buffers, arena, pipelines, rates, known, groups, steps, words }
     }
@@ -241,7 +271,7 @@ impl<'a> Builder<'a> {
             group,
             offset: (start * 4) as u32,
             groups: dispatch.groups,
-            micros: self.rates.map_or(0.0, |rates| rates.micros(dispatch)),
+            micros: self.rates.micros(dispatch),
         });
     }
 
@@ -266,29 +296,6 @@ impl<'a> Builder<'a> {
         let group = self.groups.len() as u32 - 1;
         self.known.insert(key, group);
         group
-    }
-}
-
-/// Rough throughput of a class of adapters, to keep submissions short.
-#[derive(Clone, Copy)]
-struct Rates {
-    gflops: f32,
-    gigabytes: f32,
-}
-
-/// None where no watchdog guards the device.
-fn rates(class: AdapterClass) -> Option<Rates> {
-    match class {
-        AdapterClass::Discrete => Some(Rates { gflops: 4000.0, gigabytes: 300.0 }),
-        AdapterClass::Apple => Some(Rates { gflops: 1500.0, gigabytes: 100.0 }),
-        AdapterClass::Integrated => Some(Rates { gflops: 300.0, gigabytes: 30.0 }),
-        AdapterClass::Cpu => None,
-    }
-}
-
-impl Rates {
-    fn micros(self, dispatch: &Dispatch) -> f32 {
-        dispatch.flops as f32 / (self.gflops * 1e3) + dispatch.bytes_moved as f32 / (self.gigabytes * 1e3)
     }
 }
 

@@ -1,17 +1,20 @@
 //! The loop over dispatches: one encoder and submission a run, one compute pass a segment.
 //!
-//! Allocates nothing per dispatch and decides nothing: everything was resolved before.
+//! Allocates nothing per dispatch and decides nothing but where work that takes long is cut: everything was resolved
+//! before.
 
+use super::canary::{Canary, Tally};
+use super::pace::Stretch as Measured;
 use super::readback::{Slot, Ticket};
 use super::resolve::{Resolved, Stretch};
 use super::session::Session;
 use super::{Device, HostContext};
 use crate::error::{Error, Result};
 use std::ops::Range;
+use std::sync::Arc;
+use web_time::Instant;
 
-/// Estimated work of one submission. Windows resets a GPU that is busy for two seconds, and the
-/// estimates are crude.
-const SUBMISSION_MICROS: f32 = 200_000.0;
+const REFUSED: &str = "refused a run";
 
 impl Session {
     /// Runs these programs one after the other and returns at once, unless a host step has to be waited
@@ -19,26 +22,61 @@ impl Session {
     /// runs are in flight, the oldest is waited for and its results kept (in a browser that is an error:
     /// await it first).
     pub fn run(&mut self, programs: &[usize]) -> Result<Ticket> {
-        self.state.device.check()?;
         self.check_run(programs)?;
         let device = self.state.device.clone();
         let slot = self.ring.claim(&device, programs)?;
-        let submission =
-            device.guarded_if_borrowed("refused a run", || self.record(&device, programs, Some(&slot)))??;
-        let start = || self.ring.start(slot, submission);
-        device.guarded_if_borrowed("refused to return results", start)
+        let sent = self.send(&device, programs, Some(&slot))?;
+        let measured = self.unread.take();
+        let ticket = device.caught("refused to return results", || self.ring.start(&device, slot, sent, measured));
+        // What the run did is done.
+        self.torn |= ticket.is_err();
+        ticket
     }
 
     /// As [`Session::run`] where nobody asks for outputs: what counts is in the state.
     pub fn run_unread(&mut self, programs: &[usize]) -> Result<()> {
-        self.state.device.check()?;
         self.check_run(programs)?;
         let device = self.state.device.clone();
-        device.guarded_if_borrowed("refused a run", || self.record(&device, programs, None))??;
-        Ok(())
+        self.send(&device, programs, None).map(|_| ())
+    }
+
+    /// Says that every state that matters was written anew, after a run that failed in its middle.
+    pub fn state_is_whole(&mut self) {
+        self.torn = false;
+    }
+
+    /// An error where the state is neither that before a run nor that after it.
+    pub(super) fn whole(&self) -> Result<()> {
+        if !self.torn {
+            return Ok(());
+        }
+        let message = "an earlier run failed in its middle; resume from a checkpoint, or build it again";
+        Err(Error::Device { what: "has no whole state".into(), message: message.into() })
+    }
+
+    /// Submits the programs; notes what is known of the time that they take, and if only a part of them was submitted.
+    fn send(
+        &mut self,
+        device: &Device,
+        programs: &[usize],
+        slot: Option<&Slot>,
+    ) -> Result<(wgpu::SubmissionIndex, Tally)> {
+        let idle = self.ring.idle();
+        let mut recorder = Recorder::new(device, Arc::clone(&self.state.canary), self.pace.longest());
+        let sent = device.caught(REFUSED, || self.record(&mut recorder, programs, slot)).and_then(|sent| sent);
+        self.torn |= sent.is_err() && recorder.begun.is_some();
+        if let Some(begun) = recorder.begun {
+            let measured = self.unread.get_or_insert(Measured { micros: 0.0, begun, idle });
+            measured.micros += recorder.total;
+            // The host's time is not the device's.
+            measured.idle &= !recorder.waited;
+        }
+        sent
     }
 
     fn check_run(&self, programs: &[usize]) -> Result<()> {
+        self.state.device.check()?;
+        self.whole()?;
         for &index in programs {
             self.known(index)?;
             for stretch in &self.resolved[index].stretches {
@@ -56,23 +94,27 @@ impl Session {
         Ok(())
     }
 
-    fn record(&mut self, device: &Device, programs: &[usize], slot: Option<&Slot>) -> Result<wgpu::SubmissionIndex> {
+    fn record(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        programs: &[usize],
+        slot: Option<&Slot>,
+    ) -> Result<(wgpu::SubmissionIndex, Tally)> {
         for &index in programs {
-            self.resolved[index].write_scalars(device);
-        }
-        let mut recorder = Recorder { device, encoder: None, micros: 0.0 };
-        // So that every run, even one without outputs, touches its slot, whose mapping then follows the run.
-        if let Some(slot) = slot {
-            recorder.encoder().clear_buffer(&slot.buffer, 0, Some(4));
+            self.resolved[index].write_scalars(recorder.device)?;
         }
         for &index in programs {
+            if let Some(poison) = &self.poison {
+                poison.spread(recorder.encoder());
+            }
             for stretch in 0..self.resolved[index].stretches.len() {
                 let program = &self.resolved[index];
                 match &program.stretches[stretch] {
-                    Stretch::Gpu(steps) => recorder.segment(program, steps.clone()),
+                    Stretch::Gpu(steps) => recorder.segment(program, steps.clone())?,
                     Stretch::Host(name) => {
-                        let (name, submission) = (name.clone(), recorder.submit());
+                        let (name, (submission, _)) = (name.clone(), recorder.submit(None)?);
                         self.call_host(&name, &submission)?;
+                        recorder.waited = true;
                     }
                 }
             }
@@ -83,7 +125,7 @@ impl Session {
                 recorder.encoder().copy_buffer_to_buffer(&copy.buffer, copy.offset, &slot.buffer, to, copy.bytes);
             }
         }
-        Ok(recorder.submit())
+        recorder.submit(slot.map(|slot| &slot.buffer))
     }
 
     fn call_host(&mut self, name: &str, after: &wgpu::SubmissionIndex) -> Result<()> {
@@ -101,41 +143,60 @@ impl Session {
 /// The encoder in use, and how much work waits in it.
 struct Recorder<'a> {
     device: &'a Device,
+    canary: Arc<Canary>,
     encoder: Option<wgpu::CommandEncoder>,
+    /// The most that one submission may take, and what waits, in estimated microseconds.
+    longest: f32,
     micros: f32,
+    /// Of all submissions.
+    total: f32,
+    /// When the first was submitted.
+    begun: Option<Instant>,
+    /// The host had to wait between submissions.
+    waited: bool,
 }
 
-impl Recorder<'_> {
+impl<'a> Recorder<'a> {
+    fn new(device: &'a Device, canary: Arc<Canary>, longest: f32) -> Recorder<'a> {
+        Recorder { device, canary, encoder: None, longest, micros: 0.0, total: 0.0, begun: None, waited: false }
+    }
+
     fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
         let device = self.device.wgpu_device();
         self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
     }
 
-    fn submit(&mut self) -> wgpu::SubmissionIndex {
-        self.micros = 0.0;
-        let commands = self.encoder.take().map(wgpu::CommandEncoder::finish);
-        self.device.wgpu_queue().submit(commands)
+    /// Submits what waits; the last submission of a run sends the tally to the beginning of its slot.
+    fn submit(&mut self, slot: Option<&wgpu::Buffer>) -> Result<(wgpu::SubmissionIndex, Tally)> {
+        let descriptor = wgpu::CommandEncoderDescriptor::default();
+        let waiting = self.encoder.take();
+        let encoder = waiting.unwrap_or_else(|| self.device.wgpu_device().create_command_encoder(&descriptor));
+        let sent = self.canary.submit(self.device, REFUSED, encoder, slot.map(|slot| (slot, 0)))?;
+        self.begun.get_or_insert_with(Instant::now);
+        self.total += std::mem::take(&mut self.micros);
+        Ok(sent)
     }
 
     /// A segment in one pass, or in several submissions where it would take too long.
-    fn segment(&mut self, program: &Resolved, mut steps: Range<usize>) {
+    fn segment(&mut self, program: &Resolved, mut steps: Range<usize>) -> Result<()> {
         while !steps.is_empty() {
             steps.start = self.pass(program, steps.clone());
             if !steps.is_empty() {
-                self.submit();
+                self.submit(None)?;
             }
         }
+        Ok(())
     }
 
     /// Encodes steps until the submission is full; gives the first that was left out.
     fn pass(&mut self, program: &Resolved, steps: Range<usize>) -> usize {
-        let mut micros = self.micros;
+        let (mut micros, longest) = (self.micros, self.longest);
         let mut pass = self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let mut set = None;
         let mut end = steps.end;
         for index in steps {
             let step = &program.steps[index];
-            if micros > 0.0 && micros + step.micros > SUBMISSION_MICROS {
+            if micros > 0.0 && micros + step.micros > longest {
                 end = index;
                 break;
             }

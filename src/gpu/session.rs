@@ -3,14 +3,17 @@
 //! Knows no models and no training loop; names and bytes come from the programs.
 
 use super::check::{check, plan, slot_bytes};
-use super::device::device_error;
+use super::pace::{Pace, Stretch as Measured};
+use super::pipelines::Pipeline;
+use super::poison::Poison;
 use super::readback::{READBACK_RING, Results, Ring, Ticket, fetch};
 use super::resolve::{Allocator, Resolved, pipelines};
-use super::state::{State, write_words};
+use super::state::State;
 use super::{Device, HostContext};
 use crate::error::{Error, Result};
 use crate::program::{Memory, Program, StateLayout};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Host work between two stretches of GPU work: a collective, an upload.
 pub trait HostStep: Send {
@@ -24,6 +27,12 @@ pub struct Session {
     pub(super) resolved: Vec<Resolved>,
     pub(super) ring: Ring,
     pub(super) host_steps: HashMap<String, Box<dyn HostStep>>,
+    pub(super) pace: Arc<Pace>,
+    /// Runs since the last one whose results are asked for.
+    pub(super) unread: Option<Measured>,
+    pub(super) poison: Option<Poison>,
+    /// A run failed in its middle.
+    pub(super) torn: bool,
     programs: Vec<Program>,
     memory: Memory,
     created: u64,
@@ -33,13 +42,13 @@ pub struct Session {
 #[cfg(target_arch = "wasm32")]
 impl Drop for Session {
     fn drop(&mut self) {
-        let own = self.resolved.iter().flat_map(|resolved| resolved.buffers.iter().chain([&resolved.arena]));
-        self.state.buffers.iter().chain(own).chain(self.ring.buffers()).for_each(wgpu::Buffer::destroy);
+        self.free();
     }
 }
 
 impl Session {
-    /// Compiles the kernels and creates all that the programs need; the state begins as zeros.
+    /// Compiles the kernels and creates all that the programs need; the state begins as zeros. Where memory is short, what
+    /// the device holds for nobody is given back, and it is tried once more.
     ///
     /// In a browser, errors of the compiler and of memory are known later: the first `fetch_async` gives
     /// them, or [`Session::new_async`] waits for them.
@@ -47,35 +56,86 @@ impl Session {
         device.check()?;
         check(device.profile(), &layout, &programs)?;
         let pipelines = pipelines(device, &programs)?;
-        let memory = plan(&layout, &programs);
-        let total = memory.total();
-        let explain = move |error: wgpu::Error| match error {
-            wgpu::Error::OutOfMemory { .. } => Error::Memory(format!(
-                "the device refused {total} bytes of buffers; use a smaller batch, sequence or model, or close other \
-                 programs that use the GPU"
-            )),
-            wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => device_error("refused a session", &error),
-        };
-        let session = device.guarded(explain, || {
-            let allocator = Allocator::new(device);
-            let buffers = allocator.state(&layout);
-            let transients = allocator.transients(&programs);
-            let resolve = |(program, pipelines)| Resolved::new(&allocator, program, &buffers, &transients, pipelines);
-            let resolved = programs.iter().zip(pipelines).map(resolve).collect();
-            let ring = Ring::new(allocator.readback(READBACK_RING, slot_bytes(&programs)), &programs);
-            let created = allocator.created();
-            let state = State { device: device.clone(), layout, buffers };
-            Session { state, resolved, ring, host_steps: HashMap::new(), programs, memory, created }
-        })?;
+        let session = device.twice(|| Session::create(device, &layout, &programs, &pipelines))?;
         device.check()?;
         Ok(session)
     }
 
     /// Like `new`, and waits until the device has accepted everything, in a browser too.
     pub async fn new_async(device: &Device, layout: StateLayout, programs: Vec<Program>) -> Result<Session> {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let session = Session::new(device, layout.clone(), programs.clone())?;
+            match device.settle().await {
+                Err(Error::Memory(_)) => {
+                    drop(session);
+                    device.release()?;
+                }
+                settled => return settled.map(|()| session),
+            }
+        }
         let session = Session::new(device, layout, programs)?;
         device.settle().await?;
         Ok(session)
+    }
+
+    fn create(
+        device: &Device,
+        layout: &StateLayout,
+        programs: &[Program],
+        pipelines: &[Vec<Arc<Pipeline>>],
+    ) -> Result<Session> {
+        let memory = plan(layout, programs);
+        let allocator = Allocator::new(device);
+        let make = || -> Result<Session> {
+            let buffers = allocator.state(layout)?;
+            let transients = allocator.transients(programs)?;
+            let resolve = |(program, pipelines): (&Program, &Vec<Arc<Pipeline>>)| {
+                Resolved::new(&allocator, program, &buffers, &transients, pipelines.clone())
+            };
+            let resolved = programs.iter().zip(pipelines).map(resolve).collect::<Result<_>>()?;
+            let pace = Arc::new(Pace::new(device.profile().class, device.faults().longest()));
+            let slots = allocator.readback(READBACK_RING, slot_bytes(programs))?;
+            let ring = Ring::new(slots, programs, Arc::clone(&pace));
+            let canary = Arc::new(allocator.canary()?);
+            let poison = match device.faults().poisoned() {
+                true => Some(Poison::new(device, &transients)?),
+                false => None,
+            };
+            let state = State { device: device.clone(), layout: layout.clone(), buffers, canary };
+            Ok(Session {
+                state,
+                resolved,
+                ring,
+                host_steps: HashMap::new(),
+                pace,
+                unread: None,
+                poison,
+                torn: false,
+                programs: programs.to_vec(),
+                memory,
+                created: allocator.created(),
+            })
+        };
+        device.caught("refused a session", make)?.map_err(|error| match error {
+            Error::Memory(message) => {
+                let (total, granted) = (memory.total(), allocator.created());
+                let largest = device.profile().max_buffer_bytes;
+                Error::Memory(format!(
+                    "{message}; {granted} of the {total} bytes that are needed were granted before (a buffer may have \
+                     {largest}). Use a smaller batch, sequence or model, or close other programs that use the GPU"
+                ))
+            }
+            other => other,
+        })
+    }
+
+    /// Gives the memory of all buffers back. Nothing can be run or read any more.
+    pub fn free(&mut self) {
+        self.torn = true;
+        let own = self.resolved.iter().flat_map(|resolved| resolved.buffers.iter().chain([&resolved.arena]));
+        let buffers = self.state.buffers.iter().chain(own).chain(self.ring.buffers());
+        buffers.chain(self.state.canary.buffers()).for_each(wgpu::Buffer::destroy);
     }
 
     /// The exact bytes that a session would create, before anything is.
@@ -122,16 +182,18 @@ impl Session {
     /// The bytes of a whole state tensor after all runs so far.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read_state(&self, name: &str) -> Result<Vec<u8>> {
-        pollster::block_on(self.state.read(name))
+        pollster::block_on(self.read_state_async(name))
     }
 
     /// Like `read_state`, on every target. Natively the future blocks while it is polled.
     pub async fn read_state_async(&self, name: &str) -> Result<Vec<u8>> {
+        self.whole()?;
         self.state.read(name).await
     }
 
     /// The bytes of many whole state tensors, in few copies, on every target.
     pub async fn read_states_async(&self, names: &[&str]) -> Result<Vec<Vec<u8>>> {
+        self.whole()?;
         self.state.read_all(names).await
     }
 
@@ -155,7 +217,7 @@ impl Session {
             )));
         }
         let buffer = &self.resolved[program].buffers[input.buffer];
-        device.guarded_if_borrowed("refused an input", || write_words(device, buffer, input.offset, bytes))
+        device.upload("refused an input", buffer, input.offset, bytes)
     }
 
     /// Sets a scalar of a program by its bits; it keeps its value until it is set again.

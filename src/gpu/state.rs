@@ -2,20 +2,23 @@
 //!
 //! Knows the state's layout, no programs.
 
-use super::device::device_error;
+use super::canary::{BYTES as TALLY, Canary, split, verify};
 use super::readback::{Mapping, take_mapped};
+use super::supply::CHUNK;
 use super::{Device, check::whole_words};
 use crate::error::{Error, Result};
 use crate::program::{StateEntry, StateLayout};
+use std::sync::Arc;
 
-/// Large tensors go in pieces of this size, so that staging stays small beside the planned memory.
-const CHUNK: u64 = 64 << 20;
+/// With so much staging state can be read, if slowly.
+const LEAST: u64 = 64 << 10;
 
 /// The state's buffers with what lies in them.
 pub(super) struct State {
     pub device: Device,
     pub layout: StateLayout,
     pub buffers: Vec<wgpu::Buffer>,
+    pub canary: Arc<Canary>,
 }
 
 /// A part of a tensor on its way home.
@@ -48,14 +51,13 @@ impl State {
                 bytes.len()
             )));
         }
-        self.device.guarded_if_borrowed("refused to write state", || {
-            let mut rest = bytes;
-            for piece in &entry.pieces {
-                let (data, after) = rest.split_at(rest.len().min(piece.bytes as usize));
-                write_words(&self.device, &self.buffers[piece.buffer], piece.offset, data);
-                rest = after;
-            }
-        })
+        let mut rest = bytes;
+        for piece in &entry.pieces {
+            let (data, after) = rest.split_at(rest.len().min(piece.bytes as usize));
+            self.device.upload("refused to write state", &self.buffers[piece.buffer], piece.offset, data)?;
+            rest = after;
+        }
+        Ok(())
     }
 
     /// Reads a whole tensor through a temporary staging buffer, which the planned memory does not count.
@@ -69,18 +71,19 @@ impl State {
         let entries: Vec<&StateEntry> = names.iter().map(|name| self.entry(name)).collect::<Result<_>>()?;
         let pieces = || entries.iter().enumerate().flat_map(|(i, entry)| entry.pieces.iter().map(move |p| (i, p)));
         let total: u64 = pieces().map(|(_, piece)| whole_words(piece.bytes)).sum();
-        let staging = self.staging(whole_words(total.min(CHUNK).min(self.device.profile().max_buffer_bytes)))?;
+        let staging = self.staging(whole_words(total.min(CHUNK)))?;
+        let room = staging.size() - TALLY;
         let reserved = |entry: &&StateEntry| Vec::with_capacity(entry.dtype.bytes(&entry.shape) as usize);
         let mut tensors: Vec<Vec<u8>> = entries.iter().map(reserved).collect();
         let (mut batch, mut filled) = (Vec::new(), 0);
         for (tensor, piece) in pieces() {
             let mut done = 0;
             while done < piece.bytes {
-                if filled == staging.size() {
+                if filled == room {
                     self.bring_home(&staging, &batch, &mut tensors).await?;
                     (batch, filled) = (Vec::new(), 0);
                 }
-                let bytes = (piece.bytes - done).min(staging.size() - filled);
+                let bytes = (piece.bytes - done).min(room - filled);
                 let from = piece.offset + done;
                 batch.push(Part { tensor, buffer: &self.buffers[piece.buffer], from, to: filled, bytes });
                 filled += whole_words(bytes);
@@ -96,16 +99,19 @@ impl State {
     /// Copies parts of tensors into the staging buffer, waits, and appends each to its tensor.
     async fn bring_home(&self, staging: &wgpu::Buffer, parts: &[Part<'_>], tensors: &mut [Vec<u8>]) -> Result<()> {
         let Some(last) = parts.last() else { return Ok(()) };
-        let submission = self.device.guarded_if_borrowed("refused to read state", || {
+        let filled = last.to + whole_words(last.bytes);
+        let what = "refused to read state";
+        let (submission, tally) = self.device.caught(what, || {
             let mut encoder = self.device.wgpu_device().create_command_encoder(&Default::default());
             for part in parts {
                 encoder.copy_buffer_to_buffer(part.buffer, part.from, staging, part.to, whole_words(part.bytes));
             }
-            self.device.wgpu_queue().submit([encoder.finish()])
-        })?;
-        let filled = last.to + whole_words(last.bytes);
-        Mapping::start(staging, filled).wait(&self.device, &submission).await?;
-        let bytes = take_mapped(&self.device, staging, filled)?;
+            self.canary.submit(&self.device, what, encoder, Some((staging, filled)))
+        })??;
+        Mapping::start(&self.device, staging, filled + TALLY).wait(&self.device, &submission).await?;
+        let bytes = take_mapped(&self.device, staging, filled + TALLY)?;
+        let (bytes, returned) = split(&bytes, filled)?;
+        verify(&self.device, &tally, returned)?;
         for part in parts {
             let (from, to) = (part.to as usize, (part.to + part.bytes) as usize);
             tensors[part.tensor].extend_from_slice(&bytes[from..to]);
@@ -113,38 +119,16 @@ impl State {
         Ok(())
     }
 
+    /// Room for so many bytes and a tally; where memory is short, for fewer.
     fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
-        self.device.guarded(
-            |error| device_error("refused a staging buffer", &error),
-            || {
-                self.device.wgpu_device().create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("state readback"),
-                    size: bytes,
-                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            },
-        )
-    }
-}
-
-/// Writes bytes at a word-aligned offset; a last incomplete word is filled with zeros.
-pub(super) fn write_words(device: &Device, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
-    let queue = device.wgpu_queue();
-    let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
-    let mut at = offset;
-    for chunk in whole.chunks(CHUNK as usize) {
-        queue.write_buffer(buffer, at, chunk);
-        at += chunk.len() as u64;
-        if chunk.len() as u64 == CHUNK {
-            // Frees the staging memory of this chunk soon.
-            queue.submit([]);
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let mut bytes = (bytes + TALLY).min(self.device.profile().max_buffer_bytes);
+        loop {
+            match self.device.twice(|| self.device.buffer("state readback", bytes, usage, None)) {
+                Err(Error::Memory(_)) if bytes > LEAST => bytes = LEAST.max(whole_words(bytes / 8)),
+                other => return other,
+            }
         }
-    }
-    if !rest.is_empty() {
-        let mut word = [0; 4];
-        word[..rest.len()].copy_from_slice(rest);
-        queue.write_buffer(buffer, at, &word);
     }
 }
 

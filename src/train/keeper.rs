@@ -32,6 +32,8 @@ pub struct Standing {
     pub adapter: String,
     /// The measured kernels that it was compiled with.
     pub choices: Choices,
+    /// What was changed on the way so that the run could go on, and changes its numbers.
+    pub changes: Vec<String>,
     /// The run's configuration as TOML, for a reader who has the checkpoint alone.
     pub config: String,
 }
@@ -49,7 +51,8 @@ impl Standing {
         let length = self.metrics_bytes.map(|bytes| ("metrics_bytes", bytes.to_string()));
         let choices = (!self.choices.is_empty()).then(|| serde_json::to_string(&self.choices).ok()).flatten();
         let choices = choices.map(|text| ("choices", text));
-        let entries = always.into_iter().chain(best.into_iter().flatten()).chain(length).chain(choices);
+        let changes = (!self.changes.is_empty()).then(|| ("changes", self.changes.join("\n")));
+        let entries = always.into_iter().chain(changes).chain(best.into_iter().flatten()).chain(length).chain(choices);
         entries.map(|(key, text)| (key.to_string(), text)).collect()
     }
 
@@ -63,6 +66,7 @@ impl Standing {
             metrics_bytes: number(state, "metrics_bytes"),
             adapter: text("adapter"),
             choices: serde_json::from_str(&text("choices")).unwrap_or_default(),
+            changes: text("changes").lines().map(String::from).collect(),
             config: text("config"),
         }
     }
@@ -188,6 +192,7 @@ mod tests {
             metrics_bytes: Some(u64::MAX),
             adapter: "a GPU".into(),
             choices,
+            changes: vec!["from step 2 on".into(), "from step 7 on".into()],
             config: "task = \"text\"\n".into(),
         };
         let state = Weights { metadata: standing.to_metadata(), ..Weights::default() };

@@ -14,7 +14,7 @@ use super::metrics::{MetricsWriter, Record};
 use super::pictures::Pictures;
 use super::split::equal_parts;
 use super::step::LOSS;
-use super::task::{Contents, Model, Subject, Task, Unit};
+use super::task::{Contents, Subject, Task, Unit};
 use super::tensorboard::EventWriter;
 use super::trainer::{Pending, StepReport, Trainer, scalar};
 use crate::error::{Error, Result};
@@ -33,10 +33,12 @@ use web_time::Instant;
 mod nonfinite;
 mod recover;
 mod save;
+mod shrink;
 
 use nonfinite::BadSteps;
 use recover::Losses;
 use save::tell_saved;
+use shrink::{build_to_fit, split_to_fit};
 
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
@@ -142,6 +144,8 @@ pub struct Run {
     bad_steps: BadSteps,
     /// Of the last evaluation.
     confusion: Option<Confusion>,
+    /// What was changed on the way so that it could go on.
+    changes: Vec<String>,
     /// To be told when training begins.
     warnings: Vec<String>,
     clock: Clock,
@@ -209,12 +213,14 @@ impl Run {
             *path = absolute.display().to_string();
         }
         split_to_fit(&make, &mut config, device)?;
-        let built = build(&make, &config, device)?;
+        let (built, change) = build_to_fit(&make, &mut config, device)?;
         std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;
         // Before anything else: a run that dies from now on can be resumed.
         write_atomic(&directory.join(CONFIG), config.to_toml()?.as_bytes())?;
         let metrics = MetricsWriter::create(directory.join(METRICS))?;
-        Run::new(config, directory, device, make, built, metrics, None)
+        let mut run = Run::new(config, directory, device, make, built, metrics, None)?;
+        run.note_change(change);
+        Ok(run)
     }
 
     /// Goes on with a run at its newest checkpoint that is whole; from its beginning if it ended before it had saved one.
@@ -223,10 +229,10 @@ impl Run {
     }
 
     /// Goes on with a run of a task of one's own.
-    pub fn resume_task(config: Config, directory: &Path, device: &Device, make: MakeTask) -> Result<Run> {
+    pub fn resume_task(mut config: Config, directory: &Path, device: &Device, make: MakeTask) -> Result<Run> {
         let checkpoint = newest(directory)?;
         let device = &as_before(device, checkpoint.as_ref().map(|found| &found.state));
-        let (mut trainer, subject) = build(&make, &config, device)?;
+        let ((mut trainer, subject), change) = build_to_fit(&make, &mut config, device)?;
         let mut standing = Standing::default();
         let mut warnings = Vec::new();
         match &checkpoint {
@@ -256,7 +262,8 @@ impl Run {
         checkpoint.iter().for_each(|found| set_aside(directory, found));
         remove_leftovers(directory);
         let mut run = Run::new(config, directory, device, make, (trainer, subject), metrics, Some(done + 1))?;
-        (run.history, run.warnings) = (history, warnings);
+        (run.history, run.warnings, run.changes) = (history, warnings, standing.changes);
+        run.note_change(change);
         (run.best, run.without_best, run.clock.before) = (standing.best, standing.without_best, standing.elapsed_s);
         Ok(run)
     }
@@ -301,6 +308,7 @@ impl Run {
             bad: None,
             bad_steps: BadSteps::default(),
             confusion: None,
+            changes: Vec::new(),
             warnings: Vec::new(),
             clock,
         })
@@ -356,6 +364,10 @@ impl Run {
                     self.recover(message, each)?;
                     self.attempt(each)
                 }
+                (Err(Error::Memory(message)), _) if self.may_shrink() => match self.shrink(&message, each) {
+                    Ok(()) => self.attempt(each),
+                    Err(error) => Err(error),
+                },
                 (Err(Error::NotFinite { .. }), Some(record)) => match self.not_finite(record, each) {
                     Ok(()) => self.attempt(each),
                     Err(error) => Err(error),
@@ -570,32 +582,6 @@ impl Clock {
     fn elapsed(&self) -> f64 {
         self.before + self.start.elapsed().as_secs_f64()
     }
-}
-
-/// Cuts the batch into more micro-batches as long as the memory that is allowed asks for it. The configuration says so from
-/// then on, so that the run can be made again anywhere.
-fn split_to_fit(make: &MakeTask, config: &mut Config, device: &Device) -> Result<()> {
-    if config.device.memory.is_none() {
-        return Ok(());
-    }
-    let mut refused = None;
-    for parts in
-        (config.train.accumulate..=config.train.batch).filter(|parts| config.train.batch.is_multiple_of(*parts))
-    {
-        let mut split = config.clone();
-        split.train.accumulate = parts;
-        let Model { trainer, loss } = make(&split)?.model;
-        match trainer.plan(device.profile(), loss) {
-            Ok(_) => {
-                *config = split;
-                return Ok(());
-            }
-            // That of the batch as it was asked for says most.
-            Err(error @ Error::Memory(_)) => refused = refused.or(Some(error)),
-            Err(error) => return Err(error),
-        }
-    }
-    refused.map_or(Ok(()), Err)
 }
 
 fn build(make: &MakeTask, config: &Config, device: &Device) -> Result<(Trainer, Subject)> {

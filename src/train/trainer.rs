@@ -32,6 +32,7 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 
 mod checkpoint;
+mod memory;
 mod outline;
 pub(super) use checkpoint::load_states;
 pub use outline::Outline;
@@ -251,7 +252,7 @@ impl TrainerBuilder {
     /// Traces, compiles and allocates, and gives the parameters their first values.
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
-        let session = Session::new(device, plan.layout, plan.programs)?;
+        let session = memory::session(device, plan.layout, plan.programs, plan.fitted)?;
         let scaling = self.scaling();
         let TrainerBuilder { parameters, optimizers, schedule, seed, clip, accumulate, .. } = self;
         let mut trainer = Trainer {
@@ -541,8 +542,6 @@ impl Trainer {
     pub fn dispatches(&self) -> usize {
         self.accumulate * self.session.program(MICRO).dispatches() + self.session.program(UPDATE).dispatches()
     }
-
-    // ---- inside
 
     fn initialise(&mut self) -> Result<()> {
         for (ordinal, spec) in self.parameters.specs().iter().enumerate() {

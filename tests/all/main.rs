@@ -43,8 +43,12 @@ use wgrad::gpu::Device;
 #[global_allocator]
 static COUNTED: hostile::allocations::Counted = hostile::allocations::Counted;
 
-/// The adapter that the tests run on: `WGRAD_ADAPTER` (a name or an index), else the best there is.
+/// The adapter that the tests run on: `WGRAD_ADAPTER` (a name or an index), else the best there is. Whatever a program has
+/// not written is NaN on it.
 pub fn device() -> Device {
     let choice = std::env::var("WGRAD_ADAPTER").ok();
-    Device::open(choice.as_deref()).unwrap_or_else(|error| panic!("the tests need a GPU adapter: {error}"))
+    let device =
+        Device::open(choice.as_deref()).unwrap_or_else(|error| panic!("the tests need a GPU adapter: {error}"));
+    device.poison();
+    device
 }

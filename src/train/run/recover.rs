@@ -2,7 +2,7 @@
 //!
 //! Knows that a step depends on the state and the number of its samples alone, so steps that are made again are the same.
 
-use super::{CONFIG, Event, METRICS, Run, build, newest, tell_saved};
+use super::{CONFIG, Event, METRICS, Run, build_to_fit, newest, tell_saved};
 use crate::error::{Error, Result};
 use crate::train::keeper::Standing;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Run {
             }
             self.losses.tries += 1;
             let lost = format!("the GPU device was lost after step {reached} ({reason})");
-            match self.rebuild() {
+            match self.rebuild(each) {
                 Ok(step) => {
                     let warning =
                         format!("{lost}; training goes on from step {step} on another, with the same numbers");
@@ -56,9 +56,10 @@ impl Run {
     }
 
     /// Another device with the last state; the step that it is at. After an error everything is as before.
-    fn rebuild(&mut self) -> Result<u64> {
+    fn rebuild(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<u64> {
         let device = (self.reopen)()?.with_choices(self.choices.clone());
-        let (mut trainer, subject) = build(&self.make, &self.config, &device)?;
+        let mut config = self.config.clone();
+        let ((mut trainer, subject), change) = build_to_fit(&self.make, &mut config, &device)?;
         let standing = match self.keeper.latest()? {
             Some(state) => {
                 trainer.resume(&state)?;
@@ -70,6 +71,7 @@ impl Run {
         (self.trainer, self.subject) = (trainer, subject);
         self.adapter = device.name().to_string();
         self.stand(standing);
+        self.take_up(config, change, each);
         Ok(done)
     }
 

@@ -32,6 +32,7 @@ impl Run {
             metrics_bytes: Some(self.metrics.length()),
             adapter: self.adapter.clone(),
             choices: self.choices.clone(),
+            changes: self.changes.clone(),
             config: self.config.to_toml()?,
         };
         state.metadata.extend(self.subject.metadata());

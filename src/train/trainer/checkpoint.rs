@@ -63,6 +63,7 @@ impl Trainer {
         }
         (self.step, self.samples, self.seed, self.added) = (step, samples, seed, added);
         self.lr_scale = checkpoint.metadata.get(LR_SCALE).and_then(|text| text.parse().ok()).unwrap_or(1.0);
+        self.session.state_is_whole();
         Ok(())
     }
 
@@ -70,7 +71,9 @@ impl Trainer {
     pub fn begin_again(&mut self) -> Result<()> {
         self.clear(&self.names_of(|_| true))?;
         (self.step, self.samples, self.added, self.lr_scale) = (0, 0, 0, 1.0);
-        self.initialise()
+        self.initialise()?;
+        self.session.state_is_whole();
+        Ok(())
     }
 
     fn clear(&mut self, names: &[String]) -> Result<()> {

@@ -106,3 +106,54 @@ fn a_device_that_is_lost_before_anything_was_saved_begins_again() {
     assert!(newest(&path).expect("reads").is_some());
     assert_same(&path, &whole, "from the beginning");
 }
+
+#[test]
+fn a_run_on_a_borrowed_device_asks_its_app_for_another_and_leaves_the_apps_handlers_alone() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = small(&["train.steps=9", "train.checkpoint_every=3"]);
+    let (whole, path) = (dir.path().join("whole"), dir.path().join("run"));
+    train(&mut Run::begin(config.clone(), &whole, &crate::device()).expect("begins"), None);
+    // The app's devices, with handlers of its own.
+    let (losses, errors) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let lend = {
+        let (losses, errors, opened) = (Arc::clone(&losses), Arc::clone(&errors), Arc::clone(&opened));
+        move || {
+            let own = crate::device();
+            let (device, queue) = (own.wgpu_device().clone(), own.wgpu_queue().clone());
+            let (lost, failed) = (Arc::clone(&losses), Arc::clone(&errors));
+            device.set_device_lost_callback(move |_, _| {
+                lost.fetch_add(1, Ordering::Relaxed);
+            });
+            device.on_uncaptured_error(Arc::new(move |_| {
+                failed.fetch_add(1, Ordering::Relaxed);
+            }));
+            opened.lock().expect("whole").push(device.clone());
+            let lent = Device::borrow(device.clone(), queue, &device.adapter_info());
+            lent.poison();
+            lent
+        }
+    };
+    let mut run = Run::begin(config, &path, &lend()).expect("begins");
+    run.reopen_with(move || Ok(lend()));
+    let (mut destroyed, mut warnings) = (false, Vec::new());
+    let outcome = run.train(&mut |event| match event {
+        Event::Step(record) if record.step == 5 && !destroyed => {
+            destroyed = true;
+            opened.lock().expect("whole")[0].destroy();
+        }
+        Event::Warning(warning) => warnings.push(warning.to_string()),
+        _ => {}
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}: {warnings:#?}"));
+    assert_eq!(opened.lock().expect("whole").len(), 2);
+    assert!(warnings.len() == 1 && warnings[0].contains("with the same numbers"), "{warnings:#?}");
+    assert_eq!((losses.load(Ordering::Relaxed), errors.load(Ordering::Relaxed)), (1, 0));
+    // Still the app's: an error of its own work comes to it.
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE;
+    let wrong = wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false };
+    let _ = opened.lock().expect("whole")[1].create_buffer(&wrong);
+    assert_eq!(errors.load(Ordering::Relaxed), 1);
+    assert_same(&path, &whole, "on the app's second device");
+}

@@ -9,6 +9,7 @@ mod devices;
 mod disk;
 #[cfg(all(feature = "cli", feature = "onnx"))]
 mod limits;
+mod memory;
 #[cfg(feature = "cli")]
 mod nonfinite;
 #[cfg(feature = "cli")]

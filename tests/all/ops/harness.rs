@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use wgrad::autodiff::vjp;
 use wgrad::dtype::DType;
-use wgrad::gpu::Session;
+use wgrad::gpu::{Device, Results, Session};
 use wgrad::graph::{Graph, Tensor, TensorType};
-use wgrad::lower::lower;
-use wgrad::program::StateLayout;
+use wgrad::lower::{lower, unpacked};
+use wgrad::program::{Program, StateLayout};
 use wgrad::random::Stream;
 use wgrad::reference::{Array, eval};
 use wgrad::shape::Shape;
@@ -217,16 +217,30 @@ pub fn check(name: &str, samples: &[Sample]) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// What the device computes. Twice: with values packed into shared memory, as always, and with a buffer for each, full of NaN
+/// before the first of it is written. A kernel that reads what nobody has written, where another value has been, shows so.
 pub fn run_on_device(name: &str, graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64>> {
-    let device = super::super::device();
-    let program =
-        lower(name, graph, &StateLayout::default(), device.profile()).unwrap_or_else(|error| panic!("{name}: {error}"));
-    super::super::legality::check(&program);
-    let outputs: Vec<(String, DType)> = program.outputs.iter().map(|io| (io.name.clone(), io.dtype)).collect();
+    let (device, layout) = (super::super::device(), StateLayout::default());
+    let packed = lower(name, graph, &layout, device.profile()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    super::super::legality::check(&packed);
+    let apart = unpacked(name, graph, &layout, device.profile()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let outputs: Vec<(String, DType)> = packed.outputs.iter().map(|io| (io.name.clone(), io.dtype)).collect();
+    let [packed, apart] = [packed, apart].map(|program| run_program(name, &device, program, feeds));
+    for (output, _) in &outputs {
+        let bytes = |results: &Results| results.bytes(output).expect("an output").to_vec();
+        assert!(bytes(&packed) == bytes(&apart), "{name}: `{output}` depends on where values lie");
+    }
+    outputs
+        .into_iter()
+        .map(|(output, dtype)| (output.clone(), decode(packed.bytes(&output).expect("an output"), dtype)))
+        .collect()
+}
+
+fn run_program(name: &str, device: &Device, program: Program, feeds: &HashMap<String, Array>) -> Results {
     let fed: Vec<String> = program.inputs.iter().map(|io| io.name.clone()).collect();
     let scalars: Vec<String> = program.scalars.iter().map(|scalar| scalar.name.clone()).collect();
     let mut session =
-        Session::new(&device, StateLayout::default(), vec![program]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Session::new(device, StateLayout::default(), vec![program]).unwrap_or_else(|error| panic!("{name}: {error}"));
     for input in fed {
         session.write_input(0, &input, &words(&feeds[&input])).expect("the declared size");
     }
@@ -237,11 +251,7 @@ pub fn run_on_device(name: &str, graph: &Graph, feeds: &HashMap<String, Array>) 
             .expect("declared");
     }
     let ticket = session.run(&[0]).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let results = session.fetch(ticket).unwrap_or_else(|error| panic!("{name}: {error}"));
-    outputs
-        .into_iter()
-        .map(|(output, dtype)| (output.clone(), decode(results.bytes(&output).expect("an output"), dtype)))
-        .collect()
+    session.fetch(ticket).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// A central difference of the weighted output in a few elements of each float input.

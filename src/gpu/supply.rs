@@ -1,0 +1,103 @@
+//! What is asked of a device and may be refused: buffers, uploads, submissions.
+//!
+//! Memory that is short is asked for twice: in between, what the device holds for nobody is given back. Knows no programs;
+//! what a smaller step could do with less is the affair of `train`.
+
+use super::Device;
+use super::device::device_error;
+use super::faults::Fault;
+use crate::error::{Error, Result};
+
+/// Large uploads and downloads go in pieces of this size, so that staging stays small beside the planned memory.
+pub(super) const CHUNK: u64 = 64 << 20;
+
+impl Device {
+    /// A new buffer. What it is for stands in the error if there is no memory: `holds` says what of it is largest.
+    pub(super) fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        holds: Option<(&str, u64)>,
+    ) -> Result<wgpu::Buffer> {
+        let largest = holds
+            .map_or(String::new(), |(name, bytes)| format!(", of which the largest tensor, `{name}`, takes {bytes}"));
+        let what = format!("{bytes} bytes for `{label}`{largest}");
+        let explain = move |error: wgpu::Error| match error {
+            wgpu::Error::OutOfMemory { .. } => Error::Memory(format!("the device refused {what}")),
+            wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => device_error("refused a buffer", &error),
+        };
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
+        let injected = self.faults().error(Fault::Creation);
+        self.judged(injected, explain, || self.wgpu_device().create_buffer(&descriptor))
+    }
+
+    /// Does what needs memory, and once more after [`Device::release`] if there is none.
+    pub(super) fn twice<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(Error::Memory(_)) => {
+                self.release()?;
+                work()
+            }
+            other => other,
+        }
+    }
+
+    /// Gives back what the device holds for nobody: kernels that no session uses, and what was dropped while work used it,
+    /// which wgpu frees when it learns that the work is done.
+    pub(super) fn release(&self) -> Result<()> {
+        self.cache().release();
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let submission = self.caught("refused to be waited for", || self.wgpu_queue().submit([]))?;
+            self.wait_for(&submission)?;
+        }
+        self.check()
+    }
+
+    /// Writes bytes at a word-aligned offset; a last incomplete word is filled with zeros.
+    pub(super) fn upload(&self, what: &'static str, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.twice(|| {
+            let injected = self.faults().error(Fault::Creation);
+            if injected.is_none() && cfg!(target_arch = "wasm32") {
+                return self.caught(what, || write_words(self.wgpu_queue(), buffer, offset, bytes));
+            }
+            let explain = move |error| device_error(what, &error);
+            self.judged(injected, explain, || write_words(self.wgpu_queue(), buffer, offset, bytes))
+        })
+    }
+
+    /// Hands work to the queue.
+    pub(super) fn submit(
+        &self,
+        what: &'static str,
+        commands: Option<wgpu::CommandBuffer>,
+    ) -> Result<wgpu::SubmissionIndex> {
+        self.faults().count_submission();
+        let injected = self.faults().error(Fault::Submission);
+        let lost = injected.is_some() || self.faults().due(Fault::Dropped);
+        let submit = || self.wgpu_queue().submit(commands.filter(|_| !lost));
+        match injected {
+            None => self.caught(what, submit),
+            injected => self.judged(injected, move |error| device_error(what, &error), submit),
+        }
+    }
+}
+
+fn write_words(queue: &wgpu::Queue, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+    let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
+    let mut at = offset;
+    for chunk in whole.chunks(CHUNK as usize) {
+        queue.write_buffer(buffer, at, chunk);
+        at += chunk.len() as u64;
+        if chunk.len() as u64 == CHUNK {
+            // Frees the staging memory of this chunk soon.
+            queue.submit([]);
+        }
+    }
+    if !rest.is_empty() {
+        let mut word = [0; 4];
+        word[..rest.len()].copy_from_slice(rest);
+        queue.write_buffer(buffer, at, &word);
+    }
+}

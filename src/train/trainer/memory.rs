@@ -1,0 +1,31 @@
+//! What a trainer holds on its device, asked for and given back.
+//!
+//! Knows what was allowed; the device's own words say what it refused.
+
+use super::Trainer;
+use crate::error::{Error, Result};
+use crate::gpu::{Device, Session};
+use crate::program::{Program, StateLayout};
+use crate::train::budget::Fitted;
+
+/// The session of a plan. Where the device has no memory for it, the error says what the trainer was allowed too.
+pub(super) fn session(
+    device: &Device,
+    layout: StateLayout,
+    programs: Vec<Program>,
+    fitted: Option<Fitted>,
+) -> Result<Session> {
+    Session::new(device, layout, programs).map_err(|error| match (error, fitted) {
+        (Error::Memory(message), Some(Fitted { budget, .. })) => {
+            Error::Memory(format!("{message}. The step was made to fit into the {budget} bytes that it may take"))
+        }
+        (error, _) => error,
+    })
+}
+
+impl Trainer {
+    /// Gives the memory on the device back, for another trainer; this one is of no use any more.
+    pub(in crate::train) fn free(&mut self) {
+        self.session.free();
+    }
+}
