@@ -31,7 +31,9 @@ step "the library in a browser"
 node_version=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
 if [[ $node_version -ge 20 && -x ${CHROMIUM:-$(command -v chromium || true)} ]] && command -v npm >/dev/null; then
     ./web/build.sh
-    (cd web && npx tsc --noEmit && node test/package.mjs && node test/pack.mjs)
+    (cd web && npm run --silent types && node test/package.mjs && node test/pack.mjs)
+    cargo build --bin wgrad
+    (cd web && npm run --silent site && node test/site.mjs)
 else
     echo "SKIPPED: it needs node 20, npm and chromium"
 fi

@@ -106,8 +106,12 @@ pub struct TrainArgs {
     /// The run directory to make; it must not hold a run [default: runs/<n>, the next free number]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Begin with the weights in this safetensors file, such as a run's best.safetensors or what a page saved; of texts and
+    /// digits it says how large the model is, and of an images' model the flags must
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
     /// Go on with the run in this directory, with its configuration
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "task", "precision", "model", "data", "image_size", "layers", "heads", "width", "context", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "config", "out", "task", "precision", "model", "data", "image_size", "layers", "heads", "width", "context", "seed"])]
     pub resume: Option<PathBuf>,
     /// Optimizer steps, counted from the beginning of the run [default: text 1600, digits 1100, images 2000]
     #[arg(long, value_name = "N")]
@@ -251,8 +255,11 @@ pub struct PredictArgs {
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// The run directory to take the best weights from
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "weights", conflicts_with = "weights")]
+    pub run: Option<PathBuf>,
+    /// A safetensors file to take the weights from instead, such as one that a page saved
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
     /// The text to continue; its bytes are the first tokens
     #[arg(long, value_name = "TEXT", default_value = "fn ")]
     pub prompt: String,

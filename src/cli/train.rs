@@ -10,13 +10,14 @@ use super::{print, report, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::io::files::read_text;
-use crate::train::Sampling;
+use crate::io::safetensors::Weights;
 use crate::train::config::{Config, MAX_CONFIG, RawConfig, TaskKind};
 use crate::train::metrics::Record;
 use crate::train::pictures::in_words;
 use crate::train::roof::Roofs;
-use crate::train::run::{Ended, Event, Outcome, Overview, Run, next_free_directory, read_config};
+use crate::train::run::{Ended, Event, Outcome, Overview, Run, next_free_directory, read_config, read_weights};
 use crate::train::task::Contents;
+use crate::train::{Sampling, char_gpt, digits};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,8 @@ const PROFILED_STEPS: usize = 5;
 
 /// Runs the command.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let config = configure(args)?;
+    let weights = args.weights.as_ref().map(Weights::load).transpose()?;
+    let config = configure(args, weights.as_ref())?;
     let stop = StopOnSignal::install()?;
     let choice = config.device.adapter.clone().or(args.adapter.choice());
     let mut device = cache::open(choice.as_deref())?;
@@ -41,9 +43,10 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     if config.device.autotune && args.resume.is_none() {
         device = with_measured(device, &config)?;
     }
-    let mut run = match args.resume {
-        Some(_) => Run::resume(config.clone(), &directory, &device)?,
-        None => Run::begin(config.clone(), &directory, &device)?,
+    let mut run = match (&args.resume, &weights) {
+        (Some(_), _) => Run::resume(config.clone(), &directory, &device)?,
+        (None, Some(weights)) => Run::begin_from(config.clone(), &directory, &device, weights)?,
+        (None, None) => Run::begin(config.clone(), &directory, &device)?,
     };
     run.stop_with(Arc::clone(&stop.flag));
     describe(&run.overview(), &directory)?;
@@ -74,9 +77,21 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration from file (or the resumed run), flags and `--set`, later ones winning.
-fn configure(args: &TrainArgs) -> Result<Config> {
+/// What a file of weights says of the model that it is of.
+pub fn of_weights(weights: &Weights) -> Result<RawConfig> {
     let mut raw = RawConfig::default();
+    let digits = digits::sizes_of(weights);
+    if !digits.is_empty() {
+        raw.set("task", TaskKind::Digits.name(), "--weights")?;
+    }
+    let sizes = char_gpt::sizes_of(weights).into_iter().chain(digits);
+    sizes.into_iter().try_for_each(|(key, size)| raw.set(key, &size, "--weights"))?;
+    Ok(raw)
+}
+
+/// The configuration from weights, file (or the resumed run), flags and `--set`, later ones winning.
+fn configure(args: &TrainArgs, weights: Option<&Weights>) -> Result<Config> {
+    let mut raw = weights.map(of_weights).transpose()?.unwrap_or_default();
     if let Some(directory) = &args.resume {
         let (path, text) = read_config(directory)?;
         raw.read_toml(&path, &text)?;
@@ -152,7 +167,7 @@ fn show_sample(config: &Config, directory: &Path, device: &Device) -> Result<()>
     // The embedded text is code; of another text nothing is known but that it has lines.
     let prompt = if config.data.path.is_none() { "fn " } else { "\n" };
     say("\n---- a sample ----")?;
-    write_sample(device, config, directory, prompt, 400, Sampling::default())?;
+    write_sample(device, config, &read_weights(directory)?, prompt, (400, Sampling::default()))?;
     say("------------------")
 }
 

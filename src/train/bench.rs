@@ -3,20 +3,15 @@
 //! One process measures one workload, so that cold times are cold and memory is its own.
 
 use super::precision::Precision;
+use super::products::{CHAIN, product_session};
 use super::profile::Profile;
 use super::trainer::SAME_BATCH;
-use super::workloads::{Setup, Workload, setup, uniform};
-use crate::dtype::DType;
+use super::workloads::{Setup, Workload, setup};
 use crate::error::{Error, Result};
-use crate::gpu::{Device, Session};
-use crate::graph::{Graph, TensorType};
-use crate::lower::{Recompute, lower};
-use crate::program::{Category, StateLayout, StateSpec};
+use crate::gpu::Device;
+use crate::lower::Recompute;
 use serde::Serialize;
 use web_time::Instant;
-
-/// Products in one sample of W1.
-const CHAIN: usize = 8;
 
 /// One line of results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -162,35 +157,6 @@ fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Tim
         if falls { "" } else { ", DEFECT: the loss does not fall" }
     );
     Ok(Timed { seconds, cold_s, losses, note })
-}
-
-/// Programs of a chain of products `X <- A X`, ended by reading one element, and of one product; with their matrices.
-fn product_session(size: usize, seed: u32, device: &Device) -> Result<(Session, Vec<f32>, Vec<f32>)> {
-    let (chain, product) = (Graph::new(), Graph::new());
-    let matrices = |graph| ["a", "b"].map(|name| Graph::state(graph, name, [size, size], DType::F32));
-    let [a, b] = matrices(&chain);
-    let x = (0..CHAIN).fold(b, |x, _| a.matmul(x));
-    chain.output("corner", x.slice(0, 0, 1).slice(1, 0, 1).reshape([]));
-    let [a, b] = matrices(&product);
-    product.output("product", a.matmul(b));
-
-    let specs = ["a", "b"].map(|name| StateSpec {
-        name: name.into(),
-        ty: TensorType::new([size, size], DType::F32),
-        category: Category::Other,
-        group: name.into(),
-    });
-    let layout = StateLayout::build(&specs, device.profile().max_binding_bytes)?;
-    let programs = [("chain", &chain), ("product", &product)]
-        .into_iter()
-        .map(|(name, graph)| lower(name, graph, &layout, device.profile()))
-        .collect::<Result<Vec<_>>>()?;
-    let mut session = Session::new(device, layout, programs)?;
-    let a = uniform(seed, 1, size * size, (3.0 / size as f64).sqrt());
-    let b = uniform(seed, 2, size * size, 1.0);
-    session.write_state("a", bytemuck::cast_slice(&a))?;
-    session.write_state("b", bytemuck::cast_slice(&b))?;
-    Ok((session, a, b))
 }
 
 fn products(size: usize, samples: Samples, device: &Device) -> Result<Timed> {

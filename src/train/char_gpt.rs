@@ -11,6 +11,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
+use crate::io::safetensors::Weights;
 use crate::io::text::{Corpus, EMBEDDED, TextSource, VOCABULARY};
 use crate::nn::Parameters;
 use crate::nn::models::{Gpt, GptConfig};
@@ -42,6 +43,19 @@ pub fn sizes(config: &Config) -> BTreeMap<String, String> {
         sizes.insert(key.to_string(), size.to_string());
     }
     sizes
+}
+
+/// What a file of weights says of the size of its model: by its metadata, or else by the shapes of its tensors, of which
+/// the number of heads cannot be seen. Nothing if it is of no such model.
+pub fn sizes_of(weights: &Weights) -> BTreeMap<&'static str, String> {
+    let shape = |name: &str| weights.get(name).map(|tensor| &tensor.shape[..]);
+    let (Some(&[VOCABULARY, width]), Some(&[context, _])) = (shape("wte.weight"), shape("wpe.weight")) else {
+        return BTreeMap::new();
+    };
+    let layers = (0..).take_while(|index| weights.get(&format!("block.{index}.ln1.weight")).is_some()).count();
+    let seen = [Some(layers), None, Some(width), Some(context)].map(|size| size.map(|size| size.to_string()));
+    let told = |key: &str| weights.metadata.get(key).cloned();
+    SIZES.into_iter().zip(seen).filter_map(|(key, seen)| Some((key, told(key).or(seen)?))).collect()
 }
 
 /// Everything of the task.

@@ -9,10 +9,20 @@ use super::task::{Classes, Contents, Model, Subject, Task, Unit, builder};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::io::digits::{CLASSES, INK, SIDE, TRAINING};
+use crate::io::safetensors::Weights;
 use crate::nn::models::{LittleNet, LittleNetConfig};
 use crate::nn::{Augment, Parameters};
 use crate::optim::AdamW;
 use std::collections::BTreeMap;
+
+/// What a file of weights says of the size of its model; nothing if it is of no such model.
+pub fn sizes_of(weights: &Weights) -> BTreeMap<&'static str, String> {
+    let shape = |name: &str| weights.get(name).map(|tensor| &tensor.shape[..]);
+    match (shape("conv1.weight"), shape("fc2.weight")) {
+        (Some(&[width, 1, ..]), Some(&[CLASSES, _])) => BTreeMap::from([("model.width", width.to_string())]),
+        _ => BTreeMap::new(),
+    }
+}
 
 /// Everything of the task.
 pub fn task(config: &Config) -> Result<Task> {

@@ -54,6 +54,7 @@ pub mod debug;
 #[cfg(feature = "cli")]
 pub mod run;
 pub mod workloads;
+mod products;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;
 #[cfg(not(target_arch = "wasm32"))]
@@ -78,6 +79,7 @@ pub use evaluator::Evaluator;
 pub use order::EpochOrder;
 pub use plan::Plan;
 pub use precision::Precision;
+pub use products::{CHAIN, product_session};
 pub use sample::{Generator, Sampling, choose, trace_decode};
 pub use scaler::ScaleReport;
 pub use split::equal_parts;

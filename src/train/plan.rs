@@ -80,6 +80,20 @@ pub struct Alive {
     pub waits: bool,
 }
 
+impl Plan {
+    /// Bytes of transient values alive at each dispatch of a step, micro-step and update: activations, workspace.
+    pub fn alive(&self) -> Vec<[u64; 2]> {
+        let of = |(program, lives): (&Program, &Vec<Lifetime>)| {
+            let [waiting, working] = [true, false].map(|waits| {
+                let kept: Vec<Lifetime> = lives.iter().filter(|life| (life.pause >= WAITS) == waits).cloned().collect();
+                alive(&kept, program.each_dispatch().count())
+            });
+            waiting.into_iter().zip(working).map(|(waiting, working)| [waiting, working]).collect::<Vec<_>>()
+        };
+        self.programs.iter().zip(&self.lifetimes).take(2).flat_map(of).collect()
+    }
+}
+
 /// The dispatch of a program at which most is alive, with the values.
 pub fn peak(lives: &[Lifetime], program: &Program) -> (usize, Vec<Alive>) {
     let sums = alive(lives, program.each_dispatch().count());

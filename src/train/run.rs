@@ -198,8 +198,36 @@ impl Run {
         Run::begin_task(config, directory, device, Box::new(Task::new))
     }
 
+    /// A new run whose parameters begin with the values in a file of weights. They are saved as a checkpoint before the
+    /// first step, so that what happens to the run has not to know of the file.
+    pub fn begin_from(config: Config, directory: &Path, device: &Device, weights: &Weights) -> Result<Run> {
+        let mut run = Run::start(config, directory, device, Box::new(Task::new), Some(weights))?;
+        let mut told = Vec::new();
+        let mut each = |event: Event<'_>| {
+            if let Event::Warning(warning) = event {
+                told.push(warning.to_string());
+            }
+        };
+        run.save_checkpoint(&mut each)?;
+        if let Some(outcome) = run.keeper.settle() {
+            tell_saved(&outcome, &mut each);
+        }
+        run.warnings = told;
+        Ok(run)
+    }
+
     /// A new run of a task of one's own, made from the configuration.
-    pub fn begin_task(mut config: Config, directory: &Path, device: &Device, make: MakeTask) -> Result<Run> {
+    pub fn begin_task(config: Config, directory: &Path, device: &Device, make: MakeTask) -> Result<Run> {
+        Run::start(config, directory, device, make, None)
+    }
+
+    fn start(
+        mut config: Config,
+        directory: &Path,
+        device: &Device,
+        make: MakeTask,
+        weights: Option<&Weights>,
+    ) -> Result<Run> {
         if directory.join(CONFIG).exists() || directory.join(METRICS).exists() {
             let shown = directory.display();
             return Err(Error::Config(format!(
@@ -213,7 +241,8 @@ impl Run {
             *path = absolute.display().to_string();
         }
         split_to_fit(&make, &mut config, device)?;
-        let (built, change) = build_to_fit(&make, &mut config, device)?;
+        let (mut built, change) = build_to_fit(&make, &mut config, device)?;
+        weights.map_or(Ok(()), |weights| built.0.load(weights))?;
         std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;
         // Before anything else: a run that dies from now on can be resumed.
         write_atomic(&directory.join(CONFIG), config.to_toml()?.as_bytes())?;

@@ -2,9 +2,9 @@
 //!
 //! Knows plans and ink. The lower bands are there all the time; the upper ones come and go.
 
-use super::plan::{Plan, Report, WAITS};
+use super::plan::{Plan, Report};
 use super::svg::{self, Style, label};
-use crate::program::{Lifetime, Program, alive};
+use crate::program::Program;
 use std::fmt::Write;
 
 const WIDTH: f64 = 960.0;
@@ -38,8 +38,8 @@ struct Band {
 /// The SVG text for a plan and its report.
 pub fn timeline(plan: &Plan, report: &Report) -> String {
     // Micro-step and update; evaluation is another run.
-    let steps: Vec<(&Program, &Vec<Lifetime>)> = plan.programs.iter().zip(&plan.lifetimes).take(2).collect();
-    let bands = bands(plan, &steps);
+    let steps = &plan.programs[..plan.programs.len().min(2)];
+    let bands = bands(plan);
     let count = bands.first().map_or(0, |band| band.bytes.len());
     let sum = |at: usize| bands.iter().map(|band| band.bytes[at]).sum::<u64>();
     let most = (0..count).map(sum).max().unwrap_or(1).max(1);
@@ -58,7 +58,7 @@ pub fn timeline(plan: &Plan, report: &Report) -> String {
     let y = |bytes: f64| BOTTOM - (BOTTOM - TOP) * bytes / (most as f64 * 1.06);
     grid(&mut svg, most, &y);
     stack(&mut svg, &bands, &x, &y);
-    ticks(&mut svg, &steps, &x);
+    ticks(&mut svg, steps, &x);
     let middle = x(at as f64 + 0.5);
     let _ = writeln!(svg, "<line class=\"peak\" x1=\"{middle:.1}\" x2=\"{middle:.1}\" y1=\"{TOP}\" y2=\"{BOTTOM}\"/>");
     legend(&mut svg, &bands);
@@ -67,24 +67,17 @@ pub fn timeline(plan: &Plan, report: &Report) -> String {
     svg
 }
 
-fn bands(plan: &Plan, steps: &[(&Program, &Vec<Lifetime>)]) -> Vec<Band> {
-    let memory = &plan.memory;
-    let count: usize = steps.iter().map(|(program, _)| program.each_dispatch().count()).sum();
-    let always = |class, name, bytes: u64| Band { class, name, bytes: vec![bytes; count] };
-    let moving = |class, name, waits: bool| {
-        let of = |(program, lives): &(&Program, &Vec<Lifetime>)| {
-            let kept: Vec<Lifetime> = lives.iter().filter(|life| (life.pause >= WAITS) == waits).cloned().collect();
-            alive(&kept, program.each_dispatch().count())
-        };
-        Band { class, name, bytes: steps.iter().flat_map(of).collect() }
-    };
+fn bands(plan: &Plan) -> Vec<Band> {
+    let (memory, alive) = (&plan.memory, plan.alive());
+    let always = |class, name, bytes: u64| Band { class, name, bytes: vec![bytes; alive.len()] };
+    let moving = |class, name, kind: usize| Band { class, name, bytes: alive.iter().map(|at| at[kind]).collect() };
     vec![
         always("weights", "weights", memory.weights),
         always("optimizer", "optimizer", memory.optimizer),
         always("gradients", "gradients", memory.gradients),
         always("rest", "inputs and others", memory.other_state + memory.io + memory.readback),
-        moving("activations", "activations", true),
-        moving("workspace", "workspace", false),
+        moving("activations", "activations", 0),
+        moving("workspace", "workspace", 1),
     ]
 }
 
@@ -128,9 +121,9 @@ fn grid(svg: &mut String, most: u64, y: &impl Fn(f64) -> f64) {
 }
 
 /// Where the programs of the step begin.
-fn ticks(svg: &mut String, steps: &[(&Program, &Vec<Lifetime>)], x: &impl Fn(f64) -> f64) {
+fn ticks(svg: &mut String, steps: &[Program], x: &impl Fn(f64) -> f64) {
     let mut start = 0;
-    for (program, _) in steps {
+    for program in steps {
         let count = program.each_dispatch().count();
         let (left, right) = (x(start as f64), x((start + count) as f64));
         let _ = writeln!(

@@ -252,6 +252,7 @@ impl TrainerBuilder {
     /// Traces, compiles and allocates, and gives the parameters their first values.
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
         let plan = self.plan(device.profile(), loss)?;
+        let alive = plan.alive();
         let session = memory::session(device, plan.layout, plan.programs, plan.fitted)?;
         let scaling = self.scaling();
         let TrainerBuilder { parameters, optimizers, schedule, seed, clip, accumulate, .. } = self;
@@ -265,6 +266,7 @@ impl TrainerBuilder {
             scaling,
             scaled: None,
             fitted: plan.fitted,
+            alive,
             session,
             step: 0,
             samples: 0,
@@ -314,6 +316,8 @@ pub struct Trainer {
     /// Where losses are scaled: what is known of the steps that were made.
     scaled: Option<Known>,
     fitted: Option<Fitted>,
+    /// See [`Plan::alive`].
+    alive: Vec<[u64; 2]>,
     session: Session,
     step: u64,
     samples: u64,
@@ -526,11 +530,6 @@ impl Trainer {
     /// Bytes on the device, by category; nothing is allocated later.
     pub fn memory(&self) -> Memory {
         self.session.memory()
-    }
-
-    /// What was done for [`TrainerBuilder::memory`].
-    pub fn fitted(&self) -> Option<Fitted> {
-        self.fitted
     }
 
     /// Bytes of all buffers, counted where they were created.

@@ -183,8 +183,8 @@ impl Model {
             Goal::Text(gpt) => gpt.vocabulary,
         };
         let launch = |line: Outline| {
-            let cells = [line.label.into(), line.kernel.into(), number(line.flops), number(line.bytes)];
-            JsValue::from(Array::from_iter(cells))
+            let numbers = [line.flops, line.bytes, line.activations, line.workspace].map(number);
+            JsValue::from(Array::from_iter([line.label.into(), line.kernel.into()].into_iter().chain(numbers)))
         };
         let categories = object([
             ("weights", number(memory.weights)),

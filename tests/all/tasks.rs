@@ -3,6 +3,7 @@
 use std::path::Path;
 use wgrad::Result;
 use wgrad::io::digits::{INK, SIDE, TRAINING, digits};
+use wgrad::io::safetensors::Weights;
 use wgrad::train::config::{Config, RawConfig, TrainConfig};
 use wgrad::train::keeper::newest;
 use wgrad::train::predict::Predictor;
@@ -276,4 +277,38 @@ fn micro_batches_leave_a_run_as_it_is() {
     let digits = with("digits", 2);
     assert!(digits.iter().all(|record| record.accuracy.is_some_and(|part| (part * 8.0).fract().abs() < 1e-3)));
     assert!(message(config(&["train.batch=8", "train.accumulate=3"])).contains("micro-batches of as many each"));
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_a_file_and_is_resumed_as_if_they_were_its_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let small = ["model.layers=1", "model.heads=2", "model.width=16", "model.context=16", "train.batch=4"];
+    let settings = |steps: u32| {
+        let own = [format!("train.steps={steps}"), format!("train.eval_every={steps}")];
+        config(&small.iter().copied().chain(own.iter().map(String::as_str)).collect::<Vec<_>>()).expect("valid")
+    };
+    train(&settings(60), &dir.path().join("first")).expect("trains");
+    let weights = read_weights(&dir.path().join("first")).expect("weights");
+    let begin = |run: &Path| Run::begin_from(settings(6), run, &crate::device(), &weights).expect("begins");
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    finish(begin(&whole)).expect("trains");
+    // One that ends before its first step has the weights too.
+    drop(begin(&killed));
+    finish(Run::resume(settings(6), &killed, &crate::device()).expect("resumes")).expect("trains");
+    assert_eq!(losses(&whole), losses(&killed));
+    let [fresh, learned] = ["first", "whole"].map(|run| f32::from_bits(losses(&dir.path().join(run))[0]));
+    assert!(learned < fresh - 1.0, "first losses {fresh} and {learned}");
+
+    let sizes = wgrad::train::char_gpt::sizes_of(&weights);
+    let expected = [("model.context", "16"), ("model.heads", "2"), ("model.layers", "1"), ("model.width", "16")];
+    assert_eq!(sizes.iter().map(|(key, size)| (*key, &size[..])).collect::<Vec<_>>(), expected);
+    let bare = Weights { metadata: Default::default(), ..weights.clone() };
+    let seen = wgrad::train::char_gpt::sizes_of(&bare);
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["model.context", "model.layers", "model.width"]);
+    assert!(wgrad::train::digits::sizes_of(&weights).is_empty());
+
+    let other = config(&["model.width=32", "model.context=16", "model.layers=1"]).expect("valid");
+    let refused = message(Run::begin_from(other, &dir.path().join("other"), &crate::device(), &weights));
+    assert!(refused.contains("wte.weight") && refused.contains("[256, 16]"), "{refused}");
+    assert!(!dir.path().join("other").exists());
 }

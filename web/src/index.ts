@@ -37,7 +37,7 @@ export interface OpenOptions {
 export interface BenchResult {
     /** Milliseconds from nothing to the end of the first step. */
     first: number;
-    /** Milliseconds of each later step. */
+    /** Milliseconds of each later step; of W1, of one product. */
     times: number[];
     losses: number[];
     dispatches: number;
@@ -70,8 +70,8 @@ export class Device {
         return new Model(this.#host, id, about, { inputs, targets: own?.loss === "mse" ? "float32" : "int32" });
     }
 
-    /** Runs a standard workload: `W2` (perceptron), `W3` (convolutions) or `W4` (GPT). */
-    workload(name: "W2" | "W3" | "W4", steps: number): Promise<BenchResult> {
+    /** Runs a standard workload: `W1-512` (products of such matrices), `W2` (perceptron), `W3` (convolutions) or `W4` (GPT). */
+    workload(name: `W1-${number}` | "W2" | "W3" | "W4", steps: number): Promise<BenchResult> {
         return this.#host.workload(name, steps);
     }
 

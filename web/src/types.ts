@@ -51,8 +51,11 @@ export interface About {
     context: number;
     /** Numbers that come out for a sample. */
     outputs: number;
-    /** Each launch of a step: the operation it serves, its kernel, FLOPs, bytes read and written. */
-    plan: [label: string, kernel: string, flops: number, bytes: number][];
+    /**
+     * Each launch of a step: the operation it serves, its kernel, FLOPs, bytes read and written; bytes that wait meanwhile for a
+     * later part of the step, and of values that are made and used at once.
+     */
+    plan: [label: string, kernel: string, flops: number, bytes: number, activations: number, workspace: number][];
 }
 
 /** What a step of training says. */

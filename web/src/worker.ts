@@ -187,7 +187,7 @@ const host = {
             for (let step = 1; step < steps; step++) {
                 const start = performance.now();
                 losses.push(await work.step());
-                times.push(performance.now() - start);
+                times.push((performance.now() - start) / work.parts);
             }
             const { dispatches, memoryBytes } = work;
             work.free();

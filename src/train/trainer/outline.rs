@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of how it is drawn.
 
-use super::{MICRO, Trainer, UPDATE};
+use super::{Fitted, MICRO, Trainer, UPDATE};
 use crate::program::{Dispatch, Program};
 
 /// One launch of a step; see [`Trainer::outline`].
@@ -14,9 +14,18 @@ pub struct Outline {
     pub flops: u64,
     /// Read and written.
     pub bytes: u64,
+    /// Bytes that wait meanwhile for a later part of the step.
+    pub activations: u64,
+    /// Bytes of values that are made and used at once.
+    pub workspace: u64,
 }
 
 impl Trainer {
+    /// What was done for [`super::TrainerBuilder::memory`].
+    pub fn fitted(&self) -> Option<Fitted> {
+        self.fitted
+    }
+
     /// What a step launches, in order: scope and operation, kernel, FLOPs and bytes of each dispatch.
     pub fn outline(&self) -> Vec<Outline> {
         let programs = [MICRO, UPDATE].map(|index| self.session.program(index));
@@ -26,9 +35,15 @@ impl Trainer {
                 kernel: program.kernels[dispatch.kernel].name.clone(),
                 flops: dispatch.flops,
                 bytes: dispatch.bytes_moved,
+                activations: 0,
+                workspace: 0,
             };
             program.each_dispatch().map(line).collect::<Vec<_>>()
         };
-        programs.into_iter().flat_map(of_program).collect()
+        let mut lines: Vec<Outline> = programs.into_iter().flat_map(of_program).collect();
+        for (line, &[activations, workspace]) in lines.iter_mut().zip(&self.alive) {
+            (line.activations, line.workspace) = (activations, workspace);
+        }
+        lines
     }
 }
