@@ -142,6 +142,14 @@ impl Device {
         Device { inner: Arc::clone(&self.inner), profile: Arc::new(profile) }
     }
 
+    /// The same device, whose kernels bind at most so many bytes at once: programs are compiled as for a device that grants no
+    /// more, larger tensors in parts.
+    pub fn with_binding_limit(&self, bytes: u64) -> Device {
+        let max_binding_bytes = bytes.min(self.profile.max_binding_bytes);
+        let profile = Profile { max_binding_bytes, ..Profile::clone(&self.profile) };
+        Device { inner: Arc::clone(&self.inner), profile: Arc::new(profile) }
+    }
+
     /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.inner.name

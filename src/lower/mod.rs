@@ -1,6 +1,6 @@
 //! From a graph to a program: kernels chosen, buffers placed, text written.
 //!
-//! The stages, in order: `legalize` (operands made readable), `views` (movements resolved),
+//! The stages, in order: `split` (what the device cannot bind, in parts), `legalize` (operands made readable), `views` (movements resolved),
 //! `groups` (what shares a kernel), `anchors` (the kernels of each group), `place` (the order, and which
 //! values share a buffer), `emit` and `expression` (texts and bindings), `join` (neighbours united), `slabs`
 //! (lifetimes packed into memory). The body of a loop goes through them by itself (`body`), and becomes a segment that
@@ -29,6 +29,7 @@ mod replay;
 mod slabs;
 mod sorted;
 mod special;
+mod split;
 mod views;
 
 use crate::error::{Error, Result};

@@ -451,17 +451,17 @@ impl<'a> Placer<'a> {
         if let Some(place) = self.places.get(name) {
             return Ok(*place);
         }
-        let entry = self.layout.entries.get(name).ok_or_else(|| Error::Compile {
+        let (entry, pieces) = self.layout.find(name).ok_or_else(|| Error::Compile {
             what: format!("state `{name}`"),
             message: "it is used but was not declared to the session".into(),
         })?;
-        let &[piece] = entry.pieces.as_slice() else {
+        let &[piece] = pieces else {
             return Err(Error::Memory(format!(
-                "`{name}` {}{} is split into {} pieces because it exceeds the device's binding limit, and its kernels take one piece; \
+                "`{name}` {}{} lies in {} pieces because it exceeds the device's binding limit, and a kernel takes it whole; \
                  use a smaller tensor or a device with a larger limit",
                 entry.dtype,
                 entry.shape,
-                entry.pieces.len()
+                pieces.len()
             )));
         };
         let buffer = placement.declare(Role::State(piece.buffer), self.layout.buffers[piece.buffer].bytes);

@@ -9,9 +9,10 @@ use super::grouping::Grouping;
 use super::groups;
 use super::legalize::legalize;
 use super::place::Placer;
+use super::split;
 use super::views::Views;
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Graph, Node, Op, Value, describe};
 use crate::kernels::Profile;
 use crate::kernels::matmul::Matmul;
 use crate::passes;
@@ -27,9 +28,29 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Runs the passes and everything up to the choice of kernels.
+    /// Runs the passes and everything up to the choice of kernels. What the device cannot bind is split, if there is any.
     pub fn new(graph: &Graph, border: &Border, layout: &StateLayout, profile: &Profile) -> Result<Planned> {
-        let graph = legalize(&passes::run(graph)?, border, profile);
+        let graph = passes::run(graph)?;
+        let planned = Planned::of(&graph, border, layout, profile)?;
+        if border.is_loop() || planned.unbindable(layout, profile).is_none() {
+            return Ok(planned);
+        }
+        let parts = split::split(&graph, layout, profile.max_binding_bytes)?;
+        let planned = Planned::of(&parts, border, layout, profile)?;
+        match planned.unbindable(layout, profile) {
+            None => Ok(planned),
+            Some(value) => {
+                let (node, ty) = (planned.graph.node(value.node), planned.graph.type_of(value));
+                let scope = if node.scope.is_empty() { String::new() } else { format!(" of {}", node.scope) };
+                let what = format!("`{}`{scope}, {ty},", describe(&node.op));
+                Err(split::too_large(&what, &ty, profile.max_binding_bytes))
+            }
+        }
+    }
+
+    /// The same for a graph that the passes are through with.
+    fn of(graph: &Graph, border: &Border, layout: &StateLayout, profile: &Profile) -> Result<Planned> {
+        let graph = legalize(graph, border, profile);
         if cfg!(debug_assertions) {
             graph.verify()?;
         }
@@ -43,6 +64,25 @@ impl Planned {
         };
         let plans = order.iter().map(plan).collect::<Result<_>>()?;
         Ok(Planned { graph, views, grouping, order, plans })
+    }
+
+    /// The first stored value that a kernel cannot bind whole.
+    fn unbindable(&self, layout: &StateLayout, profile: &Profile) -> Option<Value> {
+        let Planned { graph, grouping, .. } = self;
+        let leaf = |node: &Node| match &node.op {
+            Op::State(name) => layout.find(name).is_some_and(|(_, pieces)| pieces.len() > 1),
+            Op::Input(_) => node.outputs[0].dtype.bytes(&node.outputs[0].shape) > profile.max_binding_bytes,
+            _ => false,
+        };
+        let leaves = graph.nodes().into_iter().enumerate().filter(|(_, node)| leaf(node));
+        let leaves = leaves.map(|(index, _)| Value { node: index as u32, output: 0 });
+        let computed = (0..grouping.groups.len()).flat_map(|index| grouping.outputs(graph, index));
+        let wholes = grouping.assembled.keys().map(|&node| Value { node, output: 0 });
+        let exceeds = |value: &Value| {
+            let ty = graph.type_of(*value);
+            ty.dtype.bytes(&ty.shape) > profile.max_binding_bytes
+        };
+        leaves.chain(computed.chain(wholes).filter(exceeds)).min()
     }
 }
 

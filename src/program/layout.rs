@@ -94,6 +94,16 @@ impl StateLayout {
         Ok(layout)
     }
 
+    /// Where a state, or one of its pieces by [`piece_name`], lies in one piece; all of them if it does not.
+    pub(crate) fn find(&self, name: &str) -> Option<(&StateEntry, &[Piece])> {
+        if let Some(entry) = self.entries.get(name) {
+            return Some((entry, &entry.pieces));
+        }
+        let (own, index) = name.rsplit_once(" piece ")?;
+        let (entry, index) = (self.entries.get(own)?, index.parse::<usize>().ok()?);
+        Some((entry, entry.pieces.get(index..=index)?))
+    }
+
     /// Bytes of all buffers of a category.
     pub fn bytes(&self, category: Category) -> u64 {
         self.buffers.iter().filter(|buffer| buffer.category == category).map(|buffer| buffer.bytes).sum()
@@ -106,16 +116,36 @@ fn split(spec: &StateSpec, max_binding: u64) -> Result<Vec<u64>> {
     if bytes <= max_binding {
         return Ok(vec![bytes]);
     }
-    let rows = spec.ty.shape.first().copied().unwrap_or(1) as u64;
-    let row_bytes = bytes / rows.max(1);
-    let per_piece = (max_binding / row_bytes.max(1)).min(rows);
+    let rows = spec.ty.shape.first().copied().unwrap_or(1);
+    let row_bytes = bytes / (rows as u64).max(1);
+    let per_piece = (max_binding / row_bytes.max(1)).min(rows as u64);
     if per_piece == 0 {
         return Err(Error::Memory(format!(
             "one row of `{}` {} takes {row_bytes} bytes, more than the {max_binding} that the device lets a kernel bind",
             spec.name, spec.ty
         )));
     }
-    Ok((0..rows.div_ceil(per_piece)).map(|piece| per_piece.min(rows - piece * per_piece) * row_bytes).collect())
+    Ok(even(rows, per_piece as usize).into_iter().map(|rows| rows as u64 * row_bytes).collect())
+}
+
+/// `length` rows in as few ranges of at most `most` as that takes, or in some more if these are all alike: then they share their
+/// kernels. Ranges hold multiples of four rows, so that vectors of four elements stay whole.
+pub fn even(length: usize, most: usize) -> Vec<usize> {
+    let most = most.max(1);
+    let least = length.div_ceil(most).max(1);
+    let alike = |count: &usize| length.is_multiple_of(4 * count) && length / count <= most;
+    if let Some(count) = (least..=least + least / 2).find(alike) {
+        return vec![length / count; count];
+    }
+    let size = length.div_ceil(least);
+    let size = [64, 4].iter().map(|step| size.next_multiple_of(*step)).find(|&size| size <= most);
+    let size = size.unwrap_or(if most < 4 { most } else { most / 4 * 4 });
+    (0..length.div_ceil(size)).map(|range| size.min(length - range * size)).collect()
+}
+
+/// The name of a piece of a state, as kernels' graphs call it.
+pub fn piece_name(name: &str, piece: usize) -> String {
+    format!("{name} piece {piece}")
 }
 
 #[cfg(test)]
@@ -133,6 +163,10 @@ mod tests {
         assert_eq!(layout.entries["b"].pieces, [Piece { buffer: 0, offset: 256, bytes: 400 }]);
         let sizes: Vec<u64> = layout.entries["c"].pieces.iter().map(|piece| piece.bytes).collect();
         assert_eq!(sizes, [16 * 256, 16 * 256, 8 * 256]);
+        assert_eq!(even(4096, 667), [512; 8]);
+        assert_eq!(even(50_304, 43_690), [25_152; 2]);
+        assert_eq!(even(50_257, 43_690), [25_152, 25_105]);
+        assert_eq!((even(7, 3), even(3, 9), even(0, 5)), (vec![3, 3, 1], vec![3], vec![0]));
         assert!(layout.buffers.iter().all(|buffer| buffer.bytes <= 4096));
         Ok(())
     }

@@ -8,6 +8,7 @@ mod lifetimes;
 mod text;
 
 pub use layout::{Category, Piece, StateBuffer, StateEntry, StateLayout, StateSpec};
+pub(crate) use layout::{even, piece_name};
 pub use lifetimes::{Lifetime, alive, lifetimes};
 
 use crate::dtype::DType;

@@ -2,6 +2,7 @@
 
 mod accumulation;
 mod augment;
+mod bindings;
 mod determinism;
 mod drops;
 mod faults;

@@ -77,7 +77,7 @@ impl Sample {
 }
 
 /// The random array of an input.
-fn draw(draw: &Draw, stream: u32) -> Array {
+pub fn draw(draw: &Draw, stream: u32) -> Array {
     let ty = TensorType { shape: draw.shape.clone(), dtype: draw.dtype };
     let values = Stream::new(17, stream).uniform(draw.shape.numel(), 0.0, 1.0);
     let scale = |x: f32| draw.low + f64::from(x) * (draw.high - draw.low);

@@ -13,6 +13,7 @@ mod losses;
 mod norms;
 mod statistics;
 mod indexing;
+mod parts;
 mod table;
 mod windows;
 
