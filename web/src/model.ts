@@ -38,6 +38,7 @@ export class Model {
     readonly #id: number;
     readonly #kinds: Kinds;
     #fitting = false;
+    #rest: Promise<unknown> = Promise.resolve();
     #data: TrainingData | undefined;
 
     /** @internal */
@@ -68,10 +69,15 @@ export class Model {
             }
         } finally {
             // Nobody waits for it: an abort is not to take as long as a step.
-            const rest = this.#host.pause(this.#id, checkpoint !== undefined).catch(() => undefined);
+            this.#rest = this.#host.pause(this.#id, checkpoint !== undefined).catch(() => undefined);
             this.#fitting = false;
-            if (!signal?.aborted) await rest;
+            if (!signal?.aborted) await this.#rest;
         }
+    }
+
+    /** Waits until an aborted training has made the steps that were under way, and its checkpoint is written. */
+    async settled(): Promise<void> {
+        await this.#rest;
     }
 
     async #feed(data: TrainingData): Promise<void> {

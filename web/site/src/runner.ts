@@ -5,7 +5,7 @@ import { message } from "./format.ts";
 import type { Gpu } from "./gpu.ts";
 import { dismiss, notice } from "./notice.ts";
 
-export type State = "idle" | "preparing" | "training";
+export type State = "idle" | "preparing" | "training" | "stopping";
 
 export interface Work {
     /** Of the part of the page, and of the checkpoint. */
@@ -81,7 +81,11 @@ export class Runner {
             await this.#gpu.held(all());
             this.#change("idle");
         } catch (error) {
-            if (control.signal.aborted) return this.#change("idle");
+            if (control.signal.aborted) {
+                this.#change("stopping");
+                await this.#gpu.held(this.#model?.settled() ?? Promise.resolve()).catch(() => undefined);
+                return this.#change("idle");
+            }
             this.state = "idle";
             await this.failed(error, () => void this.run(until));
         }

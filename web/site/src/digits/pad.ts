@@ -4,11 +4,13 @@ import { INK, PIXELS, SIDE } from "./data.ts";
 
 type Point = [x: number, y: number];
 
-/** The scanner's sheet is 32 x 32: the digit fills its height, with strokes about as wide as this. */
+/** The scanner's sheet is 32 x 32, and a digit fills its height. */
 const SHEET = 32;
-const STROKE = 4.4;
 /** Widest that a digit becomes. */
 const WIDEST = 26;
+/** The training digits have about as much ink each, of dots of the sheet, in narrow or in wide strokes. */
+const DOTS = 310;
+const [NARROWEST, THICKEST] = [3.4, 8];
 /** Each dot of the sheet is drawn so many times finer. */
 const FINE = 4;
 /** How far an arrow key moves, as a part of the side. */
@@ -109,19 +111,11 @@ export class Pad {
     /** The drawing as the training data has digits: as high as the sheet, in the middle, the ink of each of 8 x 8 squares. */
     pixels(): Uint8Array {
         const result = new Uint8Array(PIXELS);
-        const points = this.#strokes.flat();
-        if (!points.length) return result;
-        const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
-        const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-        const room = SHEET - STROKE;
-        // A dot stays small, and what is wider than high is not blown up to the full height.
-        const scale = Math.min(room / Math.max(bottom - top, 0.1), (WIDEST - STROKE) / Math.max(right - left, 0.01));
-        const place = ([x, y]: Point): Point => [
-            FINE * ((x - (left + right) / 2) * scale + SHEET / 2), FINE * ((y - (top + bottom) / 2) * scale + SHEET / 2),
-        ];
+        if (!this.#strokes.length) return result;
+        const { place, width } = fitted(this.#strokes);
         const sheet = new OffscreenCanvas(FINE * SHEET, FINE * SHEET).getContext("2d", { willReadFrequently: true });
         if (!sheet) return result;
-        draw(sheet, this.#strokes, place, FINE * STROKE, "#000");
+        draw(sheet, this.#strokes, place, width, "#000");
         const { data } = sheet.getImageData(0, 0, FINE * SHEET, FINE * SHEET);
         const square = (FINE * SHEET) / SIDE;
         for (let pixel = 0; pixel < PIXELS; pixel++) {
@@ -135,6 +129,28 @@ export class Pad {
         }
         return result;
     }
+}
+
+/** Where points lie on the fine sheet, and how wide the pen is there. */
+function fitted(strokes: readonly Point[][]): { place: (point: Point) => Point; width: number } {
+    const points = strokes.flat();
+    const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
+    const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    const length = strokes.reduce((sum, stroke) => sum + stroke.reduce((part, [x, y], index) => {
+        const [fromX, fromY] = stroke[Math.max(0, index - 1)] as Point;
+        return part + Math.hypot(x - fromX, y - fromY);
+    }, 0), 0);
+    // The pen is as wide as the length of the lines lets it be, which depends on the room that it leaves.
+    let [scale, pen] = [1, 5];
+    for (let round = 0; round < 4; round++) {
+        // A dot stays small, and what is wider than high is not blown up to the full height.
+        scale = Math.min((SHEET - pen) / Math.max(bottom - top, 0.1), (WIDEST - pen) / Math.max(right - left, 0.01));
+        pen = Math.min(THICKEST, Math.max(NARROWEST, DOTS / Math.max(1, length * scale)));
+    }
+    const place = ([x, y]: Point): Point => [
+        FINE * ((x - (left + right) / 2) * scale + SHEET / 2), FINE * ((y - (top + bottom) / 2) * scale + SHEET / 2),
+    ];
+    return { place, width: FINE * pen };
 }
 
 type Pen = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;

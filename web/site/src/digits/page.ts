@@ -74,7 +74,7 @@ export class DigitsPage {
         this.#images = images;
         this.#kept = { ...nothing(), ...kept };
         this.#feed();
-        for (const id of ["digits-run", "digits-reset"]) $<HTMLButtonElement>(id).disabled = false;
+        this.#allow(true);
         const before = this.#kept.losses.length;
         this.#goal = before >= FIRST ? before : FIRST;
         await this.#runner.run(this.#goal);
@@ -93,12 +93,19 @@ export class DigitsPage {
         }, String(digit))));
     }
 
+    #allow(allowed: boolean): void {
+        for (const id of ["digits-run", "digits-reset"]) $<HTMLButtonElement>(id).disabled = !allowed;
+    }
+
     async #reset(): Promise<void> {
+        this.#allow(false);
         try {
             await this.#runner.reset();
             await forget("digits");
         } catch (error) {
             return this.#changed("idle", message(error));
+        } finally {
+            this.#allow(true);
         }
         this.#kept = { ...nothing(), own: this.#kept.own, seed: this.#kept.seed + 1 };
         this.#goal = FIRST;
@@ -173,6 +180,7 @@ export class DigitsPage {
         status.textContent = error ?? {
             preparing: "Compiling the network for your GPU …",
             training: "Learning. Draw a digit while it does.",
+            stopping: "Stopping, and saving where it is …",
             idle: done >= this.#goal ? "It has learned enough for now. Draw a digit." : done ? "Stopped. It goes on where it was, even after you close the page." : "Ready.",
         }[state];
         if (!busy && done) this.#keep();

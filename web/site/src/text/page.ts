@@ -43,6 +43,7 @@ export class TextPage {
     #times: number[] = [];
     #begun = false;
     #writing = false;
+    #acting = false;
 
     constructor(gpu: Gpu) {
         this.#gpu = gpu;
@@ -155,12 +156,16 @@ export class TextPage {
         await this.#write(model, SAMPLE);
     }
 
-    /** Does something, and says what went wrong. */
+    /** Does something, one thing at a time, and says what went wrong. */
     async #guarded(work: () => Promise<void>): Promise<void> {
+        if (this.#acting) return;
+        this.#acting = true;
         try {
             await work();
         } catch (error) {
             await this.#runner.failed(error, () => {});
+        } finally {
+            this.#acting = false;
         }
     }
 
@@ -250,6 +255,7 @@ export class TextPage {
         status.textContent = error ?? {
             preparing: "Compiling the model for your GPU …",
             training: `Learning, until step ${count(this.#goal)}.`,
+            stopping: "Stopping, and saving where it is …",
             idle: !this.#kept ? "" : done >= this.#goal ? "It has read enough. Let it write, or have it learn more." : done ? "Stopped. It goes on where it was, even after you close the page." : "",
         }[state];
         if (!busy) this.#keep();
