@@ -148,8 +148,8 @@ impl CheckpointStore {
         self.storage.create_directory(temporary)?;
         let shards = self.shards(&state.tensors);
         let mut files = Vec::with_capacity(shards.len());
-        for (index, tensors) in shards.iter().enumerate() {
-            let name = format!("state-{:05}-of-{:05}.safetensors", index + 1, shards.len());
+        for (number, tensors) in (1u64..).zip(&shards) {
+            let name = format!("state-{number:05}-of-{:05}.safetensors", shards.len());
             let (bytes, crc32c) =
                 self.write_flushed(&temporary.join(&name), &mut |file| write_file(file, tensors, &BTreeMap::new()))?;
             files.push(FileEntry { name, bytes, crc32c });

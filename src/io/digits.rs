@@ -41,8 +41,8 @@ fn unpack(record: &[u8]) -> Digit {
     // Eight pixels lie in five bytes.
     for (pixels, bytes) in pixels.chunks_exact_mut(8).zip(packed.chunks_exact(5)) {
         let word = bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-        for (place, pixel) in pixels.iter_mut().enumerate() {
-            *pixel = (word >> (5 * place) & 31) as u8;
+        for (pixel, place) in pixels.iter_mut().zip((0u32..).step_by(5)) {
+            *pixel = (word >> place & 31) as u8;
         }
     }
     Digit { pixels, label: *label }

@@ -97,7 +97,8 @@ impl ImageFolder {
 
     /// Holds out a part of one class.
     fn divide(&mut self, root: &Path, images: Vec<ImageFile>, fraction: f64) {
-        let held_out = ((images.len() as f64 * fraction).round() as usize).clamp(1, images.len().max(2) - 1);
+        let held_out =
+            ((images.len() as f64 * fraction).round() as usize).clamp(1, images.len().saturating_sub(1).max(1));
         let mut order: Vec<usize> = (0..images.len()).collect();
         // By a hash of the name: images that are added later move hardly any other.
         let hashes = images.iter().map(|image| hash_of_name(image.path.strip_prefix(root).unwrap_or(&image.path)));
@@ -157,7 +158,7 @@ fn list_images(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<
         if path.is_dir() {
             // A link could lead back up.
             if !path.is_symlink() {
-                list_images(&path, depth + 1, found)?;
+                list_images(&path, depth.saturating_add(1), found)?;
             }
         } else if ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)) {
             found.push(path);
@@ -247,7 +248,7 @@ fn has_end(bytes: &[u8]) -> bool {
 /// The middle square, resized; one plane after the other.
 fn planes(image: &DynamicImage, side: usize, channels: usize) -> Vec<u8> {
     let square = image.width().min(image.height());
-    let (x, y) = ((image.width() - square) / 2, (image.height() - square) / 2);
+    let [x, y] = [image.width(), image.height()].map(|side| side.saturating_sub(square) / 2);
     let size = u32::try_from(side).unwrap_or(MAX_SIDE);
     let image = image.crop_imm(x, y, square, square);
     let image = if square == size { image } else { image.resize_exact(size, size, FilterType::Triangle) };

@@ -111,14 +111,14 @@ pub(super) fn write_file(
     crate::sort::sort_by(&mut sorted, |a, b| {
         alignment(b.dtype).cmp(&alignment(a.dtype)).then_with(|| a.name.cmp(&b.name))
     });
-    let mut entries = Vec::with_capacity(sorted.len() + 1);
+    let mut entries = Vec::with_capacity(sorted.len().saturating_add(1));
     if !metadata.is_empty() {
         entries.push(format!("\"__metadata__\":{}", serde_json::to_string(metadata)?));
     }
-    let mut offset = 0;
+    let mut offset = 0usize;
     for tensor in &sorted {
         let (name, shape) = (serde_json::to_string(&tensor.name)?, serde_json::to_string(&tensor.shape[..])?);
-        let (dtype, end) = (file_dtype(tensor.dtype), offset + tensor.bytes.len());
+        let (dtype, end) = (file_dtype(tensor.dtype), tensor.bytes.len().saturating_add(offset));
         entries.push(format!("{name}:{{\"dtype\":\"{dtype:?}\",\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}"));
         offset = end;
     }
@@ -141,7 +141,7 @@ impl Weights {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check()?;
         let tensors: Vec<&NamedTensor> = self.tensors.iter().collect();
-        let mut file = Vec::with_capacity(tensors.iter().map(|tensor| tensor.bytes.len() + 128).sum());
+        let mut file = Vec::with_capacity(tensors.iter().map(|tensor| tensor.bytes.len().saturating_add(128)).sum());
         write_file(&mut file, &tensors, &self.metadata).map_err(|e| Error::file("safetensors", &e))?;
         Ok(file)
     }

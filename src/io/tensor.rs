@@ -46,9 +46,9 @@ impl HostTensor {
         }
         let shape: Shape = std::iter::once(rows.len()).chain(self.shape.iter().skip(1).copied()).collect();
         let before: Shape = std::iter::once(rows.start).chain(self.shape.iter().skip(1).copied()).collect();
-        let width = 4 / self.dtype.per_word();
-        let (start, length) = (before.numel() * width, shape.numel() * width);
-        let mut bytes = self.bytes.get(start..start + length)?.to_vec();
+        let width = 4usize.checked_div(self.dtype.per_word())?;
+        let (start, length) = (before.numel().checked_mul(width)?, shape.numel().checked_mul(width)?);
+        let mut bytes = self.bytes.get(start..start.checked_add(length)?)?.to_vec();
         bytes.resize(length.next_multiple_of(4), 0);
         Some(HostTensor { dtype: self.dtype, shape, bytes })
     }

@@ -140,7 +140,7 @@ impl Windows {
     }
 
     fn columns(&self, first: usize) -> Vec<u32> {
-        let rows = self.bytes.chunks_exact(self.context + 1);
+        let rows = self.bytes.chunks_exact(self.context.saturating_add(1));
         rows.flat_map(|row| row.iter().skip(first).take(self.context)).map(|&byte| u32::from(byte)).collect()
     }
 }
@@ -172,8 +172,8 @@ impl Corpus {
             );
             return Err(Error::File { path: source.name(), message });
         }
-        let held_out = ((bytes as f64 * validation) as u64).clamp(window, bytes - window);
-        let border = bytes - held_out;
+        let held_out = ((bytes as f64 * validation) as u64).clamp(window, bytes.saturating_sub(window));
+        let border = bytes.saturating_sub(held_out);
         Ok(Corpus { source, context, training: 0..border, validation: border..bytes })
     }
 
@@ -200,29 +200,30 @@ impl Corpus {
         self.windows(batch, |row| {
             let hash = hash(seed, first_sample.wrapping_add(row as u64));
             // The high half of a 64 x 64 bit product: uniform over the places without a division.
-            self.training.start + ((u128::from(hash) * u128::from(places)) >> 64) as u64
+            self.training.start.saturating_add((u128::from(hash).wrapping_mul(u128::from(places)) >> 64) as u64)
         })
     }
 
     /// Batch `index` of the `batches` that the model is evaluated on: `batches * batch` windows
     /// spread evenly over the held-out part, the same in every evaluation.
     pub fn validation_batch(&self, index: usize, batches: usize, batch: usize) -> Result<Windows> {
-        let last_place = self.places(&self.validation) - 1;
-        let last_window = (batches as u128 * batch as u128).saturating_sub(1).max(1);
+        let last_place = self.places(&self.validation).saturating_sub(1);
+        let last_window = (batches as u128).saturating_mul(batch as u128).saturating_sub(1).max(1);
         self.windows(batch, |row| {
-            let number = (index as u128 * batch as u128 + row as u128).min(last_window);
-            self.validation.start + (number * u128::from(last_place) / last_window) as u64
+            let number = (index as u128).saturating_mul(batch as u128).saturating_add(row as u128).min(last_window);
+            let place = number.saturating_mul(u128::from(last_place)).checked_div(last_window).unwrap_or(0);
+            self.validation.start.saturating_add(place as u64)
         })
     }
 
     /// Offsets at which a window fits into a part; at least one, which `new` sees to.
     fn places(&self, part: &Range<u64>) -> u64 {
-        part.end - part.start - self.context as u64
+        part.end.saturating_sub(part.start).saturating_sub(self.context as u64)
     }
 
     fn windows(&self, batch: usize, offset: impl Fn(usize) -> u64) -> Result<Windows> {
         // `new` has seen to it that a window fits the text.
-        let window = self.context + 1;
+        let window = self.context.saturating_add(1);
         let mut bytes = Vec::new();
         let size = batch.checked_mul(window).filter(|&size| bytes.try_reserve_exact(size).is_ok());
         let Some(size) = size else {

@@ -139,7 +139,7 @@ fn walk(mut rest: &[u8], kind: Kind, depth: usize, budget: usize, tally: &mut Ta
     }
     // A vector that grows holds up to twice what it needs, and both copies while it moves.
     tally.memory = tally.memory.saturating_add(kind.bytes().saturating_mul(2));
-    tally.nodes += usize::from(kind == Kind::Node);
+    tally.nodes = tally.nodes.saturating_add(usize::from(kind == Kind::Node));
     if tally.nodes > MAX_NODES {
         return Err(format!("it has more than {MAX_NODES} nodes"));
     }
@@ -157,8 +157,8 @@ fn walk(mut rest: &[u8], kind: Kind, depth: usize, budget: usize, tally: &mut Ta
                 let length = usize::try_from(length).map_err(|_| "a length exceeds the file".to_string())?;
                 let content = take(&mut rest, length)?;
                 match kind.field(key >> 3) {
-                    Field::Message(inner) => walk(content, inner, depth + 1, budget, tally)?,
-                    Field::Text => tally.memory = tally.memory.saturating_add(length + 48),
+                    Field::Message(inner) => walk(content, inner, depth.saturating_add(1), budget, tally)?,
+                    Field::Text => tally.memory = tally.memory.saturating_add(length.saturating_add(48)),
                     Field::Packed(each) => tally.memory = tally.memory.saturating_add(length.saturating_mul(each)),
                     Field::Skipped => {}
                 }

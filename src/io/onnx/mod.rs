@@ -9,8 +9,11 @@
 //! Read next: `trace.rs`, then `ops/mod.rs` for the list of operators.
 
 mod call;
+// What reads bytes checks every number; the others read graphs whose sizes these have checked.
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 mod constant;
 mod fold;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 mod limits;
 mod needs;
 mod ops;
