@@ -307,6 +307,9 @@ pub struct PlanArgs {
     /// Make it fit into this memory, such as 6GiB or 800MiB, or `auto`: from the device's limits
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Budget>,
+    /// Plan for training in f32, f16 or bf16 [default: what the configuration says, else f32]
+    #[arg(long, value_name = "TYPE", value_parser = Precision::parse)]
+    pub precision: Option<Precision>,
     /// Compute activations twice where that halves their memory
     #[arg(long)]
     pub recompute: bool,

@@ -39,6 +39,10 @@ struct Target {
 pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let Subject { name, trainer, loss, micro_batches, adapter } = subject(args)?;
     let target = target(args, adapter)?;
+    let trainer = match args.precision {
+        Some(precision) => trainer.precision(precision),
+        None => trainer,
+    };
     let trainer = if args.recompute { trainer.recompute(Recompute::Auto) } else { trainer };
     let trainer = match args.memory {
         Some(budget) => trainer.memory(budget),

@@ -17,6 +17,8 @@ pub enum Element {
     I32,
     I32x4,
     U32,
+    /// `vec2<u32>`: four halves.
+    U32x2,
     U32x4,
 }
 
@@ -30,6 +32,7 @@ impl Element {
             Element::I32 => "i32",
             Element::I32x4 => "vec4<i32>",
             Element::U32 => "u32",
+            Element::U32x2 => "vec2<u32>",
             Element::U32x4 => "vec4<u32>",
         }
     }

@@ -3,6 +3,7 @@
 use super::grouping::{Group, stored_output};
 use super::sorted;
 use super::views::Views;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MacroOp, Node, Op, Value};
 use crate::kernels::channel::{self, Sums};
@@ -10,7 +11,9 @@ use crate::kernels::cumsum::CumSum;
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::reduce::{self, ReduceStage};
 use crate::kernels::scatter::Sorted;
-use crate::kernels::{Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, norm, pool, softmax};
+use crate::kernels::{
+    Element, KernelSpec, Param, Profile, argmax, cross_entropy, elementwise, halves, norm, pool, softmax,
+};
 use crate::shape::{Shape, View, collapse};
 
 /// What a kernel's port is bound to.
@@ -65,6 +68,31 @@ pub fn plan(
     group: &Group,
     part: &dyn Fn(Value) -> Option<View>,
 ) -> Result<Plan> {
+    let mut plan = planned(graph, views, profile, group, part)?;
+    let Some(node) = group.anchor.map(|anchor| graph.node(anchor)) else { return Ok(plan) };
+    for stage in &mut plan.stages {
+        for (port, source) in stage.inputs.iter().enumerate() {
+            if let &PortSource::Operand(operand) = source {
+                halves::read_packed(&mut stage.spec, port, stored(graph, views, &node, operand));
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// The type in which an operand lies in memory.
+fn stored(graph: &Graph, views: &Views, node: &Node, operand: usize) -> DType {
+    graph.type_of(views.get(node.inputs[operand]).root).dtype
+}
+
+/// The kernels for operands in f32.
+fn planned(
+    graph: &Graph,
+    views: &Views,
+    profile: &Profile,
+    group: &Group,
+    part: &dyn Fn(Value) -> Option<View>,
+) -> Result<Plan> {
     let Some(anchor) = group.anchor else {
         return Ok(single(elementwise::pointwise(group.shape.numel(), 1), vec![], vec![], Hook::Pointwise));
     };
@@ -77,7 +105,8 @@ pub fn plan(
                 let view = operand(index).clone();
                 View { offset: view.offset + views.walk(views.get(node.inputs[index]).root).start, ..view }
             };
-            Ok(product(profile, &started(0), &started(1), group))
+            let types = [0, 1].map(|operand| stored(graph, views, &node, operand));
+            Ok(product(profile, [&started(0), &started(1)], types, group))
         }
         Op::Reduce { kind, axes } => Ok(reduction(graph, views, profile, &node, *kind, axes, group)),
         Op::ArgMax { .. } => {
@@ -102,8 +131,8 @@ pub fn plan(
         }
         Op::Custom(op) => {
             let element = |&input: &Value| match graph.type_of(input).dtype {
-                crate::dtype::DType::F32 => Element::F32,
-                crate::dtype::DType::I32 => Element::I32,
+                DType::F32 => Element::F32,
+                DType::I32 => Element::I32,
                 _ => Element::U32,
             };
             let inputs =
@@ -115,7 +144,13 @@ pub fn plan(
         Op::Scan { .. } => Ok(Plan::default()),
         Op::Macro(op) => {
             let part = |output| part(Value { node: anchor, output });
-            macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part, group.column_sums.is_some())
+            if let MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. } = op {
+                let operands = [0, 1].map(|index| (operand(index).clone(), stored(graph, views, &node, index)));
+                let sums = group.column_sums.is_some();
+                let plan = super::convolve::plan(profile, *op, &node, &operands, sums);
+                return plan.ok_or_else(|| super::heads::no_kernel(op.name()));
+            }
+            macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part)
         }
         _ => Err(Error::Compile { what: node.op.name().into(), message: "has no kernel (please report this)".into() }),
     }
@@ -135,7 +170,7 @@ fn matrix(shape: &Shape) -> (usize, usize) {
     (shape.iter().rev().skip(1).product(), cols)
 }
 
-fn product(profile: &Profile, a: &View, b: &View, group: &Group) -> Plan {
+fn product(profile: &Profile, [a, b]: [&View; 2], stored: [DType; 2], group: &Group) -> Plan {
     let rank = a.shape.rank();
     let (m, k, n) = (a.shape[rank - 2], a.shape[rank - 1], b.shape[rank - 1]);
     let lead: Shape = a.shape[..rank - 2].into();
@@ -168,6 +203,7 @@ fn product(profile: &Profile, a: &View, b: &View, group: &Group) -> Plan {
         row_sums: false,
         pairs: false,
         walks: [None, None],
+        stored,
     };
     let spec = matmul::emit(matmul::choose(profile, &mm), &mm, profile);
     let sums = if group.column_sums.is_some() { vec![PortSource::ColumnSums] } else { vec![] };
@@ -188,8 +224,8 @@ fn reduction(
     let length: usize = axes.iter().map(|&axis| shape[axis]).product();
     let outputs = node.outputs[0].shape.numel();
     let element = match node.outputs[0].dtype {
-        crate::dtype::DType::I32 => "i32",
-        crate::dtype::DType::U32 => "u32",
+        DType::I32 => "i32",
+        DType::U32 => "u32",
         _ => "f32",
     };
     // Lanes go along whichever of kept and reduced axes holds the neighbours in memory.
@@ -240,7 +276,6 @@ fn macro_plan(
     node: &Node,
     view: &dyn Fn(usize) -> View,
     part: &dyn Fn(u32) -> Option<View>,
-    sums: bool,
 ) -> Result<Plan> {
     let (rows, cols) = matrix(&view(0).shape);
     let count = node.inputs.len();
@@ -282,8 +317,9 @@ fn macro_plan(
             single(spec, ports(count), vec![PortSource::Output(0)], Hook::Store)
         }
         MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => super::heads::plan(profile, op, node, view, part)?,
+        // Planned apart, since their products know how operands are stored.
         MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. } => {
-            super::convolve::plan(profile, op, node, view, sums).ok_or_else(|| super::heads::no_kernel(op.name()))?
+            return Err(super::heads::no_kernel(op.name()));
         }
         MacroOp::MaxPool { .. } | MacroOp::MaxPoolGrad { .. } => pooling(op, node, &view(0).shape),
     })

@@ -5,6 +5,7 @@
 //! further apart by its definition (`tensor::expand`).
 
 use super::anchors::{Hook, Plan, PortSource, Stage};
+use crate::dtype::DType;
 use crate::graph::windows::Windows;
 use crate::graph::{Literal, MacroOp, Node, Op, Tensor};
 use crate::kernels::matmul::{self, Matmul, Operand, Walk, Walks};
@@ -169,27 +170,36 @@ fn product(sizes: [usize; 3], batch: [usize; 2], a: Placed, b: Placed) -> Matmul
     // Networks of convolutions turn small differences into large ones (a maximum of a window that moves): sums of
     // thousands of products are worth the care.
     let walks = [a_walks, b_walks];
-    Matmul { m, n, k, batch, a, b, out_wide, bias_gradient: false, row_sums: false, pairs: true, walks }
+    let stored = [DType::F32; 2];
+    Matmul { m, n, k, batch, a, b, out_wide, bias_gradient: false, row_sums: false, pairs: true, walks, stored }
 }
 
-/// Plans a convolution's kernels. `view` gives an operand's view.
+/// Plans a convolution's kernels; its operands are given with the types in which they are stored.
 /// With `sums` a weight gradient also gives the sums of the gradient over everything but channels
 /// ([`gives_channel_sums`]).
-pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View, sums: bool) -> Option<Plan> {
+pub fn plan(
+    profile: &Profile,
+    op: MacroOp,
+    node: &Node,
+    [(x, x_stored), (y, y_stored)]: &[(View, DType); 2],
+    sums: bool,
+) -> Option<Plan> {
     let result = &node.outputs[0].shape;
-    if let Some(plan) = direct(profile, op, result, view) {
+    if let Some(plan) = direct(profile, op, result, [x, y]) {
         return Some(plan);
     }
     let mm = match op {
-        MacroOp::Conv { windows, groups } => forward(&windows, groups as usize, &view(0), &view(1), &result[2..]),
+        MacroOp::Conv { windows, groups } => forward(&windows, groups as usize, x, y, &result[2..]),
         MacroOp::ConvDataGrad { windows, groups, .. } => {
-            data_grad(&reversed(&windows)?, groups as usize, &view(0), &view(1), &result[2..])
+            data_grad(&reversed(&windows)?, groups as usize, x, y, &result[2..])
         }
         MacroOp::ConvWeightGrad { windows, groups } => {
-            return Some(weight_grad(profile, &windows, groups as usize, result.numel(), [&view(0), &view(1)], sums));
+            let stored = [*y_stored, *x_stored];
+            return Some(weight_grad(profile, &windows, groups as usize, result.numel(), [x, y], stored, sums));
         }
         _ => return None,
     };
+    let mm = Matmul { stored: [*y_stored, *x_stored], ..mm };
     let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
     let spec = emit(profile, &mm);
     let stages = vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }];
@@ -197,12 +207,12 @@ pub fn plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) ->
 }
 
 /// Plans what is computed term by term.
-fn direct(profile: &Profile, op: MacroOp, result: &Shape, view: &dyn Fn(usize) -> View) -> Option<Plan> {
-    let (first, second) = (view(0).shape, view(1).shape);
+fn direct(profile: &Profile, op: MacroOp, result: &Shape, [first, second]: [&View; 2]) -> Option<Plan> {
+    let (first, second) = (&first.shape, &second.shape);
     let (windows, groups, weight, data, image) = match op {
-        MacroOp::Conv { windows, groups } => (windows, groups, &second, &first, result),
-        MacroOp::ConvDataGrad { windows, groups, .. } => (windows, groups, &second, result, &first),
-        MacroOp::ConvWeightGrad { windows, groups } => (windows, groups, result, &first, &second),
+        MacroOp::Conv { windows, groups } => (windows, groups, second, first, result),
+        MacroOp::ConvDataGrad { windows, groups, .. } => (windows, groups, second, result, first),
+        MacroOp::ConvWeightGrad { windows, groups } => (windows, groups, result, first, second),
         _ => return None,
     };
     if !is_direct(op, weight) {
@@ -291,6 +301,7 @@ fn weight_grad(
     groups: usize,
     outputs: usize,
     [x, g]: [&View; 2],
+    stored: [DType; 2],
     sums: bool,
 ) -> Plan {
     let counts = &g.shape[2..];
@@ -318,7 +329,7 @@ fn weight_grad(
     let k = chunk * counts.iter().product::<usize>();
     let mm = product([rows, channels * windows.area(), k], [chunks, groups], a, b);
     let beside = if sums { g.shape[1] } else { 0 };
-    let mm = Matmul { row_sums: sums, ..mm };
+    let mm = Matmul { row_sums: sums, stored, ..mm };
     let mut first = emit(profile, &mm);
     first.body = format!("{}{}", partial_store(sums, first.width), first.body).into();
     first.constants.extend([("PARTIALS", (outputs + beside) as u32), ("ROW_SUMS", outputs as u32)]);

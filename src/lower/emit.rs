@@ -360,8 +360,13 @@ impl GroupEmitter<'_> {
         for (port, location, write) in &ports {
             text.binding(port.name, port.element.wgsl());
             // An array of vectors holds at least one, even of an empty tensor.
-            let vectors = port.element.wgsl().starts_with("vec4") || (port.element == Element::Wide && spec.width == 4);
-            let bytes = if vectors { location.bytes.next_multiple_of(16) } else { location.bytes };
+            let unit = match port.element {
+                Element::Wide if spec.width == 4 => 16,
+                Element::F32x4 | Element::I32x4 | Element::U32x4 => 16,
+                Element::U32x2 => 8,
+                Element::Wide | Element::F32 | Element::I32 | Element::U32 => 4,
+            };
+            let bytes = location.bytes.next_multiple_of(unit);
             bindings.push((binding(Location { bytes, ..*location }), *write));
         }
         for (index, part) in fused.iter().enumerate() {

@@ -60,6 +60,8 @@ pub struct Emitter<'a> {
     pub(super) tag: &'static str,
     pub(super) lines: Vec<String>,
     pub(super) vars: HashMap<Value, String>,
+    /// What values of halves were before they were rounded: storing rounds.
+    exact: HashMap<Value, String>,
     pub(super) loads: HashMap<(Value, Vec<usize>, usize), String>,
     pub(super) indices: Vec<(Vec<usize>, usize, Walk)>,
     pub(super) params: Vec<(String, Param)>,
@@ -81,6 +83,7 @@ impl<'a> Emitter<'a> {
             tag,
             lines: Vec::new(),
             vars: HashMap::new(),
+            exact: HashMap::new(),
             loads: HashMap::new(),
             indices: Vec::new(),
             params: Vec::new(),
@@ -148,7 +151,10 @@ impl<'a> Emitter<'a> {
                 let from = self.context.graph.type_of(node.inputs[0]).dtype;
                 let operand = self.operand(&reads[0])?;
                 if is_half(*to) && from != *to {
-                    self.rounded(*to, &cast(from, *to, &operand))
+                    let exact = self.unique();
+                    self.lines.push(format!("let {exact}: F = {};", cast(from, *to, &operand)));
+                    self.exact.insert(value, exact.clone());
+                    self.rounded(*to, &exact)
                 } else {
                     cast(from, *to, &operand)
                 }
@@ -185,14 +191,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// A number rounded to half precision; it goes on as f32.
-    fn rounded(&mut self, to: DType, x: &str) -> String {
+    fn rounded(&mut self, to: DType, exact: &str) -> String {
         self.parts.insert("half");
-        let exact = self.unique();
-        self.lines.push(format!("let {exact}: F = {x};"));
         let one = |x: String| format!("wg_from_{to}(wg_to_{to}({x}))");
         match self.width {
             4 => format!("F({})", (0..4).map(|k| one(format!("{exact}[{k}]"))).collect::<Vec<_>>().join(", ")),
-            _ => one(exact),
+            _ => one(exact.to_string()),
         }
     }
 
@@ -224,6 +228,7 @@ impl<'a> Emitter<'a> {
         if let Some((whole, view)) = self.context.grouping.part(self.context.graph, value) {
             return self.store_part(whole, &view, location, name);
         }
+        let name = self.exact.get(&value).cloned().unwrap_or_else(|| name.to_string());
         let walk = self.context.views.walk(value);
         let binding = self.bind(location, dtype, false, true, walk.in_fours());
         let index = match self.grid {

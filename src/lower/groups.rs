@@ -7,11 +7,10 @@
 
 use super::access::{Access, accesses, is_pointwise};
 use super::grouping::{Group, Grouping, anchor_grid, bindings, is_anchor, stored_output, work_operands};
-use super::views::Views;
+use super::views::{Views, widens};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value};
 use crate::kernels::Profile;
-use crate::passes::is_half;
 use crate::shape::Shape;
 use std::collections::{BTreeSet, HashMap};
 
@@ -53,7 +52,7 @@ impl<'a> Grouper<'a> {
             let reads = is_pointwise(&node.op)
                 || is_anchor(&node.op)
                 || matches!(node.op, Op::Assign(_) | Op::RandomBits { .. });
-            if reads {
+            if reads && !widens(graph, node) {
                 for &input in &node.inputs {
                     users.entry(views.get(input).root).or_default().push(index as u32);
                 }
@@ -88,7 +87,8 @@ impl<'a> Grouper<'a> {
     pub(super) fn run(mut self) -> Grouping {
         for index in 0..self.nodes.len() as u32 {
             let op = self.nodes[index as usize].op.clone();
-            if self.grouping.group_of[index as usize].is_some() || self.sums.contains_key(&index) {
+            let view = widens(self.graph, &self.nodes[index as usize]);
+            if view || self.grouping.group_of[index as usize].is_some() || self.sums.contains_key(&index) {
                 continue;
             }
             if is_anchor(&op) {
@@ -264,18 +264,11 @@ impl<'a> Grouper<'a> {
         let rides = self.grouping.groups[group].anchor.is_none() || matches!(op, Op::Pointwise(_) | Op::Cast(_));
         rides
             && !cycle
-            && !self.stores_halves(index, group)
+            && self.packs(&[index], group)
             && !self.reads_whole_of(index, group)
             && self.in_step(index, group)
             && self.grid_for(&[index], group).is_some()
             && self.within_limit(&[index], group)
-    }
-
-    /// Whether the node or a member of the group stores halves. That is done four at a time, which others may not be: a
-    /// kernel of its own.
-    fn stores_halves(&self, index: u32, group: usize) -> bool {
-        let half = |node: u32| is_half(self.nodes[node as usize].outputs[0].dtype);
-        half(index) || self.grouping.groups[group].members.iter().any(|&member| half(member))
     }
 
     /// Whether a node reads a group's values only at its own element: other elements are not in registers.
@@ -372,7 +365,7 @@ impl<'a> Grouper<'a> {
             || absorbed.members.iter().all(|&m| matches!(self.nodes[m as usize].op, Op::Pointwise(_) | Op::Cast(_)));
         absorbed.anchor.is_none()
             && rides
-            && absorbed.members.iter().all(|&member| !self.stores_halves(member, into))
+            && self.packs(&absorbed.members, into)
             && (independent || direct)
             && reader.members.iter().all(|&member| self.in_step(member, other) && !self.reads_whole_of(member, other))
             && reader.anchor.is_none_or(|anchor| !self.reads_group(anchor, other))

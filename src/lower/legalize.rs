@@ -206,7 +206,8 @@ fn result(graph: &Graph, views: &mut Views, value: Value) -> Value {
     let source = views.get(value);
     let leaf = matches!(graph.node(source.root.node).op, Op::Input(_) | Op::State(_));
     let size = graph.type_of(source.root).shape.numel();
-    let whole = whole(&source.view) && source.view.shape.numel() == size && stored(graph, source) && !leaf;
+    let same_type = graph.type_of(source.root).dtype == graph.type_of(value).dtype;
+    let whole = whole(&source.view) && source.view.shape.numel() == size && same_type && stored(graph, source) && !leaf;
     if whole { value } else { copy(graph, value) }
 }
 
@@ -273,7 +274,8 @@ fn readable_operand(graph: &Graph, views: &mut Views, node: &Node, inputs: &[Val
     views.update(graph);
     let source = views.get(input);
     let walks = follows(&node.op, views.walk(source.root).step);
-    if walks && readable(graph, node, inputs, index, source) { input } else { copy(graph, input) }
+    let stored = graph.type_of(source.root).dtype == graph.type_of(input).dtype || reads_halves(&node.op);
+    if walks && stored && readable(graph, node, inputs, index, source) { input } else { copy(graph, input) }
 }
 
 /// Whether the node's kernel can follow an operand that moves by `step` elements in each step of a loop: fused
@@ -282,6 +284,43 @@ fn follows(op: &Op, step: u32) -> bool {
     let moves = matches!(op, Op::Reshape(_) | Op::Permute(_) | Op::Expand(_) | Op::Slice { .. } | Op::Window { .. });
     let reads = is_pointwise(op) || matches!(op, Op::Reduce { .. } | Op::StopGradient | Op::Assign(_));
     step == 0 || moves || reads || (*op == Op::MatMul && step.is_multiple_of(4))
+}
+
+/// Whether the node's kernel can read f32 that is stored in half precision; the others read words. Movements read nothing.
+#[deny(clippy::wildcard_enum_match_arm)]
+fn reads_halves(op: &Op) -> bool {
+    match op {
+        Op::Input(_)
+        | Op::State(_)
+        | Op::Const(_)
+        | Op::Iota { .. }
+        | Op::StopGradient
+        | Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Expand(_)
+        | Op::Slice { .. }
+        | Op::Window { .. }
+        | Op::Pointwise(_)
+        | Op::Cast(_)
+        | Op::Reduce { .. }
+        | Op::Fold { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::DynamicSlice { .. }
+        | Op::DynamicUpdate { .. }
+        | Op::Gather
+        | Op::MatMul
+        | Op::Macro(_) => true,
+        Op::RandomBits { .. }
+        | Op::ArgMax { .. }
+        | Op::CumSum { .. }
+        | Op::ArgSort { .. }
+        | Op::SumSquares
+        | Op::ScatterAdd { .. }
+        | Op::Scan { .. }
+        | Op::Custom(_)
+        | Op::Assign(_) => false,
+    }
 }
 
 /// Whether a value can lie where a loop stacks it up, moving by `step` elements: if fused code stores it, and all

@@ -21,6 +21,7 @@ mod heads;
 mod indexing;
 mod join;
 mod legalize;
+mod packing;
 mod place;
 mod planned;
 mod reads;

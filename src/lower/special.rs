@@ -41,7 +41,9 @@ impl Grouper<'_> {
     pub(super) fn sink(&mut self) {
         for index in (0..self.nodes.len() as u32).rev() {
             let Some(group) = self.grouping.group_of[index as usize] else { continue };
-            if !self.grouping.groups[group].members.contains(&index) {
+            // What is rounded is rounded to be kept.
+            let half = is_half(self.nodes[index as usize].outputs[0].dtype);
+            if half || !self.grouping.groups[group].members.contains(&index) {
                 continue;
             }
             let Some(reader) = self.only_reader(index, group) else { continue };
@@ -185,9 +187,11 @@ impl Grouper<'_> {
     fn assemble_elements(&mut self, index: u32, roots: Vec<Value>) -> bool {
         let group = |root: &Value| {
             let group = self.grouping.group_of[root.node as usize]?;
+            let members = &self.grouping.groups[group].members;
+            let halves = members.iter().any(|&member| is_half(self.nodes[member as usize].outputs[0].dtype));
             let plain =
                 self.grouping.groups[group].anchor.is_none() && is_pointwise(&self.nodes[root.node as usize].op);
-            plain.then_some(group)
+            (plain && !halves).then_some(group)
         };
         let Some(groups) = roots.iter().map(group).collect::<Option<Vec<usize>>>() else { return false };
         self.grouping.part_of.extend(roots.iter().map(|&root| (root, index)));

@@ -4,7 +4,9 @@
 //! *root*, the value that is really computed or stored.
 
 use super::border::{Border, Walk};
-use crate::graph::{Graph, Op, Value};
+use crate::dtype::DType;
+use crate::graph::{Graph, Node, Op, Value};
+use crate::passes::is_half;
 use crate::shape::View;
 use std::collections::HashMap;
 
@@ -51,7 +53,8 @@ impl Views {
         for index in views.sources.len()..graph.len() {
             let node = graph.node(index as u32);
             let side = views.border.read(&node.op).cloned();
-            let moved = movement(&node.op, node.inputs.first().map(|&input| views.get(input)));
+            let operand = node.inputs.first().map(|&input| views.get(input));
+            let moved = if widens(graph, &node) { operand.cloned() } else { movement(&node.op, operand) };
             let own = |output: u32| Source {
                 root: Value { node: index as u32, output },
                 view: match &side {
@@ -79,6 +82,12 @@ impl Views {
     pub fn get(&self, value: Value) -> &Source {
         &self.sources[value.node as usize][value.output as usize]
     }
+}
+
+/// Whether a node is halves seen as f32. Whoever reads a half gets f32, so that this is a view of what is stored; no
+/// copy is made but for kernels that read words.
+pub fn widens(graph: &Graph, node: &Node) -> bool {
+    node.op == Op::Cast(DType::F32) && is_half(graph.type_of(node.inputs[0]).dtype)
 }
 
 /// The source of a movement's result, if it is a view of its operand's.

@@ -3,6 +3,7 @@
 //! Every candidate is compared with the direct kernel before it may win. Nothing of a model in training is touched:
 //! winners are for the next time that programs are compiled.
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, READBACK_RING, Session};
 use crate::kernels::matmul::alone::{OPERANDS, RESULTS, lengths, program, state};
@@ -118,10 +119,21 @@ fn session(device: &Device, variants: &[Variant], mm: &Matmul, data: &[Vec<f32>;
     let profile = device.profile();
     let programs = variants.iter().map(|&variant| program(variant, mm, profile)).collect();
     let mut session = Session::new(device, state(mm, profile)?, programs)?;
-    for (name, values) in OPERANDS.iter().zip(data) {
-        session.write_state(name, bytemuck::cast_slice(values))?;
+    for ((name, values), stored) in OPERANDS.iter().zip(data).zip(mm.stored) {
+        session.write_state(name, &packed(values, stored))?;
     }
     Ok(session)
+}
+
+/// Numbers as they are stored, in whole vectors.
+fn packed(values: &[f32], stored: DType) -> Vec<u8> {
+    let mut bytes: Vec<u8> = match stored {
+        DType::F16 => values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
+        DType::BF16 => values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
+        _ => bytemuck::cast_slice(values).to_vec(),
+    };
+    bytes.resize(bytes.len().next_multiple_of(16), 0);
+    bytes
 }
 
 /// The product, and the sums beside it if there are any.
@@ -211,6 +223,7 @@ mod tests {
             row_sums: false,
             pairs: false,
             walks: [None, None],
+            stored: [DType::F32; 2],
         }
     }
 
@@ -244,6 +257,13 @@ mod tests {
         })?;
         assert!(count >= 4, "{count} candidates");
         assert!(device.with_choices(choices).profile().choices.knows(&product()));
+        for stored in [[DType::F16, DType::F32], [DType::BF16, DType::BF16], [DType::F16, DType::F16]] {
+            for k in [28, 27] {
+                let product = Matmul { stored, k, ..product() };
+                let all = measure(&device, &product, Clock::Device)?;
+                assert!(all.iter().all(|candidate| candidate.micros.is_some()), "{product:?}: {all:?}");
+            }
+        }
         Ok(())
     }
 }

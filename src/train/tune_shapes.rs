@@ -2,6 +2,7 @@
 //! sum, stacks, and sizes that no tile divides, with every transposition.
 
 use super::workloads::{Workload, outline};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernels::matmul::{Matmul, Operand};
 use crate::kernels::{AdapterClass, Profile};
@@ -84,6 +85,7 @@ fn product(kind: &str, [batch, m, n, k]: [usize; 4]) -> Matmul {
         row_sums: false,
         pairs: false,
         walks: [None, None],
+        stored: [DType::F32; 2],
     }
 }
 

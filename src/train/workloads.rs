@@ -127,6 +127,7 @@ pub fn square(size: usize) -> Matmul {
         row_sums: false,
         pairs: false,
         walks: [None, None],
+        stored: [DType::F32; 2],
     }
 }
 

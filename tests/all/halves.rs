@@ -114,14 +114,87 @@ fn operations_on_halves_compute_in_f32_and_round() {
     }
 }
 
+/// What 704 numbers are made into by products, attention, convolutions and row kernels, read along either axis, at odd
+/// elements, and by several batches.
+const READERS: [Build; 12] = [
+    |a| matrix(a).matmul(matrix(a).t()),
+    |a| a.slice(0, 1, 193).reshape([12, 16]).matmul(matrix(a).t()),
+    |a| matrix(a).t().matmul(a.slice(0, 3, 123).reshape([12, 10])),
+    |a| {
+        let left = a.slice(0, 192, 704).reshape([2, 8, 32]);
+        left.matmul(a.slice(0, 0, 384).reshape([1, 32, 12]).broadcast_to([2, 32, 12]))
+    },
+    |a| {
+        let q = a.slice(0, 192, 704).reshape([2, 8, 4, 8]);
+        q.attention(a.slice(0, 4, 260).reshape([2, 8, 2, 8]), a.slice(0, 128, 384).reshape([2, 8, 2, 8]), true)
+    },
+    |a| {
+        let image = a.slice(0, 0, 512).reshape([2, 4, 8, 8]);
+        image.conv(a.slice(0, 512, 656).reshape([4, 4, 3, 3]), &[1, 1], &[[0, 0]; 2], &[1, 1], 1)
+    },
+    |a| {
+        let image = a.slice(0, 0, 512).reshape([2, 4, 8, 8]);
+        image.conv(a.slice(0, 512, 548).reshape([4, 1, 3, 3]), &[1, 1], &[[0, 0]; 2], &[1, 1], 4)
+    },
+    |a| matrix(a).softmax(-1),
+    |a| matrix(a).log_softmax(-1),
+    |a| matrix(a).layer_norm(a.slice(0, 200, 216), a.slice(0, 220, 236), 1e-5),
+    |a| a.slice(0, 0, 70).reshape([7, 10]).rms_norm(a.slice(0, 100, 110), 1e-5),
+    |a| a.sum_all() + matrix(a).sum(&[0]).max(&[0]),
+];
+
+fn matrix(a: Tensor<'_>) -> Tensor<'_> {
+    a.slice(0, 0, 192).reshape([12, 16])
+}
+
+/// A result of numbers that are stored as they are or in half precision, and with `gradient` what it gives backwards.
+fn reader(build: Build, dtype: DType, gradient: bool) -> Graph {
+    let graph = Graph::new();
+    let stored = graph.input("x", [704], DType::F32).cast(dtype).cast(DType::F32);
+    let y = build(stored);
+    graph.output("y", y);
+    if gradient {
+        let gradients = wgrad::autodiff::grad(y.square().mean_all(), &[stored]).expect("has a gradient");
+        graph.output("gradient", gradients[0]);
+    }
+    graph
+}
+
+#[test]
+fn kernels_read_halves_where_they_lie_and_give_the_same_bits() {
+    let profile = crate::device().profile().clone();
+    let draws = Stream::new(21, 0).uniform(704, -2.0, 2.0);
+    for dtype in [DType::F16, DType::BF16] {
+        // Already rounded, some of them so small that they are subnormal in f16.
+        let rounded = |(index, x): (usize, &f32)| {
+            let x = if index % 7 == 3 { x * 1e-5 } else { *x };
+            if dtype == DType::F16 { half::f16::from_f32(x).to_f32() } else { half::bf16::from_f32(x).to_f32() }
+        };
+        let x: Vec<f32> = draws.iter().enumerate().map(rounded).collect();
+        for (index, build) in READERS.into_iter().enumerate() {
+            for gradient in [false, true] {
+                let graphs = [DType::F32, dtype].map(|dtype| reader(build, dtype, gradient));
+                let [wide, half] = [0, 1].map(|i| run(&graphs[i], &x));
+                assert_eq!(wide, half, "{dtype}, row {index}, gradient {gradient}");
+                let [wide, half] = [0, 1].map(|i| {
+                    let program = lower("reader", &graphs[i], &StateLayout::default(), &profile).expect("compiles");
+                    program.dispatches()
+                });
+                // One more, which rounds; nothing is copied to be read. (A gradient's windows are padded copies.)
+                assert!(half <= wide + 1, "{dtype}, row {index}, gradient {gradient}: {half} dispatches, not {wide}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_stored_half_takes_two_bytes_and_an_odd_number_of_them_is_refused() {
     let transient = |dtype: DType, shape: [usize; 2]| {
         let graph = Graph::new();
         let x = graph.input("x", shape, DType::F32);
-        // Kept over a product, which cannot read halves.
+        // Read by a product: it has to lie somewhere.
         let kept = (x * 2.0).cast(dtype);
-        graph.output("y", kept.cast(DType::F32) + x.t().matmul(x).sum_all());
+        graph.output("y", kept.cast(DType::F32).t().matmul(x).sum_all());
         let program = unpacked("halves", &graph, &StateLayout::default(), &Profile::baseline())?;
         Ok::<_, wgrad::Error>(program)
     };

@@ -234,6 +234,27 @@ fn fifty_overflows_of_f16_end_the_training() {
 }
 
 #[test]
+fn half_precision_takes_less_memory_and_hardly_more_dispatches() {
+    let profile = crate::device().profile().clone();
+    for workload in [Workload::W2, Workload::W3, Workload::W4] {
+        let [full, f16, bf16] = [Precision::F32, Precision::F16, Precision::BF16].map(|precision| {
+            let setup = setup(workload, 0).expect("a workload");
+            let plan = setup.trainer.precision(precision).plan(&profile, &setup.loss).expect("compiles");
+            let dispatches: usize = plan.programs[..2].iter().map(wgrad::program::Program::dispatches).sum();
+            let mut texts: Vec<&str> =
+                plan.programs[..2].iter().flat_map(|program| &program.kernels).map(|kernel| &*kernel.wgsl).collect();
+            texts.sort_unstable();
+            texts.dedup();
+            let found = (plan.memory.transient, dispatches, texts.len());
+            println!("{workload} in {precision}: {} bytes, {} dispatches, {} texts", found.0, found.1, found.2);
+            found
+        });
+        assert!(workload != Workload::W4 || f16.0 * 100 <= full.0 * 75, "{workload}: {} and {} bytes", f16.0, full.0);
+        assert!(workload != Workload::W4 || bf16.0 * 100 <= full.0 * 75, "{workload}: {} and {} bytes", bf16.0, full.0);
+    }
+}
+
+#[test]
 fn programs_in_half_precision_are_legal_everywhere() {
     for (index, (name, profile)) in crate::legality::profiles().into_iter().enumerate() {
         for workload in [Workload::W2, Workload::W3, Workload::W4] {

@@ -27,7 +27,8 @@ pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
         (_, true) => mm.m * batches,
         (false, false) => 0,
     };
-    let mut sizes = vec![bytes(a), bytes(b), bytes(mm.m * mm.n * batches)];
+    let [a_type, b_type] = mm.stored;
+    let mut sizes = vec![stored_bytes(a_type, a), stored_bytes(b_type, b), bytes(mm.m * mm.n * batches)];
     let mut roles = vec![Role::State(0), Role::State(1), Role::Transient];
     let mut lengths = vec![mm.m * mm.n * batches];
     if sums > 0 {
@@ -35,9 +36,9 @@ pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
         roles.push(Role::Transient);
         lengths.push(sums);
     }
-    let flat = |name: &str, elements: usize, buffer| {
+    let flat = |name: &str, dtype: DType, elements: usize, buffer| {
         let shape = Shape::from([elements]);
-        Io { name: name.into(), dtype: DType::F32, shape, buffer, offset: 0 }
+        Io { name: name.into(), dtype, shape, buffer, offset: 0 }
     };
     let groups = grid(spec.groups, profile.max_workgroups);
     let params = spec.params.iter().map(|(_, param)| param.bits()).chain([spec.groups as u32]);
@@ -51,6 +52,7 @@ pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
         flops: spec.flops,
         bytes_moved: sizes.iter().sum(),
     };
+    let results = RESULTS.iter().zip(lengths).enumerate().map(|(i, (name, n))| flat(name, DType::F32, n, i + 2));
     Program {
         name: spec.name.clone(),
         kernels: vec![kernel(&spec, mm, profile)],
@@ -59,25 +61,29 @@ pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
         inputs: Vec::new(),
         scalars: Vec::new(),
         constants: Vec::new(),
-        outputs: RESULTS.iter().zip(lengths).enumerate().map(|(i, (name, n))| flat(name, n, i + 2)).collect(),
+        outputs: results.collect(),
     }
 }
 
 /// Vectors are bound whole.
 fn bytes(elements: usize) -> u64 {
-    (elements.max(1) as u64 * 4).next_multiple_of(16)
+    stored_bytes(DType::F32, elements)
 }
 
-/// The state that [`program`] reads: `a` and `b`, f32 of [`lengths`], each in a buffer of its own. An error where a device
+fn stored_bytes(dtype: DType, elements: usize) -> u64 {
+    dtype.bytes(&Shape::from([elements.max(1)])).next_multiple_of(16)
+}
+
+/// The state that [`program`] reads: `a` and `b`, stored as the product says and of [`lengths`], each in a buffer of its own. An error where a device
 /// does not bind so much at once.
 pub fn state(mm: &Matmul, profile: &Profile) -> Result<StateLayout> {
-    let tensor = |(name, elements): (&&str, usize)| StateSpec {
+    let tensor = |((name, elements), dtype): ((&&str, usize), DType)| StateSpec {
         name: (*name).into(),
-        ty: TensorType::new([bytes(elements) as usize / 4], DType::F32),
+        ty: TensorType::new([stored_bytes(dtype, elements) as usize / (4 / dtype.per_word())], dtype),
         category: Category::Other,
         group: (*name).into(),
     };
-    let specs: Vec<StateSpec> = OPERANDS.iter().zip(lengths(mm)).map(tensor).collect();
+    let specs: Vec<StateSpec> = OPERANDS.iter().zip(lengths(mm)).zip(mm.stored).map(tensor).collect();
     StateLayout::build(&specs, profile.max_binding_bytes)
 }
 

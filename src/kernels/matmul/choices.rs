@@ -1,6 +1,7 @@
 //! Which variant is best for which product, as measured on one adapter: plain data that comes in from outside.
 
 use super::{Matmul, Operand, Variant, candidates, side};
+use crate::dtype::DType;
 use crate::kernels::Profile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -67,7 +68,7 @@ impl Matmul {
 
 fn described(mm: &Matmul) -> String {
     // All of it: what is added to a product may tell it from others.
-    let Matmul { m, n, k, batch: _, a, b, out_wide, bias_gradient, row_sums, pairs, walks } = mm;
+    let Matmul { m, n, k, batch: _, a, b, out_wide, bias_gradient, row_sums, pairs, walks, stored } = mm;
     let plain_a = || read(side(*m, *k, a.row, a.col, a), a);
     let plain_b = || read(side(*n, *k, b.col, b.row, b), b);
     let a = walks[0].as_ref().map_or_else(plain_a, |walks| walked(&walks.text("a")));
@@ -76,6 +77,9 @@ fn described(mm: &Matmul) -> String {
     let mut text = format!("a {a} b {b} out {out}");
     for (flag, word) in [(bias_gradient, " column-sums"), (row_sums, " row-sums"), (pairs, " pairs")] {
         text += if *flag { word } else { "" };
+    }
+    for (stored, port) in stored.iter().zip(["a", "b"]).filter(|(stored, _)| **stored != DType::F32) {
+        text += &format!(" {port} {stored}");
     }
     text
 }
@@ -110,6 +114,7 @@ mod tests {
             row_sums: false,
             pairs: false,
             walks: [None, None],
+            stored: [DType::F32; 2],
         }
     }
 
@@ -123,6 +128,8 @@ mod tests {
         assert_eq!(choose(&profile, &product(132)), rule);
         let wider = Matmul { bias_gradient: true, ..product(128) };
         assert_eq!(choose(&profile, &wider), rule);
+        let halves = Matmul { stored: [DType::F16, DType::F32], ..product(128) };
+        assert_eq!(choose(&profile, &halves), rule);
     }
 
     #[test]

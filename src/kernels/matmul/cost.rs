@@ -75,6 +75,7 @@ fn cost(variant: Variant, mm: &Matmul) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
     use crate::kernels::AdapterClass;
     use crate::kernels::matmul::Operand;
 
@@ -92,6 +93,7 @@ mod tests {
             row_sums: false,
             pairs: false,
             walks: [None, None],
+            stored: [DType::F32; 2],
         };
         cheapest(&Profile { class: AdapterClass::Cpu, subgroup, ..Profile::baseline() }, &mm)
     }

@@ -20,12 +20,13 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
+use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile, halves};
+use crate::dtype::DType;
 use block::{Layout, Side};
 pub use choices::Choices;
 pub use walk::{Walk, Walks};
 
-/// `c[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, all `f32` (`torch.matmul`).
+/// `c[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, computed in f32 (`torch.matmul`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Matmul {
     pub m: usize,
@@ -46,6 +47,8 @@ pub struct Matmul {
     pub pairs: bool,
     /// How `a` and `b` are walked where two strides do not say it; `row` and `col` are not read then.
     pub walks: [Option<Walks>; 2],
+    /// How `a` and `b` are stored: f32, or f16 or bf16 two to a word.
+    pub stored: [DType; 2],
 }
 
 /// Where an operand lies, in elements. One of `row` and `col` is 1, except along axes of size 1.
@@ -211,8 +214,8 @@ pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
     if layout.sums {
         outputs.push(Port::new("column_sums", Element::Wide));
     }
-    KernelSpec {
-        name: format!("{}{}", variant.name(), layout.suffix()),
+    let mut spec = KernelSpec {
+        name: format!("{}{}{}", variant.name(), layout.suffix(), stored_suffix(&mm.stored)),
         body: body.into(),
         parts: Vec::new(),
         inputs: vec![Port::new("a", element(layout.a.vec4)), Port::new("b", element(layout.b.vec4))],
@@ -223,7 +226,15 @@ pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
         workgroup: variant.workgroup(),
         groups: groups(variant, mm, layout.width),
         flops: 2 * (mm.m * mm.n * mm.k) as u64 * batches(mm),
-    }
+    };
+    mm.stored.iter().enumerate().for_each(|(port, &stored)| halves::read_packed(&mut spec, port, stored));
+    spec
+}
+
+/// What tells names of operands in half precision apart: `_af16`.
+fn stored_suffix(stored: &[DType; 2]) -> String {
+    let halves = stored.iter().zip(["a", "b"]).filter(|(stored, _)| **stored != DType::F32);
+    halves.map(|(stored, port)| format!("_{port}{stored}")).collect()
 }
 
 fn batches(mm: &Matmul) -> u64 {

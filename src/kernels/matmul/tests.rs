@@ -56,6 +56,7 @@ fn product(kind: &str, [m, n, k]: [usize; 3], bias_gradient: bool) -> Matmul {
         row_sums: false,
         pairs: false,
         walks: [None, None],
+        stored: [DType::F32; 2],
     }
 }
 
@@ -90,9 +91,10 @@ fn every_text_is_legal() {
         for (kind, shape) in ["nn", "nt", "tn", "tt"].iter().flat_map(|kind| shapes.map(|shape| (kind, shape))) {
             for bias_gradient in [false, true] {
                 let mm = product(kind, shape, bias_gradient);
-                let narrow = Matmul { out_wide: false, ..mm.clone() };
+                let narrow = Matmul { out_wide: false, stored: [DType::F16, DType::BF16], ..mm.clone() };
+                let halves = Matmul { stored: [DType::BF16, DType::F16], ..mm.clone() };
                 for variant in candidates(&profile, &mm) {
-                    for mm in [&mm, &narrow] {
+                    for mm in [&mm, &narrow, &halves] {
                         let text = file(&emit(variant, mm, &profile));
                         match variant {
                             Variant::Subgroup { .. } => drop(validate(&text, Capabilities::all())),
@@ -129,6 +131,7 @@ fn walked(rows: usize, both: bool) -> Matmul {
         row_sums: false,
         pairs: true,
         walks,
+        stored: [DType::F32; 2],
     }
 }
 
@@ -138,8 +141,9 @@ fn walked_operands_are_legal() {
         for (rows, both) in [(32, false), (32, true), (16, true), (5, false)] {
             let exact = walked(rows, both);
             // A number of steps that no loop divides.
-            let edge = Matmul { k: 143, out_wide: false, ..exact.clone() };
-            for mm in [exact, edge] {
+            let edge = Matmul { k: 143, out_wide: false, stored: [DType::F32, DType::F16], ..exact.clone() };
+            let halves = Matmul { stored: [DType::F16; 2], ..exact.clone() };
+            for mm in [exact, edge, halves] {
                 for variant in candidates(&profile, &mm) {
                     let text = file(&emit(variant, &mm, &profile));
                     if text.contains("subgroup") {
