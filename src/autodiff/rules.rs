@@ -53,7 +53,11 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
         &Op::CumSum { axis, reverse, exclusive } => {
             vec![Some(g.apply(Op::CumSum { axis, reverse: !reverse, exclusive }, &[]))]
         }
-        Op::SumSquares => x.iter().map(|&part| Some(part * 2.0 * g)).collect(),
+        Op::SumSquares { each: false } => x.iter().map(|&part| Some(part * 2.0 * g)).collect(),
+        Op::SumSquares { each: true } => {
+            let own = |index: usize| g.slice(0, index, index + 1).reshape([]);
+            x.iter().enumerate().map(|(index, &part)| Some(part * 2.0 * own(index))).collect()
+        }
         // y = a b: da = g b^T, db = a^T g
         Op::MatMul => vec![Some(g.matmul(x[1].t())), Some(x[0].t().matmul(g))],
         Op::Gather => vec![Some(g.scatter_add(x[1], x[0].shape()[0])), None],

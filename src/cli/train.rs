@@ -55,6 +55,9 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
         let outcome = run.train(&mut |event| match event {
             Event::Step(record) => progress.show(record),
             Event::Saved(_) => {}
+            Event::Slower { step, lr } => {
+                progress.note(&format!("step {step}: the learning rate goes down to {lr:.3e}"))
+            }
             Event::Warning(warning) => progress.warn(warning),
         });
         progress.end();
@@ -220,11 +223,15 @@ impl Progress {
         }
     }
 
-    /// A line of its own, above the bar.
     fn warn(&self, warning: &str) {
+        self.note(&format!("warning: {warning}"));
+    }
+
+    /// A line of its own, above the bar.
+    fn note(&self, line: &str) {
         self.bar.suspend(|| {
             // Nothing can be done if standard error is closed.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("warning: {warning}\n"));
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n"));
         });
     }
 

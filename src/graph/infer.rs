@@ -99,9 +99,9 @@ pub fn infer(op: &Op, x: &[TensorType], leaf: impl Fn(&str) -> Option<TensorType
             check(sortable, || format!("takes f32, i32, u32 or bool, got {}; cast it first", x[0].dtype))?;
             one(&x[0].shape, DType::I32)
         }
-        Op::SumSquares => {
+        Op::SumSquares { each } => {
             check(x.iter().all(|ty| ty.dtype == DType::F32), || format!("takes f32 tensors, got {}", list(x)))?;
-            one([], DType::F32)
+            if *each { one([x.len()], DType::F32) } else { one([], DType::F32) }
         }
         Op::MatMul => matmul(x),
         Op::Gather => {

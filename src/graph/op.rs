@@ -135,8 +135,11 @@ pub enum Op {
         axis: usize,
         descending: bool,
     },
-    /// Sum of squares of all elements of all inputs: the square of the global norm. Scalar f32.
-    SumSquares,
+    /// Sum of squares of all elements of all inputs: the square of the global norm. Scalar f32. `each`: of every input by
+    /// itself, in a vector.
+    SumSquares {
+        each: bool,
+    },
 
     // ---- linear algebra and indexing
     /// `[.., m, k] x [.., k, n]`; leading axes are equal (broadcasts are explicit `Expand`s).
@@ -275,7 +278,8 @@ impl Op {
             Op::ArgMax { .. } => "argmax",
             Op::CumSum { .. } => "cumsum",
             Op::ArgSort { .. } => "argsort",
-            Op::SumSquares => "sum_squares",
+            Op::SumSquares { each: false } => "sum_squares",
+            Op::SumSquares { each: true } => "squares_of_each",
             Op::MatMul => "matmul",
             Op::Gather => "gather",
             Op::ScatterAdd { .. } => "scatter_add",

@@ -34,7 +34,7 @@ pub(crate) fn describe(op: &Op) -> String {
         | Op::StopGradient
         | Op::Reshape(_)
         | Op::Expand(_)
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::MatMul
         | Op::Gather
         | Op::ScatterAdd { .. }

@@ -196,6 +196,69 @@ pub fn sum_squares(profile: &Profile, len: usize, base: usize) -> KernelSpec {
     }
 }
 
+/// A tensor within a run of several, for [`squares_each`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its first `vec4` element in the run.
+    pub start: usize,
+    /// Its elements, at least one.
+    pub elements: usize,
+}
+
+impl Part {
+    /// Workgroups of [`squares_each`], and so partial sums.
+    pub fn groups(&self) -> usize {
+        self.elements.div_ceil(4).div_ceil(SQUARES_CHUNK)
+    }
+}
+
+/// Partial sums of squares of each tensor of a run by itself, written from `base` on, tensor by tensor.
+pub fn squares_each(profile: &Profile, parts: &[Part], base: usize) -> KernelSpec {
+    let mut rows = Vec::new();
+    let mut groups = 0;
+    for part in parts {
+        rows.push((groups, [groups, part.start, part.elements]));
+        groups += part.groups();
+    }
+    KernelSpec {
+        name: "squares_each".into(),
+        body: format!("{}{}", table("tensor_of", &rows), wgsl!("squares_each")).into(),
+        inputs: vec![Port::new("x", Element::F32x4)],
+        outputs: vec![Port::new("partials", Element::F32)],
+        params: vec![("chunk", Param::U32(SQUARES_CHUNK as u32)), ("base", Param::U32(base as u32))],
+        groups: groups as u64,
+        flops: 2 * parts.iter().map(|part| part.elements as u64).sum::<u64>(),
+        ..sum_squares(profile, 4, 0)
+    }
+}
+
+/// The sums of some tensors' partial sums behind [`squares_each`]: where each tensor's begin, and how many they are.
+pub fn squares_join(profile: &Profile, parts: &[[usize; 2]]) -> KernelSpec {
+    let rows: Vec<_> = parts.iter().enumerate().map(|(index, &[first, count])| (index, [first, count, 0])).collect();
+    KernelSpec {
+        name: "squares_join".into(),
+        body: format!("{}{}", table("partials_of", &rows), wgsl!("squares_join")).into(),
+        inputs: vec![Port::new("partials", Element::F32)],
+        outputs: vec![],
+        params: vec![],
+        groups: parts.len() as u64,
+        flops: parts.iter().map(|[_, count]| *count as u64).sum(),
+        ..sum_squares(profile, 4, 0)
+    }
+}
+
+/// A function that gives three numbers by an index: those of the last row that begins at or before it. Written as
+/// comparisons, because arrays of constants that are indexed at run time are slow or missing on some back ends.
+fn table(name: &str, rows: &[(usize, [usize; 3])]) -> String {
+    let vector = |row: &[usize; 3]| format!("vec3<u32>({}u, {}u, {}u)", row[0], row[1], row[2]);
+    let first = rows.first().map_or([0; 3], |(_, row)| *row);
+    let mut text = format!("fn {name}(index: u32) -> vec3<u32> {{\n    var row = {};\n", vector(&first));
+    for (begin, row) in rows.iter().skip(1) {
+        text += &format!("    if (index >= {begin}u) {{ row = {}; }}\n", vector(row));
+    }
+    text + "    return row;\n}\n\n"
+}
+
 /// The sum of the `length` partial sums behind [`sum_squares`].
 pub fn sum_partials(profile: &Profile, length: usize) -> ReduceStage {
     let (kind, element) = (ReduceKind::Sum, "f32");

@@ -44,7 +44,7 @@ pub fn is_pointwise(op: &Op) -> bool {
         | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::ArgSort { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::MatMul
         | Op::ScatterAdd { .. }
         | Op::Scan { .. }

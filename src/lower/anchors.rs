@@ -122,7 +122,7 @@ fn planned(
             let dtype = graph.type_of(node.inputs[0]).dtype;
             Ok(sorted::argsort(profile, matrix(&operand(0).shape), dtype, *descending))
         }
-        Op::SumSquares => Ok(squares(graph, profile, &node)),
+        Op::SumSquares { each } => Ok(squares(graph, profile, &node, *each)),
         Op::ScatterAdd { rows } => {
             let rest = node.outputs[0].shape.iter().skip(1).product();
             let element = super::bindings::stored_type(node.outputs[0].dtype);
@@ -254,7 +254,7 @@ fn wide_safe(graph: &Graph, group: &Group) -> bool {
     group.prologue.iter().all(|&node| matches!(graph.node(node).op, Op::Pointwise(_) | Op::Cast(_)))
 }
 
-fn squares(graph: &Graph, profile: &Profile, node: &Node) -> Plan {
+fn squares(graph: &Graph, profile: &Profile, node: &Node, each: bool) -> Plan {
     // The lowering repeats the first stage for each run of operands that lie side by side.
     let chunks =
         |input: &Value| graph.type_of(*input).shape.numel().div_ceil(4).div_ceil(reduce::SQUARES_CHUNK).max(1) + 1;
@@ -265,8 +265,9 @@ fn squares(graph: &Graph, profile: &Profile, node: &Node) -> Plan {
         outputs: vec![PortSource::Workspace(0)],
         hook: Hook::None,
     };
-    let sum = reduce::sum_partials(profile, most);
-    let second = Stage { spec: sum.spec, inputs: vec![PortSource::Workspace(0)], outputs: vec![], hook: Hook::Store };
+    let parts = vec![[0, 1]; node.inputs.len()];
+    let spec = if each { reduce::squares_join(profile, &parts) } else { reduce::sum_partials(profile, most).spec };
+    let second = Stage { spec, inputs: vec![PortSource::Workspace(0)], outputs: vec![], hook: Hook::Store };
     Plan { stages: vec![first, second], workspaces: vec![most as u64 * 4], by_runs: true, ..Plan::default() }
 }
 

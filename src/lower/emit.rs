@@ -8,9 +8,9 @@ use super::grouping::Group;
 use super::place::Location;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Value};
+use crate::kernels::elementwise;
 use crate::kernels::wgsl::wgsl;
 use crate::kernels::{Element, KernelSpec, Param, Port, Profile};
-use crate::kernels::{elementwise, reduce};
 use crate::program::Binding;
 use crate::shape::{Shape, View, collapse};
 use std::collections::HashMap;
@@ -50,19 +50,19 @@ pub struct GroupEmitter<'a> {
 }
 
 impl GroupEmitter<'_> {
-    fn group(&self) -> &Group {
+    pub(super) fn group(&self) -> &Group {
         &self.context.grouping.groups[self.index]
     }
 
     /// All launches of a plan, in order.
     pub fn emit(&self, plan: &Plan) -> Result<Vec<Launch>> {
         if plan.by_runs {
-            return self.runs(plan);
+            return self.squares(plan);
         }
         plan.stages.iter().map(|stage| self.stage(stage)).collect()
     }
 
-    fn stage(&self, stage: &Stage) -> Result<Launch> {
+    pub(super) fn stage(&self, stage: &Stage) -> Result<Launch> {
         let mut spec = stage.spec.clone();
         let fused: Vec<Fused> = match &stage.hook {
             Hook::None => vec![],
@@ -307,48 +307,7 @@ impl GroupEmitter<'_> {
         Ok(emitter.finish("fn element(e: u32)", ""))
     }
 
-    /// Sums of squares: the first stage once for each run of operands that lie side by side.
-    fn runs(&self, plan: &Plan) -> Result<Vec<Launch>> {
-        let node = self.context.graph.node(self.group().anchor.unwrap_or(0));
-        let mut places = Vec::new();
-        for &input in &node.inputs {
-            let location = self.context.placement.locate(self.context.views.get(input).root)?;
-            if self.context.graph.type_of(input).shape.numel() > 0 {
-                places.push(location);
-            }
-        }
-        crate::sort::sort(&mut places);
-        let mut joined: Vec<Location> = Vec::new();
-        for place in places {
-            match joined.last_mut() {
-                // The gap between neighbours in a flat buffer is less than one alignment, and zero.
-                Some(last) if last.buffer == place.buffer && place.offset < last.offset + last.bytes + 256 => {
-                    last.bytes = place.offset + place.bytes - last.offset;
-                }
-                _ => joined.push(place),
-            }
-        }
-        let mut launches = Vec::new();
-        let mut base = 0;
-        for run in joined {
-            let spec = reduce::sum_squares(self.profile, (run.bytes / 4) as usize, base);
-            let run = Location { bytes: run.bytes.next_multiple_of(16), ..run };
-            base += spec.groups as usize;
-            let ports = vec![(spec.inputs[0].clone(), run, false), (spec.outputs[0].clone(), self.workspaces[0], true)];
-            launches.push(self.launch(spec, vec![], ports, false)?);
-        }
-        let last = &plan.stages[plan.stages.len() - 1];
-        let mut finish = last.clone();
-        for (name, value) in &mut finish.spec.params {
-            if *name == "length" || *name == "chunk" {
-                *value = Param::U32(base as u32);
-            }
-        }
-        launches.push(self.stage(&finish)?);
-        Ok(launches)
-    }
-
-    fn launch(
+    pub(super) fn launch(
         &self,
         spec: KernelSpec,
         fused: Vec<Fused>,

@@ -129,9 +129,12 @@ impl Grouping {
 #[deny(clippy::wildcard_enum_match_arm)]
 pub fn stored_output(op: &Op) -> Option<u32> {
     match op {
-        Op::MatMul | Op::Reduce { .. } | Op::CumSum { .. } | Op::SumSquares | Op::ScatterAdd { .. } | Op::Custom(_) => {
-            Some(0)
-        }
+        Op::MatMul
+        | Op::Reduce { .. }
+        | Op::CumSum { .. }
+        | Op::SumSquares { .. }
+        | Op::ScatterAdd { .. }
+        | Op::Custom(_) => Some(0),
         Op::Macro(MacroOp::CrossEntropyWithGrad) => Some(1),
         Op::Macro(
             MacroOp::CrossEntropy
@@ -228,7 +231,7 @@ pub(super) fn bindings(graph: &Graph, views: &Views, grouping: &Grouping, index:
     }
     let anchor = group.anchor.map_or(0, |anchor| {
         let node = graph.node(anchor);
-        let operands = if matches!(node.op, Op::SumSquares | Op::Reduce { .. }) { 1 } else { node.inputs.len() };
+        let operands = if matches!(node.op, Op::SumSquares { .. } | Op::Reduce { .. }) { 1 } else { node.inputs.len() };
         let secondary = node.outputs.len() - usize::from(stored_output(&node.op).is_some());
         match node.op {
             // Its body's kernels bind what they need.

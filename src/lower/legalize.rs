@@ -315,7 +315,7 @@ fn reads_halves(op: &Op) -> bool {
         | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::ArgSort { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::ScatterAdd { .. }
         | Op::Scan { .. }
         | Op::Custom(_)
@@ -359,7 +359,7 @@ fn readable(graph: &Graph, node: &Node, inputs: &[Value], index: usize, source: 
             (view.strides.iter().all(|&stride| stride == 0) && (constant || bindable(graph, source)))
                 || (whole(view) && bindable(graph, source))
         }
-        Op::Macro(_) | Op::ScatterAdd { .. } | Op::Custom(_) | Op::SumSquares | Op::RandomBits { .. } => {
+        Op::Macro(_) | Op::ScatterAdd { .. } | Op::Custom(_) | Op::SumSquares { .. } | Op::RandomBits { .. } => {
             bindable(graph, source) && whole(view)
         }
         Op::ArgMax { axis } | Op::CumSum { axis, .. } | Op::ArgSort { axis, .. } => {

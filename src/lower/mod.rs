@@ -31,6 +31,7 @@ mod slabs;
 mod sorted;
 mod special;
 mod split;
+mod squares;
 mod views;
 
 use crate::error::{Error, Result};

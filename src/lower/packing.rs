@@ -47,7 +47,7 @@ fn stores_in_fours(op: &Op) -> bool {
         | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::ArgSort { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::ScatterAdd { .. }
         | Op::Scan { .. }
         | Op::Custom(_)

@@ -117,7 +117,7 @@ fn movement(op: &Op, operand: Option<&Source>) -> Option<Source> {
         | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::ArgSort { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::MatMul
         | Op::Gather
         | Op::ScatterAdd { .. }

@@ -63,7 +63,7 @@ impl Adafactor {
 
 /// The root of the mean square of all elements.
 fn root_mean_square(x: Tensor<'_>) -> Tensor<'_> {
-    (x.apply(Op::SumSquares, &[]) / x.shape().numel().max(1) as f64).sqrt()
+    (x.apply(Op::SumSquares { each: false }, &[]) / x.shape().numel().max(1) as f64).sqrt()
 }
 
 impl Optimizer for Adafactor {

@@ -6,7 +6,7 @@ use crate::graph::{Op, Tensor};
 #[track_caller]
 pub fn global_norm<'g>(gradients: &[Tensor<'g>]) -> Option<Tensor<'g>> {
     let (first, rest) = gradients.split_first()?;
-    Some(first.apply(Op::SumSquares, rest).sqrt())
+    Some(first.apply(Op::SumSquares { each: false }, rest).sqrt())
 }
 
 /// What every gradient is multiplied by so that the norm is at most `max_norm`, as

@@ -84,7 +84,7 @@ impl Muon {
     /// Nearly the nearest orthogonal matrix: singular values between about 0.7 and 1.2.
     fn orthogonal<'g>(&self, matrix: Tensor<'g>) -> Tensor<'g> {
         let [a, b, c] = self.ns_coefficients;
-        let norm = matrix.apply(Op::SumSquares, &[]).sqrt().clamp_min(self.eps);
+        let norm = matrix.apply(Op::SumSquares { each: false }, &[]).sqrt().clamp_min(self.eps);
         let shape = matrix.shape();
         let tall = shape[0] > shape[1];
         let mut x = matrix / norm;

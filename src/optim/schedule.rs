@@ -19,11 +19,11 @@ pub enum Schedule {
     OneCycle { max_lr: f64, steps: u64, pct_start: f64, div_factor: f64, final_div_factor: f64 },
     /// Linear warm-up, then straight down to `end_lr`, which update `steps` has: `LinearLR` after the warm-up.
     Linear { lr: f64, end_lr: f64, warmup: u64, steps: u64 },
-    /// `lr (1 - step / steps)^power`, and 0 from update `steps` on: `PolynomialLR`.
-    Polynomial { lr: f64, power: f64, steps: u64 },
-    /// Half a cosine from `lr` to `min_lr` over `period` updates, again and again, each time over `factor` as many:
-    /// `CosineAnnealingWarmRestarts` (Loshchilov and Hutter 2017).
-    CosineRestarts { lr: f64, min_lr: f64, period: u64, factor: u64 },
+    /// Linear warm-up, then `lr (1 - done / all)^power` of the updates after it, and 0 from update `steps` on: `PolynomialLR`.
+    Polynomial { lr: f64, power: f64, warmup: u64, steps: u64 },
+    /// Linear warm-up, then half a cosine from `lr` to `min_lr` over `period` updates, again and again, each time over
+    /// `factor` as many: `CosineAnnealingWarmRestarts` (Loshchilov and Hutter 2017).
+    CosineRestarts { lr: f64, min_lr: f64, warmup: u64, period: u64, factor: u64 },
     /// Warm-up, stable, decay: linear warm-up, then `lr`, and over the last `decay` updates straight down to `min_lr`,
     /// which update `steps` has (Hu et al. 2024, MiniCPM).
     WarmupStableDecay { lr: f64, min_lr: f64, warmup: u64, decay: u64, steps: u64 },
@@ -91,13 +91,14 @@ impl Schedule {
                 let last = steps.saturating_sub(1);
                 line(lr, end_lr, fraction(step.min(last) as f64, warmup as f64, last as f64))
             }),
-            Schedule::Polynomial { lr, power, steps } => {
-                lr * (1.0 - fraction(step.min(steps) as f64, 0.0, steps as f64)).powf(power)
-            }
-            Schedule::CosineRestarts { lr, min_lr, period, factor } => {
-                let (at, period) = within_period(step, period, factor);
-                anneal(lr, min_lr, at as f64 / period as f64)
-            }
+            Schedule::Polynomial { lr, power, warmup, steps } => warm_up(lr, warmup, step).unwrap_or_else(|| {
+                lr * (1.0 - fraction(step.min(steps) as f64, warmup as f64, steps as f64)).powf(power)
+            }),
+            Schedule::CosineRestarts { lr, min_lr, warmup, period, factor } => warm_up(lr, warmup, step)
+                .unwrap_or_else(|| {
+                    let (at, period) = within_period(step - warmup, period, factor);
+                    anneal(lr, min_lr, at as f64 / period as f64)
+                }),
             Schedule::WarmupStableDecay { lr, min_lr, warmup, decay, steps } => warm_up(lr, warmup, step)
                 .unwrap_or_else(|| {
                     let (last, first) = (steps.saturating_sub(1), steps.saturating_sub(decay + 1));
@@ -179,6 +180,14 @@ mod tests {
         let warm = Schedule::Constant { lr: 0.3, warmup: 3 };
         assert_rates(warm, &[(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.3), (1000, 0.3)]);
         assert_rates(Schedule::from(0.5), &[(0, 0.5), (7, 0.5)]);
+    }
+
+    #[test]
+    fn what_repeats_or_bends_comes_after_its_warm_up() {
+        let restarts = Schedule::CosineRestarts { lr: 1.0, min_lr: 0.0, warmup: 2, period: 4, factor: 1 };
+        assert_rates(restarts, &[(0, 0.5), (1, 1.0), (2, 1.0), (4, 0.5), (6, 1.0), (8, 0.5)]);
+        let bent = Schedule::Polynomial { lr: 1.0, power: 2.0, warmup: 2, steps: 6 };
+        assert_rates(bent, &[(0, 0.5), (1, 1.0), (2, 1.0), (4, 0.25), (5, 0.0625), (6, 0.0), (9, 0.0)]);
     }
 
     #[test]

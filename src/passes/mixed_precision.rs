@@ -108,7 +108,7 @@ fn reads_half(op: &Op, operand: usize) -> bool {
         | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::ArgSort { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::Gather
         | Op::ScatterAdd { .. }
         // With what its body does: what a loop carries from step to step loses nothing.

@@ -139,7 +139,7 @@ fn may_be_half(op: &Op) -> bool {
         | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::ArgSort { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::ScatterAdd { .. }
         | Op::Scan { .. }
         | Op::Assign(_)

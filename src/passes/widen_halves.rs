@@ -71,7 +71,7 @@ fn carries_halves(op: &Op) -> bool {
         | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::ArgSort { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::MatMul
         | Op::Gather
         | Op::ScatterAdd { .. }

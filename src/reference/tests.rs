@@ -117,7 +117,7 @@ fn reductions_of_something_and_of_nothing() {
     assert!(reduce(ReduceKind::Sum, &[0], &counting([3, 0])).is_empty());
     assert_eq!(reduce(ReduceKind::Sum, &[0], &Array::ints([2], &[i32::MAX, 2])), [f64::from(i32::MIN + 1)]);
     assert_eq!(reduce(ReduceKind::Max, &[0], &Array::ints([0], &[])), [f64::from(i32::MIN)]);
-    assert_eq!(apply(Op::SumSquares, &[counting([3]), floats([1], &[2.0])]).data, [9.0]);
+    assert_eq!(apply(Op::SumSquares { each: false }, &[counting([3]), floats([1], &[2.0])]).data, [9.0]);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 
 use super::config::{Config, ModelConfig};
 use super::data::{DataSource, TARGETS, TOKENS, TextData};
-use super::task::{Contents, Model, Subject, Task, Unit, builder};
+use super::recipe::builder;
+use super::task::{Contents, Model, Subject, Task, Unit};
 use super::trainer::TrainerBuilder;
 use crate::dtype::DType;
 #[cfg(target_arch = "wasm32")]

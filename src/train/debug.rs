@@ -2,9 +2,10 @@
 //!
 //! Knows tasks and states; when to look, and what to do then, is `run`'s affair.
 
-use super::config::Config;
+use super::config::{Config, TrainConfig};
 use super::keeper::{as_before, newest};
-use super::task::Task;
+use super::run::{due, evaluate};
+use super::task::{Subject, Task};
 use super::trainer::{StepReport, Trainer};
 use super::watch::{Bad, bad};
 use crate::error::{Error, Result};
@@ -44,30 +45,40 @@ pub fn is_fine(report: &StepReport) -> bool {
 
 /// Looks at every value of a step. `state` is from one or two steps before it; of two, the first shows which values are
 /// not finite although nothing is wrong, such as masks. Needs memory for all values at once.
-pub fn examine(task: Task, device: &Device, state: &Weights, step: u64) -> Result<Findings> {
-    let data = task.subject.data;
+pub fn examine(task: Task, train: &TrainConfig, device: &Device, state: &Weights, step: u64) -> Result<Findings> {
     let mut trainer = task.model.trainer.watched().build(device, task.model.loss)?;
     trainer.resume(state)?;
     let mut usual = BTreeSet::new();
     loop {
-        let report = trainer.step(&data.training(trainer.seed(), trainer.samples_done())?)?;
+        let report = step_again(&mut trainer, &task.subject, train)?;
         let mut found = bad(&report.results)?;
         if report.step >= step {
             found.retain(|one| !usual.contains(&one.what));
             return Ok(Findings { step, loss: report.loss, grad_norm: report.grad_norm, bad: found });
         }
-        if is_fine(&report) {
+        // A step that loss scaling left out shows what overflows, not what is usual.
+        if is_fine(&report) && report.scaling.is_none_or(|scaling| !scaling.skipped) {
             usual = found.into_iter().map(|one| one.what).collect();
         }
     }
 }
 
 /// Makes steps again, without a record, until so many are done.
-pub fn replay(trainer: &mut Trainer, task: &super::task::Subject, done: u64) -> Result<()> {
+pub fn replay(trainer: &mut Trainer, task: &Subject, train: &TrainConfig, done: u64) -> Result<()> {
     while trainer.steps_done() < done {
-        trainer.step(&task.data.training(trainer.seed(), trainer.samples_done())?)?;
+        step_again(trainer, task, train)?;
     }
     Ok(())
+}
+
+/// One step without a record; with the evaluation after it, where the learning rate of the next depends on that.
+fn step_again(trainer: &mut Trainer, task: &Subject, train: &TrainConfig) -> Result<StepReport> {
+    let report = trainer.step(&task.data.training(trainer.seed(), trainer.samples_done())?)?;
+    if trainer.has_plateau() && due(report.step, train.eval_every, train.steps) {
+        let found = evaluate(task, &mut |batch| trainer.evaluate_outputs(batch))?;
+        trainer.observe(f64::from(found.loss))?;
+    }
+    Ok(report)
 }
 
 /// Goes on with a run from its newest checkpoint, without a record, to a step or to the first one that is not fine, and
@@ -91,7 +102,7 @@ pub fn debug(config: &Config, run: &Path, device: &Device, step: Option<u64>) ->
             if trainer.steps_done() >= config.train.steps {
                 return Ok(None);
             }
-            let report = trainer.step(&subject.data.training(trainer.seed(), trainer.samples_done())?)?;
+            let report = step_again(&mut trainer, &subject, &config.train)?;
             if !is_fine(&report) {
                 break report.step;
             }
@@ -100,8 +111,8 @@ pub fn debug(config: &Config, run: &Path, device: &Device, step: Option<u64>) ->
     if trainer.steps_done() >= wanted {
         trainer.resume(&before)?;
     }
-    replay(&mut trainer, &subject, wanted.saturating_sub(2))?;
+    replay(&mut trainer, &subject, &config.train, wanted.saturating_sub(2))?;
     before = trainer.checkpoint()?;
     drop(trainer);
-    examine(Task::new(config)?, device, &before, wanted).map(Some)
+    examine(Task::new(config)?, &config.train, device, &before, wanted).map(Some)
 }

@@ -5,7 +5,8 @@
 use super::classify::{self, IMAGES, LABELS, Look};
 use super::config::{AugmentConfig, Config};
 use super::digit_data::DigitData;
-use super::task::{Classes, Contents, Model, Subject, Task, Unit, builder};
+use super::recipe::builder;
+use super::task::{Classes, Contents, Model, Subject, Task, Unit};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::io::digits::{CLASSES, INK, SIDE, TRAINING};

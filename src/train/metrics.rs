@@ -7,10 +7,11 @@
 
 use crate::error::{Error, Result};
 use crate::io::files::{read_whole, write_atomic};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// No line that can be read has fewer bytes.
 const SHORTEST: usize = r#"{"step":1,"loss":1,"lr":1,"grad_norm":1,"elapsed_s":1}"#.len();
@@ -44,8 +45,37 @@ pub struct Record {
     /// Global norm of the gradient before clipping.
     #[serde(with = "nullable")]
     pub grad_norm: f32,
+    /// What the loss was multiplied by before it was differentiated, if losses are scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable_option")]
+    pub loss_scale: Option<f32>,
+    /// Steps that were left out so far because their gradients overflowed, this one included, if losses are scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u64>,
     /// Seconds of training so far, over all resumed parts.
     pub elapsed_s: f64,
+    /// Norms of each parameter's gradient before clipping, in the steps that record them. Written, but not read back: they
+    /// are for those who draw them.
+    #[serde(skip_deserializing, skip_serializing_if = "Norms::is_empty")]
+    pub grad_norms: Norms,
+    /// Norms of each parameter before the update, in the same steps.
+    #[serde(skip_deserializing, skip_serializing_if = "Norms::is_empty")]
+    pub weight_norms: Norms,
+}
+
+/// Norms by the names of parameters; one that is not finite is `null` in the file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Norms(pub Vec<(Arc<str>, f32)>);
+
+impl Norms {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Norms {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, norm)| (name, norm.is_finite().then_some(norm))))
+    }
 }
 
 /// Appends records to a file.
@@ -232,7 +262,11 @@ mod tests {
             tokens_s: Some(1234.5),
             images_s: None,
             grad_norm: 0.75,
+            loss_scale: None,
+            skipped_steps: None,
             elapsed_s: step as f64 * 0.25,
+            grad_norms: Norms::default(),
+            weight_norms: Norms::default(),
         }
     }
 
@@ -270,6 +304,22 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(r#""accuracy":0.5,"val_accuracy":0.25,"#) && !text.contains("tokens_s"), "{text}");
         assert_eq!(read(&path).unwrap(), [images]);
+    }
+
+    #[test]
+    fn scales_and_norms_are_written_where_there_are_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let norms = |values: [f32; 2]| Norms(vec![("a.weight".into(), values[0]), ("b".into(), values[1])]);
+        let scaled = Record { loss_scale: Some(1024.0), skipped_steps: Some(3), ..record(1) };
+        let full =
+            Record { grad_norms: norms([0.5, f32::INFINITY]), weight_norms: norms([2.0, 1.0]), ..scaled.clone() };
+        MetricsWriter::create(&path).unwrap().write(&full).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(r#""loss_scale":1024.0,"skipped_steps":3,"#), "{text}");
+        let norms = r#""grad_norms":{"a.weight":0.5,"b":null},"weight_norms":{"a.weight":2.0,"b":1.0}}"#;
+        assert!(text.trim_end().ends_with(norms), "{text}");
+        assert_eq!(read(&path).unwrap(), [scaled]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 mod step;
 mod accumulation;
+pub mod average;
+mod norms;
 mod scaler;
 mod precision;
 mod split;
@@ -19,6 +21,7 @@ pub mod classify;
 mod evaluator;
 mod sample;
 pub mod config;
+pub mod recipe;
 pub mod task;
 pub mod char_gpt;
 pub mod digits;
@@ -76,6 +79,7 @@ pub use budget::{Budget, Fitted};
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use digit_data::DigitData;
 pub use evaluator::Evaluator;
+pub use norms::ParameterNorms;
 pub use order::EpochOrder;
 pub use plan::Plan;
 pub use precision::Precision;

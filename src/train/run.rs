@@ -4,13 +4,15 @@
 //! how a run looks on a terminal is told through a callback. A disk that is full does not end a run: it is told, and
 //! what could not be written is tried again. Read before: `task.rs`, `trainer.rs`, `keeper.rs`.
 
+use super::average::in_place;
 use super::budget::Fitted;
 use super::classify::{ACCURACY, Confusion};
 use super::config::{Config, MAX_CONFIG};
 use super::data::Batch;
 use super::debug::is_fine;
 use super::keeper::{Keeper, Standing, as_before, newest, set_aside};
-use super::metrics::{MetricsWriter, Record};
+use super::metrics::{MetricsWriter, Norms, Record};
+use super::norms::ParameterNorms;
 use super::pictures::Pictures;
 use super::split::equal_parts;
 use super::step::LOSS;
@@ -100,6 +102,8 @@ pub enum Event<'a> {
     Step(&'a Record),
     /// A checkpoint is on disk, in this directory.
     Saved(&'a Path),
+    /// The validation loss stopped getting better, and after this step the learning rate is lower.
+    Slower { step: u64, lr: f64 },
     /// Something went wrong that the run got over.
     Warning(&'a str),
 }
@@ -189,7 +193,7 @@ pub fn read_weights(directory: &Path) -> Result<Weights> {
         let shown = directory.display();
         Error::Config(format!("the run in {shown} has no weights yet: neither {BEST} nor a checkpoint"))
     };
-    newest(directory)?.map(|checkpoint| checkpoint.state).ok_or_else(nothing)
+    newest(directory)?.map(|checkpoint| in_place(checkpoint.state)).ok_or_else(nothing)
 }
 
 impl Run {
@@ -401,6 +405,10 @@ impl Run {
                     Ok(()) => self.attempt(each),
                     Err(error) => Err(error),
                 },
+                (Err(Error::NotFinite { step, message }), None) => match self.overflowed(step, message, each) {
+                    Error::DeviceLost { message } => Err(Error::DeviceLost { message }),
+                    error => return Err(error),
+                },
                 (Err(error), _) => {
                     if let Some(outcome) = self.keeper.settle() {
                         tell_saved(&outcome, each);
@@ -415,7 +423,7 @@ impl Run {
     fn attempt(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
         let ended = self.advance(each)?;
         if self.best.is_none() && ended != Ended::Interrupted {
-            let mut weights = self.trainer.weights()?;
+            let mut weights = self.trainer.averaged_weights()?;
             weights.metadata = self.subject.metadata();
             weights.save(self.directory.join(BEST))?;
         }
@@ -470,6 +478,7 @@ impl Run {
         self.finish_step(pending, found.as_ref(), each)?;
         if let Some(found) = found {
             self.keep_best(step, found.loss)?;
+            self.observe(found.loss, each)?;
             if let (Some(classes), Some(confusion)) = (&self.subject.classes, &found.confusion) {
                 get_over(self.pictures.confusion(classes, confusion, step), each);
             }
@@ -500,7 +509,8 @@ impl Run {
         }
         self.write_record(&record, report.grad_norm, each);
         each(Event::Step(&record));
-        self.history.push(record);
+        // The history is for curves, which have no norms.
+        self.history.push(Record { grad_norms: Norms::default(), weight_norms: Norms::default(), ..record });
         Ok(())
     }
 
@@ -521,10 +531,18 @@ impl Run {
             ("accuracy/train", record.accuracy),
             ("accuracy/validation", record.val_accuracy),
             ("grad_norm", grad_norm),
+            ("loss_scale", record.loss_scale),
+            ("skipped_steps", record.skipped_steps.map(|steps| steps as f32)),
             ("tokens_s", record.tokens_s.map(|rate| rate as f32)),
             ("images_s", record.images_s.map(|rate| rate as f32)),
         ];
         values.extend(known.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let norms = [("grad_norm", &record.grad_norms), ("weight_norm", &record.weight_norms)];
+        let norms = norms
+            .into_iter()
+            .flat_map(|(kind, Norms(all))| all.iter().map(move |(name, norm)| (format!("{kind}/{name}"), *norm)));
+        let norms: Vec<(String, f32)> = norms.collect();
+        values.extend(norms.iter().map(|(name, norm)| (name.as_str(), *norm)));
         if let Err(error) = events.scalars(record.step, &values) {
             // A part of an event may be in the file, and nothing behind it could be read.
             self.events = None;
@@ -541,6 +559,11 @@ impl Run {
             Some(_) => report.results.f32(ACCURACY)?.first().copied(),
             None => None,
         };
+        let logs = due(report.step, self.config.train.norms_every, self.config.train.steps);
+        let norms = |which: fn(&ParameterNorms) -> f32| {
+            let of_all = report.norms.iter().filter(|_| logs);
+            Norms(of_all.map(|one| (one.name.clone(), which(one))).collect())
+        };
         Ok(Record {
             step: report.step,
             loss: report.loss,
@@ -551,7 +574,11 @@ impl Run {
             tokens_s: rate(Unit::Tokens),
             images_s: rate(Unit::Images),
             grad_norm: report.grad_norm.unwrap_or(f32::NAN),
+            loss_scale: report.scaling.map(|scaling| scaling.scale),
+            skipped_steps: report.scaling.map(|scaling| scaling.skipped_steps),
             elapsed_s: self.clock.elapsed(),
+            grad_norms: norms(|one| one.gradient),
+            weight_norms: norms(|one| one.weight),
         })
     }
 
@@ -561,13 +588,21 @@ impl Run {
         Ok(found)
     }
 
+    /// Tells the learning rate of the steps that follow, if it depends on evaluations.
+    fn observe(&mut self, loss: f32, each: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        if self.trainer.has_plateau() && self.trainer.observe(f64::from(loss))? {
+            each(Event::Slower { step: self.trainer.steps_done(), lr: self.trainer.next_lr() });
+        }
+        Ok(())
+    }
+
     fn keep_best(&mut self, step: u64, loss: f32) -> Result<()> {
         if self.best.is_some_and(|(_, best)| loss >= best) || loss.is_nan() {
             self.without_best += 1;
             return Ok(());
         }
         (self.best, self.without_best) = (Some((step, loss)), 0);
-        let mut weights = self.trainer.weights()?;
+        let mut weights = self.trainer.averaged_weights()?;
         weights.metadata = self.subject.metadata();
         let about = [("step", step.to_string()), ("validation_loss", loss.to_string())];
         weights.metadata.extend(about.map(|(key, text)| (key.to_string(), text)));
@@ -638,6 +673,6 @@ pub fn evaluate(subject: &Subject, outputs: &mut dyn FnMut(&Batch) -> Result<Res
 }
 
 /// Whether something happens after this step: every so many steps, and after the last; 0 is never.
-fn due(step: u64, every: u64, steps: u64) -> bool {
+pub(super) fn due(step: u64, every: u64, steps: u64) -> bool {
     every > 0 && (step.is_multiple_of(every) || step == steps)
 }

@@ -74,7 +74,7 @@ impl<'g> Guard<'g> {
             };
             // The sum of squares is wanted for clipping anyway. It is infinite or NaN as soon as one gradient is, and
             // where their norm is beyond 1e19, which is no better.
-            let ok = first.apply(Op::SumSquares, rest).isfinite();
+            let ok = first.apply(Op::SumSquares { each: false }, rest).isfinite();
             let candidate = state.good - graph.input(BASE, [], DType::I32);
             Some(Guard { scaling, state, ok, candidate })
         })

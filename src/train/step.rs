@@ -4,13 +4,15 @@
 //! gradients may be accumulated, or reduced over machines, between them.
 
 use super::accumulation;
+use super::average;
+use super::norms;
 use super::scaler::{self, Guard};
 use crate::autodiff;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor, TensorType};
 use crate::nn::{ParameterSpec, Parameters};
-use crate::optim::{LossScaling, Operands, Optimizer, Optimizers, Slot, clip_coefficient, global_norm};
+use crate::optim::{Ema, LossScaling, Operands, Optimizer, Optimizers, Slot, clip_coefficient, global_norm};
 use crate::program::{Category, StateSpec};
 use crate::shape::Shape;
 
@@ -51,6 +53,10 @@ pub struct UpdateOptions {
     pub sums: Option<Vec<StateSpec>>,
     /// The gradients are scaled, and a step that overflowed is left out.
     pub scaling: Option<LossScaling>,
+    /// A running mean of each parameter goes along.
+    pub ema: Option<Ema>,
+    /// Outputs the norm of each parameter and of its gradient.
+    pub norms: bool,
 }
 
 /// Clipping and the optimizers' rules, each on the parameters of its groups.
@@ -73,11 +79,15 @@ pub fn trace_update(parameters: &Parameters, optimizers: &Optimizers, options: &
             max_norm.is_finite().then(|| mean(clip_coefficient(norm, max_norm)))
         })
     });
+    if options.norms {
+        let weights: Vec<Tensor<'_>> = specs.iter().map(|spec| weight(&graph, spec)).collect();
+        graph.scope("norms", || norms::output(&gradients, &weights, factor));
+    }
     let coefficient = coefficient.or(factor);
     for (spec, gradient) in specs.into_iter().zip(gradients) {
         let gradient = coefficient.map_or(gradient, |coefficient| gradient * coefficient);
         let rule = optimizers.of_parameter(parameters, spec);
-        graph.scope(rule.name(), || update(&graph, parameters, rule, spec, gradient, guard.as_ref()));
+        graph.scope(rule.name(), || update(&graph, parameters, rule, spec, gradient, guard.as_ref(), options.ema));
         if options.sums.is_some() {
             accumulation::clear(&graph, spec, gradient);
         }
@@ -104,23 +114,30 @@ fn update<'g>(
     spec: &ParameterSpec,
     gradient: Tensor<'g>,
     guard: Option<&Guard<'g>>,
+    ema: Option<Ema>,
 ) {
     let own = optimizer.slots(&spec.shape);
     let slot_names: Vec<String> = own.iter().map(|slot| slot_name(optimizer, slot.name, &spec.name)).collect();
     let state = |(name, slot): (&String, &Slot)| graph.state(name, &slot.shape, slot.dtype);
     let slots: Vec<Tensor<'g>> = slot_names.iter().zip(&own).map(state).collect();
     let group = &parameters.groups()[spec.group].name;
-    let scalar = |name: &str| match guard {
+    let scalar = |group: &str, name: &str| match guard {
         Some(guard) => guard.scalar(group, name),
         None => graph.input(&scalar_name(group, name), [], DType::F32),
     };
-    let scalars: Vec<Tensor<'g>> = optimizer.scalars().iter().map(|name| scalar(name)).collect();
+    let scalars: Vec<Tensor<'g>> = optimizer.scalars().iter().map(|name| scalar(group, name)).collect();
     let parameter = weight(graph, spec);
     let new = optimizer.update(Operands { parameter, gradient, slots: &slots, scalars: &scalars });
     let kept = |new, old| guard.map_or(new, |guard| guard.keep(new, old));
     graph.assign(&spec.name, kept(new.parameter, parameter));
     for ((name, slot), old) in slot_names.iter().zip(new.slots).zip(slots) {
         graph.assign(name, kept(slot, old));
+    }
+    if let Some(ema) = ema {
+        let name = average::used_name(spec);
+        let old = graph.state(&name, &spec.shape, DType::F32);
+        let mean = ema.update(old, new.parameter, scalar(average::GROUP, average::SHARE));
+        graph.assign(&name, kept(mean, old));
     }
 }
 
@@ -169,7 +186,7 @@ pub fn weight_specs(parameters: &Parameters) -> Vec<StateSpec> {
 }
 
 /// The trainable parameters, those that are updated alike together: of one group, and with the same slots.
-fn in_order<'p>(parameters: &'p Parameters, optimizers: &Optimizers) -> Vec<&'p ParameterSpec> {
+pub(super) fn in_order<'p>(parameters: &'p Parameters, optimizers: &Optimizers) -> Vec<&'p ParameterSpec> {
     let mut specs: Vec<&ParameterSpec> = parameters.trainable().collect();
     let slots = |spec: &ParameterSpec| -> Vec<&'static str> {
         let rule = optimizers.of_parameter(parameters, spec);

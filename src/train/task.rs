@@ -4,19 +4,16 @@
 //! file, and an arm of [`Task::new`]. Knows no run directory and no loop; see `run.rs`.
 
 use super::classify::Look;
-use super::config::{Config, Recompute as Twice, Schedule as ScheduleKind, TaskKind};
+use super::config::{Config, TaskKind};
 use super::data::DataSource;
 #[cfg(feature = "cli")]
 use super::images;
-use super::trainer::{Trainer, TrainerBuilder};
+use super::trainer::TrainerBuilder;
 use super::{char_gpt, digits};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
 use crate::io::json::check_cost;
 use crate::io::safetensors::Weights;
-use crate::lower::Recompute;
-use crate::nn::Parameters;
-use crate::optim::{AdamW, Schedule};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -138,31 +135,5 @@ impl Task {
             #[cfg(not(feature = "cli"))]
             TaskKind::Images => Err(Error::Unsupported("folders of images are read by the command line tool".into())),
         }
-    }
-}
-
-/// What all tasks have in common: schedule, seed, clipping, and no weight decay on gains and biases.
-pub fn builder(config: &Config, mut parameters: Parameters, optimizer: AdamW) -> TrainerBuilder {
-    let train = &config.train;
-    parameters.group_by("no_decay", |_, shape| shape.rank() < 2).weight_decay(0.0);
-    let optimizer = optimizer.weight_decay(train.weight_decay);
-    let builder = Trainer::builder(parameters).optimizer(optimizer).lr(schedule(config)).seed(train.seed);
-    let builder = builder.accumulate(train.accumulate).precision(train.precision);
-    let builder = if train.recompute == Twice::Auto { builder.recompute(Recompute::Auto) } else { builder };
-    let builder = match config.device.memory {
-        // What activations are saved in stays as it was asked for: a run is what its configuration says.
-        Some(budget) => builder.memory(budget).save_activations(train.precision.dtype()),
-        None => builder,
-    };
-    // The norm is wanted in any case: it tells whether the gradients are finite.
-    builder.clip(if train.clip > 0.0 { train.clip } else { f64::INFINITY })
-}
-
-fn schedule(config: &Config) -> Schedule {
-    let train = &config.train;
-    match train.schedule {
-        ScheduleKind::Cosine => Schedule::cosine(train.lr, train.warmup, train.steps),
-        ScheduleKind::Constant => Schedule::Constant { lr: train.lr, warmup: train.warmup },
-        ScheduleKind::OneCycle => Schedule::one_cycle(train.lr, train.steps),
     }
 }

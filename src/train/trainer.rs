@@ -3,37 +3,29 @@
 //! Everything is traced, compiled and allocated by [`TrainerBuilder::build`]; a step only writes its
 //! batch and a few scalars. Knows nothing about files, data sets or how long to train.
 
-use super::accumulation::{sums, trace_micro_batch};
-use super::budget::{Budget, Fitted, Saved, fit};
-use super::plan::Plan;
-use super::precision::Precision;
+use super::average;
+use super::budget::Fitted;
+use super::norms::{self, ParameterNorms};
 use super::scaler::{self, Known, ScaleReport};
 use super::split::split;
-use super::step::{
-    GRAD_NORM, GRADIENTS, LOSS, LossFn, UpdateOptions, gradient_name, scalar_name, state_specs, trace_eval,
-    trace_micro_step, trace_update,
-};
-use super::watch::watch;
-use crate::dtype::DType;
+use super::step::{GRAD_NORM, LOSS, gradient_name, scalar_name};
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Results, Session, Ticket};
-use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
-use crate::io::safetensors::Weights;
-use crate::kernels::Profile;
-use crate::kernels::matmul::Matmul;
-use crate::lower::{Recompute, pack, products, recompute, unpacked};
+use crate::io::safetensors::{NamedTensor, Weights};
 use crate::nn::{Group, Parameters};
-use crate::optim::{AdamW, LossScaling, Optimizer, Optimizers, Schedule, StepHyper};
-use crate::passes::save_in_half;
-use crate::program::{Memory, Program, StateLayout, lifetimes};
+use crate::optim::{Ema, LossScaling, Optimizers, Plateau, PlateauState, Schedule, StepHyper};
+use crate::program::Memory;
 use crate::tensor::RNG_KEY;
 use std::borrow::Borrow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
+mod builder;
 mod checkpoint;
 mod memory;
 mod outline;
+pub use builder::TrainerBuilder;
 pub(super) use checkpoint::load_states;
 pub use outline::Outline;
 
@@ -46,238 +38,6 @@ const EVAL: usize = 2;
 
 /// A batch with nothing in it: every input keeps what it was last fed.
 pub const SAME_BATCH: &[(&str, HostTensor)] = &[];
-
-/// How to train; [`TrainerBuilder::build`] makes it real.
-pub struct TrainerBuilder {
-    parameters: Parameters,
-    optimizers: Optimizers,
-    schedule: Schedule,
-    clip: Option<f64>,
-    seed: u64,
-    accumulate: usize,
-    /// `None`: what the precision wants.
-    scaling: Option<Option<LossScaling>>,
-    precision: Precision,
-    /// The type in which activations wait for their gradients, where it is not that of the precision.
-    saved: Option<DType>,
-    recompute: Recompute,
-    memory: Option<Budget>,
-    watched: bool,
-}
-
-impl TrainerBuilder {
-    /// The update rule; AdamW without further word.
-    pub fn optimizer(self, optimizer: impl Optimizer + 'static) -> TrainerBuilder {
-        TrainerBuilder { optimizers: self.optimizers.rest(optimizer), ..self }
-    }
-
-    /// A rule of its own for one group of parameters (see [`Parameters::group_by`]): several optimizers in one step.
-    pub fn optimizer_of(self, group: &str, optimizer: impl Optimizer + 'static) -> TrainerBuilder {
-        TrainerBuilder { optimizers: self.optimizers.group(group, optimizer), ..self }
-    }
-
-    /// The learning rate: a number, or a [`Schedule`]. 1e-3 without further word.
-    pub fn lr(self, schedule: impl Into<Schedule>) -> TrainerBuilder {
-        TrainerBuilder { schedule: schedule.into(), ..self }
-    }
-
-    /// Clips gradients to this global norm and reports the norm before that; `f64::INFINITY` only reports it.
-    pub fn clip(self, max_norm: f64) -> TrainerBuilder {
-        TrainerBuilder { clip: Some(max_norm), ..self }
-    }
-
-    /// The seed of first values and dropout; 0 without further word.
-    pub fn seed(self, seed: u64) -> TrainerBuilder {
-        TrainerBuilder { seed, ..self }
-    }
-
-    /// A step's batch may have up to this many times the rows that the loss function declares its inputs with: it is
-    /// split into micro-batches, whose gradients are added up before the update. Memory is that of one micro-batch, and
-    /// the step that of the whole batch: gradients are means over all its samples (or tokens, see
-    /// [`Tensor::with_count`]), and dropout does not depend on the split. Batch norm does: its statistics are those
-    /// of a micro-batch, and running statistics are updated once for each. 1 without further word.
-    pub fn accumulate(self, micro_batches: usize) -> TrainerBuilder {
-        TrainerBuilder { accumulate: micro_batches.max(1), ..self }
-    }
-
-    /// In what type products, convolutions and attention read their operands, and activations wait for their gradients;
-    /// everything else is computed in f32, and weights stay f32. With [`Precision::F16`] losses are scaled unless
-    /// `loss_scaling(None)` says otherwise. The evaluation's forward pass is in the same precision. f32 without further
-    /// word.
-    pub fn precision(self, precision: Precision) -> TrainerBuilder {
-        TrainerBuilder { precision, ..self }
-    }
-
-    /// Multiplies the loss before it is differentiated, leaves out steps whose gradients overflow, and adapts the
-    /// factor, all on the device. Schedules count every step, the optimizer's rule only those that were made. Without
-    /// further word losses are scaled in f16 only; `None` turns that off.
-    pub fn loss_scaling(self, scaling: impl Into<Option<LossScaling>>) -> TrainerBuilder {
-        TrainerBuilder { scaling: Some(scaling.into()), ..self }
-    }
-
-    /// Saves what the forward pass leaves for the gradients as f16 or bf16, for gradients of rounded operands. Everything
-    /// is computed in f32, and losses, statistics and weights stay as they are. What it is worth depends on the
-    /// model, see [`Plan::memory`]: deep ones need less memory, flat ones may need more, for the copies in f32. The type of
-    /// the [`TrainerBuilder::precision`] without further word.
-    pub fn save_activations(self, dtype: DType) -> TrainerBuilder {
-        TrainerBuilder { saved: Some(dtype), ..self }
-    }
-
-    /// The type in which activations wait for their gradients.
-    fn saved(&self) -> DType {
-        self.saved.unwrap_or(self.precision.dtype())
-    }
-
-    /// How losses are scaled, if at all.
-    fn scaling(&self) -> Option<LossScaling> {
-        self.scaling.unwrap_or((self.precision == Precision::F16).then(LossScaling::default))
-    }
-
-    /// Computes activations twice instead of keeping them for the gradients: less memory for more time, not one bit
-    /// changed. What [`Graph::checkpoint`] marks is computed twice in any case. [`Recompute::None`] without further word.
-    pub fn recompute(self, recompute: Recompute) -> TrainerBuilder {
-        TrainerBuilder { recompute, ..self }
-    }
-
-    /// Makes the step fit into so much device memory, or says why that cannot be: activations are computed twice as far as
-    /// needed ([`TrainerBuilder::recompute`], no bit changes), and saved in bf16 where that is not enough
-    /// and [`TrainerBuilder::save_activations`] says nothing else. [`Plan::fitted`] says what was chosen and what it costs.
-    pub fn memory(self, budget: Budget) -> TrainerBuilder {
-        TrainerBuilder { memory: Some(budget), ..self }
-    }
-
-    /// Counts in every value of a step the elements that are not finite; see [`super::watch`]. Slow, and for
-    /// finding a mistake.
-    pub fn watched(self) -> TrainerBuilder {
-        TrainerBuilder { watched: true, ..self }
-    }
-
-    /// What will be trained.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    /// The three graphs of a step: micro-step, update, evaluation.
-    pub fn trace(&self, loss: &LossFn<'_>) -> Result<[Graph; 3]> {
-        self.traced(loss, self.saved())
-    }
-
-    fn traced(&self, loss: &LossFn<'_>, saved: DType) -> Result<[Graph; 3]> {
-        self.parameters.check()?;
-        if self.parameters.trainable().next().is_none() {
-            return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
-        }
-        self.schedule.check()?;
-        self.optimizers.check(&self.parameters)?;
-        if let Some(max_norm) = self.clip
-            && max_norm.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater)
-        {
-            return Err(Error::Config(format!("gradients must be clipped to a positive norm, got {max_norm}")));
-        }
-        let (parameters, scaling) = (&self.parameters, self.scaling());
-        let scaled = scaling.is_some();
-        let (micro, sums) = match self.accumulate {
-            1 => (trace_micro_step(parameters, loss, scaled)?, None),
-            _ => {
-                let micro = trace_micro_batch(parameters, loss, scaled)?;
-                let sums = sums(&micro);
-                (micro, Some(sums))
-            }
-        };
-        let micro = self.precision.apply(micro);
-        let micro = match saved {
-            DType::F16 | DType::BF16 => save_in_half(&micro, LOSS, GRADIENTS, saved),
-            DType::F32 => micro,
-            other => {
-                return Err(Error::Config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
-            }
-        };
-        let options = UpdateOptions { max_norm: self.clip, sums, scaling };
-        let update = trace_update(parameters, &self.optimizers, &options)?;
-        if self.watched {
-            watch(&micro, "1 forward and gradients");
-            watch(&update, "2 update");
-        }
-        Ok([micro, update, self.precision.apply(trace_eval(loss)?)])
-    }
-
-    /// The products that a step (and an evaluation) computes on a device with this profile, and how often: what
-    /// [`super::tune`] measures.
-    pub fn products(&self, profile: &Profile, loss: &LossFn<'_>) -> Result<Vec<(Matmul, u64)>> {
-        let graphs = self.trace(loss)?;
-        let layout = self.layout(&graphs, profile)?;
-        let mut all: Vec<(Matmul, u64)> = Vec::new();
-        for graph in &graphs {
-            for (product, count) in products(graph, &layout, profile)? {
-                match all.iter_mut().find(|(known, _)| *known == product) {
-                    Some((_, total)) => *total += count,
-                    None => all.push((product, count)),
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    fn layout(&self, graphs: &[Graph; 3], profile: &Profile) -> Result<StateLayout> {
-        let mut specs = state_specs(&self.parameters, &self.optimizers);
-        specs.extend(sums(&graphs[MICRO]));
-        specs.extend(self.scaling().iter().flat_map(|_| scaler::specs()));
-        StateLayout::build(&specs, profile.max_binding_bytes)
-    }
-
-    /// Compiles for a device with this profile, which need not be there.
-    pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
-        let make = |recompute, saved| self.compiled(profile, &loss, recompute, saved);
-        let Some(budget) = self.memory else { return make(self.recompute, self.saved()) };
-        let saved = Saved { dtype: self.saved(), fixed: self.saved.is_some() };
-        let (plan, fitted) = fit(budget.bytes(profile), self.recompute, saved, &make)?;
-        Ok(Plan { fitted: Some(fitted), ..plan })
-    }
-
-    fn compiled(&self, profile: &Profile, loss: &LossFn<'_>, again: Recompute, saved: DType) -> Result<Plan> {
-        let graphs = self.traced(loss, saved)?;
-        let layout = self.layout(&graphs, profile)?;
-        let mut programs = ["micro", "update", "eval"]
-            .into_iter()
-            .zip(&graphs)
-            .map(|(name, graph)| unpacked(name, graph, &layout, profile))
-            .collect::<Result<Vec<Program>>>()?;
-        let recomputed = recompute(&mut programs[MICRO], again, profile);
-        let lifetimes = programs.iter().map(lifetimes).collect();
-        pack(&mut programs, profile);
-        let memory = Session::plan(&layout, &programs);
-        Ok(Plan { layout, programs, memory, lifetimes, recomputed, fitted: None })
-    }
-
-    /// Traces, compiles and allocates, and gives the parameters their first values.
-    pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
-        let plan = self.plan(device.profile(), loss)?;
-        let alive = plan.alive();
-        let session = memory::session(device, plan.layout, plan.programs, plan.fitted)?;
-        let scaling = self.scaling();
-        let TrainerBuilder { parameters, optimizers, schedule, seed, clip, accumulate, .. } = self;
-        let mut trainer = Trainer {
-            parameters,
-            optimizers,
-            schedule,
-            seed,
-            clipped: clip.is_some(),
-            accumulate,
-            scaling,
-            scaled: None,
-            fitted: plan.fitted,
-            alive,
-            session,
-            step: 0,
-            samples: 0,
-            added: 0,
-            lr_scale: 1.0,
-            fed: [HashSet::new(), HashSet::new(), HashSet::new()],
-        };
-        trainer.initialise()?;
-        Ok(trainer)
-    }
-}
 
 /// A step that has been handed to the device; [`Trainer::wait`] gives its results.
 #[must_use = "the results of a step are fetched by `Trainer::wait`"]
@@ -299,6 +59,8 @@ pub struct StepReport {
     pub grad_norm: Option<f32>,
     /// The scale, and whether the step was left out, if losses are scaled.
     pub scaling: Option<ScaleReport>,
+    /// The norms of each trained parameter and its gradient, if [`TrainerBuilder::norms`] asks for them; else none.
+    pub norms: Vec<ParameterNorms>,
     /// Everything that the programs output, by name.
     pub results: Results,
 }
@@ -308,7 +70,12 @@ pub struct Trainer {
     parameters: Parameters,
     optimizers: Optimizers,
     schedule: Schedule,
+    /// What lowers the learning rate besides, and what it has seen.
+    plateau: Option<(Plateau, PlateauState)>,
     seed: u64,
+    ema: Option<Ema>,
+    /// The parameters whose norms each step gives.
+    normed: Vec<Arc<str>>,
     clipped: bool,
     /// Micro-batches that a step has at most.
     accumulate: usize,
@@ -329,26 +96,6 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Begins to describe how these parameters are trained.
-    pub fn builder(parameters: Parameters) -> TrainerBuilder {
-        let optimizers = Optimizers::new(AdamW::new());
-        let schedule = Schedule::from(1e-3);
-        TrainerBuilder {
-            parameters,
-            optimizers,
-            schedule,
-            clip: None,
-            seed: 0,
-            accumulate: 1,
-            scaling: None,
-            precision: Precision::F32,
-            saved: None,
-            recompute: Recompute::None,
-            memory: None,
-            watched: false,
-        }
-    }
-
     /// One step: gradients of the batch, then the update. Waits for the results.
     ///
     /// The batch names the input that each tensor feeds. Inputs that are not in it keep what they were
@@ -367,7 +114,7 @@ impl Trainer {
         for _ in 0..=rounds {
             self.feed(MICRO, SAME_BATCH)?;
             self.write_random_key()?;
-            self.write_hyperparameters(self.step + 1, self.schedule.lr(self.step))?;
+            self.write_hyperparameters(self.step + 1, self.next_lr())?;
             timings.push(self.session.profile(&[MICRO, UPDATE])?);
             (self.step, self.added) = (self.step + 1, 0);
             self.samples += self.samples_per_micro_batch() as u64;
@@ -423,7 +170,8 @@ impl Trainer {
             return Err(self.hopeless(step, report).await);
         }
         let scaling = learned.map(|(report, _)| report);
-        Ok(StepReport { step, lr, loss: scalar(&results, LOSS)?, grad_norm, scaling, results })
+        let norms = if self.normed.is_empty() { Vec::new() } else { norms::read(&self.normed, &results)? };
+        Ok(StepReport { step, lr, loss: scalar(&results, LOSS)?, grad_norm, scaling, norms, results })
     }
 
     /// The loss of a batch as in evaluation (no dropout); nothing is trained.
@@ -462,6 +210,25 @@ impl Trainer {
         self.read(&names).await
     }
 
+    /// The weights that evaluation uses: the running means of [`TrainerBuilder::ema`] under the parameters' names, with
+    /// everything else as it is; the present values where there is no mean.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn averaged_weights(&self) -> Result<Weights> {
+        pollster::block_on(self.averaged_weights_async())
+    }
+
+    /// The weights that evaluation uses, on every target.
+    pub async fn averaged_weights_async(&self) -> Result<Weights> {
+        if self.ema.is_none() {
+            return self.weights_async().await;
+        }
+        let specs = self.parameters.specs();
+        let names: Vec<String> = specs.iter().map(average::used_name).collect();
+        let mut weights = self.read(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        weights.tensors.iter_mut().zip(specs).for_each(|(tensor, spec)| tensor.name = spec.name.to_string());
+        Ok(weights)
+    }
+
     /// The gradients of the latest step before clipping, named `grad/` and the parameter; zeros where they accumulate.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn gradients(&self) -> Result<Weights> {
@@ -470,9 +237,10 @@ impl Trainer {
     }
 
     /// Replaces parameters and buffers by the tensors of the same names; all must be there, and other
-    /// tensors are left aside.
+    /// tensors are left aside. A running mean begins at them.
     pub fn load(&mut self, weights: &Weights) -> Result<()> {
-        load_states(&mut self.session, weights, self.parameters.specs().iter().map(|spec| &*spec.name))
+        load_states(&mut self.session, weights, self.parameters.specs().iter().map(|spec| &*spec.name))?;
+        self.begin_average(weights)
     }
 
     /// Leaves out the samples that would come next, so many.
@@ -488,6 +256,28 @@ impl Trainer {
     /// What the learning rate of the schedule is multiplied by; 1 without further word.
     pub fn lr_scale(&self) -> f64 {
         self.lr_scale
+    }
+
+    /// Tells what the learning rate depends on, such as a validation loss: [`TrainerBuilder::plateau`] counts how often it
+    /// was no better, and lowers the rates of the steps that follow. Gives whether it did now.
+    pub fn observe(&mut self, metric: f64) -> Result<bool> {
+        let lr = self.next_lr();
+        let Some((plateau, state)) = &mut self.plateau else {
+            let message = "no learning rate depends on what is observed: build the trainer with `plateau(..)`";
+            return Err(Error::Config(message.into()));
+        };
+        Ok(state.observe(plateau, metric, lr))
+    }
+
+    /// Whether [`Trainer::observe`] wants to be told.
+    pub fn has_plateau(&self) -> bool {
+        self.plateau.is_some()
+    }
+
+    /// Learning rate of the next step.
+    pub fn next_lr(&self) -> f64 {
+        let plateau = self.plateau.map_or(1.0, |(_, state)| state.scale);
+        self.schedule.lr(self.step) * self.lr_scale * plateau
     }
 
     /// What it trains on.
@@ -546,9 +336,27 @@ impl Trainer {
         for (ordinal, spec) in self.parameters.specs().iter().enumerate() {
             let values = self.parameters.initial_values(ordinal, self.seed)?;
             self.session.write_state(&spec.name, bytemuck::cast_slice(&values))?;
+            if self.ema.is_some() && spec.trainable {
+                self.session.write_state(&average::used_name(spec), bytemuck::cast_slice(&values))?;
+            }
         }
+        self.plateau.iter_mut().for_each(|(plateau, state)| *state = PlateauState::new(plateau));
         self.scaled = self.scaling.map(|_| Known::new(0, 0));
         self.scaling.iter().try_for_each(|scaling| scaler::initialise(&mut self.session, scaling))
+    }
+
+    /// Running means begin at these weights.
+    fn begin_average(&mut self, weights: &Weights) -> Result<()> {
+        if self.ema.is_none() {
+            return Ok(());
+        }
+        let mut means = Weights::default();
+        for spec in self.parameters.trainable() {
+            let own = weights.get(&spec.name).into_iter().cloned();
+            means.tensors.extend(own.map(|tensor| NamedTensor { name: average::used_name(spec), ..tensor }));
+        }
+        let names: Vec<String> = self.parameters.trainable().map(average::used_name).collect();
+        load_states(&mut self.session, &means, names.iter().map(String::as_str))
     }
 
     /// The micro-batches of a batch; none if it is one as it stands.
@@ -581,7 +389,7 @@ impl Trainer {
     /// The last, or only, micro-batch of a step, and the update.
     fn update<N: AsRef<str>, T: Borrow<HostTensor>>(&mut self, batch: &[(N, T)]) -> Result<Pending> {
         self.feed(MICRO, batch)?;
-        let (step, lr) = (self.step + 1, self.schedule.lr(self.step) * self.lr_scale);
+        let (step, lr) = (self.step + 1, self.next_lr());
         self.write_random_key()?;
         self.write_hyperparameters(step, lr)?;
         let ticket = self.session.run(&[MICRO, UPDATE])?;
@@ -646,7 +454,7 @@ impl Trainer {
 
     /// The optimizer's scalars for update number `step`; where losses are scaled, for the counts that it may have.
     fn write_hyperparameters(&mut self, step: u64, lr: f64) -> Result<()> {
-        let (groups, optimizers) = (self.parameters.groups(), &self.optimizers);
+        let (groups, optimizers, ema) = (self.parameters.groups(), &self.optimizers, self.ema);
         let values = |step: u64| {
             let of_group = |group: &Group| {
                 let at = StepHyper { step, lr: lr * group.lr_scale, weight_decay: group.weight_decay };
@@ -654,7 +462,8 @@ impl Trainer {
                 let values = optimizer.scalars().iter().zip(optimizer.scalar_values(at));
                 values.map(|(scalar, value)| (group.name.to_string(), *scalar, value)).collect::<Vec<_>>()
             };
-            groups.iter().flat_map(of_group).collect::<Vec<_>>()
+            let share = ema.map(|ema| (average::GROUP.to_string(), average::SHARE, ema.share(step)));
+            groups.iter().flat_map(of_group).chain(share).collect::<Vec<_>>()
         };
         if let Some(known) = &mut self.scaled {
             return known.upload(&mut self.session, UPDATE, step - 1, values);
@@ -683,11 +492,12 @@ impl Trainer {
                 }
             }
         }
-        Error::Config(format!(
+        let message = format!(
             "gradients overflow in every one of the last steps, up to step {step}, although the loss scale has come down to {}{named}. \
              Lower the learning rate, clip the gradients, or look for divisions by numbers near 0",
             report.scale
-        ))
+        );
+        Error::NotFinite { step, message }
     }
 }
 

@@ -19,7 +19,8 @@ use crate::train::char_gpt::{self, gpt_config};
 use crate::train::classify::{self, IMAGES, LABELS};
 use crate::train::config::{AugmentConfig, Config, Schedule, TaskKind, TrainConfig};
 use crate::train::digits;
-use crate::train::task::{Loss, builder};
+use crate::train::recipe::builder;
+use crate::train::task::Loss;
 use wasm_bindgen::JsValue;
 
 /// The output of the evaluation of a model that is trained on numbers: `[batch, ..]`.

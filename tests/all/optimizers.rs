@@ -8,8 +8,8 @@ use wgrad::graph::Graph;
 use wgrad::io::HostTensor;
 use wgrad::nn::{Init, Parameters};
 use wgrad::optim::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, AdamW8bit, AdjustLr, Lion, Maximize, Muon, Operands, Optimizer, RmsProp,
-    Schedule, Sgd, Slot, StepHyper,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, AdamW8bit, AdjustLr, Lion, Maximize, Muon, Operands, Optimizer, Plateau,
+    PlateauMode, RmsProp, Schedule, Sgd, Slot, StepHyper, ThresholdMode,
 };
 use wgrad::reference::{self, Array};
 use wgrad::shape::Shape;
@@ -220,9 +220,9 @@ fn schedules_are_pytorchs() {
             "one_cycle" => Schedule::one_cycle(lr, 40),
             "cosine" => Schedule::Cosine { lr, min_lr: 0.03, warmup: 0, steps: 40 },
             "linear" => Schedule::Linear { lr, end_lr: 0.03, warmup: 0, steps: 40 },
-            "polynomial" => Schedule::Polynomial { lr, power: 1.5, steps: 30 },
-            "restarts" => Schedule::CosineRestarts { lr, min_lr: 0.01, period: 5, factor: 2 },
-            "equal_restarts" => Schedule::CosineRestarts { lr, min_lr: 0.0, period: 7, factor: 1 },
+            "polynomial" => Schedule::Polynomial { lr, power: 1.5, warmup: 0, steps: 30 },
+            "restarts" => Schedule::CosineRestarts { lr, min_lr: 0.01, warmup: 0, period: 5, factor: 2 },
+            "equal_restarts" => Schedule::CosineRestarts { lr, min_lr: 0.0, warmup: 0, period: 7, factor: 1 },
             "step" => Schedule::Step { lr, gamma: 0.5, size: 6 },
             "exponential" => Schedule::Step { lr, gamma: 0.9, size: 1 },
             "stable" => Schedule::WarmupStableDecay { lr, min_lr: 0.03, warmup: 5, decay: 9, steps: 40 },
@@ -233,4 +233,159 @@ fn schedules_are_pytorchs() {
             assert!((rate - want).abs() <= 1e-12, "{} in update {step}: {rate}, not {want}", entry["schedule"]);
         }
     }
+}
+
+/// A straight transcription of what PyTorch's documentation says of `ReduceLROnPlateau`, with the rate itself as its state.
+struct ReduceOnPlateau {
+    lr: f64,
+    best: Option<f64>,
+    bad: u64,
+    cooldown: u64,
+}
+
+impl ReduceOnPlateau {
+    fn step(&mut self, options: &Plateau, metric: f64) {
+        let better = self.best.is_none_or(|best| {
+            let sign = if options.mode == PlateauMode::Min { -1.0 } else { 1.0 };
+            let wanted = match options.threshold_mode {
+                ThresholdMode::Relative => best * (1.0 + sign * options.threshold),
+                ThresholdMode::Absolute => best + sign * options.threshold,
+            };
+            sign * metric > sign * wanted
+        });
+        if better {
+            self.best = Some(metric);
+            self.bad = 0;
+        } else {
+            self.bad += 1;
+        }
+        if self.cooldown > 0 {
+            self.cooldown -= 1;
+            self.bad = 0;
+        }
+        if self.bad > options.patience {
+            let lower = f64::max(self.lr * options.factor, options.min_lr);
+            if self.lr - lower > options.eps {
+                self.lr = lower;
+            }
+            self.cooldown = options.cooldown;
+            self.bad = 0;
+        }
+    }
+}
+
+#[test]
+fn plateaus_lower_the_rate_as_pytorch_does_also_across_a_checkpoint() {
+    let usual = Plateau::default();
+    let settings = [
+        Plateau { patience: 2, ..usual },
+        Plateau { patience: 3, cooldown: 4, factor: 0.7, threshold: 0.05, min_lr: 0.01, ..usual },
+        Plateau { mode: PlateauMode::Max, patience: 1, factor: 0.5, threshold: 0.1, eps: 1e-3, ..usual },
+        Plateau {
+            threshold_mode: ThresholdMode::Absolute,
+            threshold: 0.2,
+            patience: 0,
+            cooldown: 1,
+            factor: 0.9,
+            ..usual
+        },
+    ];
+    for options in settings {
+        let make = || {
+            let mut parameters = Parameters::new();
+            let w = parameters.add("w", [1], Init::Ones);
+            let builder = Trainer::builder(parameters).optimizer(Sgd::new()).lr(0.3).plateau(options);
+            builder.build(&crate::device(), |graph: &Graph| w.tensor(graph).square().sum_all()).expect("compiles")
+        };
+        let (mut trainer, mut lowered) = (make(), 0);
+        let mut wanted = ReduceOnPlateau { lr: 0.3, best: None, bad: 0, cooldown: 0 };
+        for step in 0..60u64 {
+            let report = trainer.step(wgrad::train::SAME_BATCH).expect("trains");
+            assert!(
+                (report.lr - wanted.lr).abs() <= 1e-15,
+                "{options:?}, step {step}: {}, not {}",
+                report.lr,
+                wanted.lr
+            );
+            // Down and up again, with some noise.
+            let metric = 2.0 - (step as f64 / 9.0).sin() + (step * 7919 % 13) as f64 / 20.0;
+            let before = wanted.lr;
+            wanted.step(&options, metric);
+            assert_eq!(trainer.observe(metric).expect("is wanted"), wanted.lr < before, "step {step}");
+            lowered += u32::from(wanted.lr < before);
+            if step % 7 == 3 {
+                let checkpoint = trainer.checkpoint().expect("reads back");
+                trainer = make();
+                trainer.resume(&checkpoint).expect("fits");
+            }
+        }
+        assert!(lowered >= 2, "{options:?}: lowered {lowered} times");
+    }
+}
+
+/// Trains a matrix and a vector whose gradients are fed.
+fn matrix_and_vector(describe: impl Fn(wgrad::train::TrainerBuilder) -> wgrad::train::TrainerBuilder) -> Vec<Vec<f32>> {
+    let start = |size: usize| Init::Values(many(50, size).into_iter().map(|x| x as f32).collect::<Vec<_>>().into());
+    let mut parameters = Parameters::new();
+    let matrix = parameters.add("matrix", [6, 4], start(24));
+    let vector = parameters.add("vector", [5], start(5));
+    parameters.group_by("vectors", |_, shape| shape.rank() < 2).weight_decay(0.0).lr_scale(2.0);
+    let builder = describe(Trainer::builder(parameters).lr(0.01));
+    let built = builder.build(&crate::device(), |graph: &Graph| {
+        let fed = |name: &str, shape: &[usize]| graph.input(name, shape, DType::F32);
+        (matrix.tensor(graph) * fed("a", &[6, 4])).sum_all() + (vector.tensor(graph) * fed("b", &[5])).sum_all()
+    });
+    let mut trainer = built.expect("compiles");
+    for step in 0..10 {
+        let feed = |name: &'static str, shape: &[usize]| {
+            let values: Vec<f32> = many(step, shape.iter().product()).into_iter().map(|x| x as f32).collect();
+            (name, HostTensor::f32(shape, &values).expect("fits"))
+        };
+        trainer.step(&[feed("a", &[6, 4]), feed("b", &[5])]).expect("trains");
+    }
+    trainer.weights().expect("reads back").tensors.iter().map(|tensor| tensor.to_f32().expect("f32")).collect()
+}
+
+#[test]
+fn several_rules_in_one_step_are_each_the_rule_alone() {
+    let both = matrix_and_vector(|builder| builder.optimizer(Muon::new()).optimizer_of("vectors", AdamW::new()));
+    let other = matrix_and_vector(|builder| builder.optimizer(Lion::new()).optimizer_of("vectors", AdamW::new()));
+    let alone = matrix_and_vector(|builder| builder.optimizer(AdamW::new()));
+    // Not a bit of either depends on what rule the other has.
+    assert_eq!(both[1], alone[1]);
+    assert!(both[1] == other[1] && both[0] != other[0] && both[0] != alone[0]);
+    // Muon alone refuses vectors, and a rule for nobody is a mistake.
+    let refused = |describe: fn(wgrad::train::TrainerBuilder) -> wgrad::train::TrainerBuilder| {
+        let mut parameters = Parameters::new();
+        let w = parameters.add("w", [4], Init::Ones);
+        let traced = describe(Trainer::builder(parameters)).trace(&move |graph: &Graph| w.tensor(graph).sum_all());
+        traced.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let message = refused(|builder| builder.optimizer(Muon::new()));
+    assert!(message.contains("cannot update `w` [4]") && message.contains("group_by"), "{message}");
+    let message = refused(|builder| builder.optimizer_of("matrices", Muon::new()));
+    assert!(message.contains("in which no parameter is trained; the groups are `default`"), "{message}");
+}
+
+#[test]
+fn a_group_has_its_own_decay_and_rate() {
+    // Without gradients only the decay moves: `w (1 - lr decay)` each step, nothing where it is off.
+    let mut parameters = Parameters::new();
+    let weight = parameters.add("weight", [2, 2], Init::Ones);
+    let gain = parameters.add("gain", [2], Init::Ones);
+    parameters.group_by("no_decay", |_, shape| shape.rank() < 2).weight_decay(0.0);
+    parameters.group_by("slow", |name, _| name == "weight").lr_scale(0.5);
+    let builder = Trainer::builder(parameters).optimizer(AdamW::new().weight_decay(0.1)).lr(0.2);
+    let built = builder.build(&crate::device(), |graph: &Graph| {
+        let zero = graph.input("zero", [1], DType::F32).reshape([]);
+        (weight.tensor(graph).sum_all() + gain.tensor(graph).sum_all()) * zero
+    });
+    let mut trainer = built.expect("compiles");
+    let zero = [("zero", HostTensor::f32([1], &[0.0]).expect("fits"))];
+    (0..5).for_each(|_| drop(trainer.step(&zero).expect("trains")));
+    let weights = trainer.weights().expect("reads back");
+    let of = |name: &str| weights.get(name).and_then(|tensor| tensor.to_f32()).expect("is there");
+    assert_eq!(of("gain"), [1.0, 1.0]);
+    let wanted = (1.0 - 0.2 * 0.5 * 0.1f64).powi(5);
+    assert!(of("weight").iter().all(|w| (f64::from(*w) - wanted).abs() < 1e-6), "{:?}", of("weight"));
 }

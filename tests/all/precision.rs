@@ -12,35 +12,42 @@ use wgrad::train::{Precision, StepReport, Trainer, TrainerBuilder};
 
 const HALVES: [Precision; 2] = [Precision::F16, Precision::BF16];
 
-/// The mean loss over steps 20 to 100 of a workload in some precisions, and how far from the first they are.
-fn mean_losses(workload: Workload, seed: u32, precisions: &[Precision]) {
+/// The mean loss over steps 20 to 100 of a workload in some precisions, and which of them are too far from that of f32.
+fn mean_losses(workload: Workload, seed: u32, precisions: &[Precision]) -> Vec<String> {
     let device = crate::device();
     let mean = |&precision: &Precision| {
         let losses = losses_in(precision, workload, seed, 100, &device).expect("trains");
         losses[19..].iter().map(|&loss| f64::from(loss)).sum::<f64>() / 81.0
     };
     let wanted = mean(&Precision::F32);
+    let mut far = Vec::new();
     for precision in precisions {
-        let got = mean(precision);
-        println!("{workload}, seed {seed}: f32 {wanted:.6}, {precision} {got:.6} ({:+.3e})", got - wanted);
-        assert!(
-            (got - wanted).abs() <= 0.01 * wanted + 1e-3,
-            "{workload}, seed {seed}, {precision}: {got}, not {wanted}"
-        );
+        let (got, allowed) = (mean(precision), 0.01 * wanted + 1e-3);
+        let off = got - wanted;
+        let line =
+            format!("{workload}, seed {seed}: f32 {wanted:.6}, {precision} {got:.6} ({off:+.3e} of {allowed:.3e})");
+        println!("{line}");
+        if off.is_nan() || off.abs() > allowed {
+            far.push(line);
+        }
     }
+    far
 }
 
 #[test]
 fn w2_learns_as_well_in_half_precision() {
-    mean_losses(Workload::W2, 0, &HALVES);
+    let far = mean_losses(Workload::W2, 0, &HALVES);
+    assert!(far.is_empty(), "{far:#?}");
 }
 
 #[test]
 #[ignore = "minutes: nightly"]
 fn all_workloads_learn_as_well_in_half_precision() {
+    let mut far = Vec::new();
     for workload in [Workload::W2, Workload::W3, Workload::W4] {
-        (0..3).for_each(|seed| mean_losses(workload, seed, &HALVES));
+        far.extend((0..3).flat_map(|seed| mean_losses(workload, seed, &HALVES)));
     }
+    assert!(far.is_empty(), "{far:#?}");
 }
 
 /// As in the script.
@@ -229,7 +236,7 @@ fn source(graph: &Graph, value: wgrad::graph::Value) -> DType {
 fn fifty_overflows_of_f16_end_the_training() {
     let mut hopeless = trainer(6, 0.0, |builder| builder);
     let last = (0..60).find_map(|_| hopeless.step(&batch(36, 0..6)).err());
-    let Some(error @ Error::Config(_)) = last else { panic!("ends with an error: {last:?}") };
+    let Some(error @ Error::NotFinite { .. }) = last else { panic!("ends with an error: {last:?}") };
     assert!(error.to_string().contains("overflow"), "{error}");
 }
 

@@ -72,6 +72,25 @@ impl<'a> Splitter<'a> {
         self.graph.push(op, inputs)
     }
 
+    /// The sum of squares of each operand, whatever parts it lies in.
+    fn squares_of_each(&mut self, operands: &[Parted]) -> Value {
+        let leaves = |operand: &Parted| {
+            let mut own = Vec::new();
+            operand.leaves(&mut own);
+            own
+        };
+        let all: Vec<Vec<Value>> = operands.iter().map(leaves).collect();
+        if all.iter().all(|own| own.len() == 1) {
+            return self.push(Op::SumSquares { each: true }, &all.concat());
+        }
+        let row = |own: &Vec<Value>| {
+            let sum = self.push(Op::SumSquares { each: false }, own);
+            self.push(Op::Reshape([1].into()), &[sum])
+        };
+        let rows: Vec<Value> = all.iter().map(row).collect();
+        self.push(Op::Concat { axis: 0 }, &rows)
+    }
+
     /// A node of the old graph, with what its operands became.
     fn node(&mut self, node: &Node, operands: Vec<Parted>) -> Result<Vec<Parted>> {
         match &node.op {
@@ -80,10 +99,15 @@ impl<'a> Splitter<'a> {
             Op::StopGradient => return Ok(operands),
             // Made where they are read, and stored nowhere; or put in place by the caller.
             Op::Input(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. } => {}
-            Op::SumSquares => {
+            Op::SumSquares { each: false } => {
                 let mut all = Vec::new();
                 operands.iter().for_each(|operand| operand.leaves(&mut all));
-                return Ok(vec![Parted::whole(node.outputs[0].clone(), self.push(Op::SumSquares, &all))]);
+                let sum = self.push(node.op.clone(), &all);
+                return Ok(vec![Parted::whole(node.outputs[0].clone(), sum)]);
+            }
+            Op::SumSquares { each: true } => {
+                let sums = self.squares_of_each(&operands);
+                return Ok(vec![Parted::whole(node.outputs[0].clone(), sums)]);
             }
             Op::Concat { axis } if self.must_split(&operands, &node.outputs) => {
                 return Ok(vec![Parted::along(*axis, operands)]);

@@ -121,7 +121,7 @@ pub(super) fn ways(op: &Op, x: &[TensorType], y: &[TensorType]) -> Vec<Way> {
         | Op::Expand(_)
         | Op::Slice { .. }
         | Op::Window { .. }
-        | Op::SumSquares
+        | Op::SumSquares { .. }
         | Op::Scan { .. }
         | Op::Assign(_)
         | Op::Custom(_) => vec![],

@@ -45,6 +45,22 @@ fn within(value: f64, most: f64) -> bool {
     (0.0..=most).contains(&value)
 }
 
+const BELOW_ONE: &str = "a number from 0 to below 1";
+const POSITIVE: &str = "a number of at least 0";
+const STEPS: &str = "a number of steps of at least 1";
+
+fn part(value: Option<f64>) -> bool {
+    value.is_none_or(|value| (0.0..1.0).contains(&value))
+}
+
+fn positive(value: Option<f64>) -> bool {
+    value.is_none_or(|value| value >= 0.0 && value.is_finite())
+}
+
+fn steps(value: Option<u64>) -> bool {
+    value.is_none_or(|value| (1..=MAX).contains(&value))
+}
+
 /// Every key of the configuration.
 pub const KEYS: &[Key] = &[
     text("task", "\"text\", \"digits\" or \"images\"", |_| true),
@@ -89,6 +105,11 @@ pub const KEYS: &[Key] = &[
     }),
     text("train.precision", "\"f32\", \"f16\" or \"bf16\"", |_| true),
     text("train.recompute", "\"none\" or \"auto\"", |_| true),
+    text(
+        "train.optimizer",
+        "\"adamw\", \"adam\", \"adamw8bit\", \"sgd\", \"rmsprop\", \"adagrad\", \"adadelta\", \"adafactor\", \"lion\" or \"muon\"",
+        |_| true,
+    ),
     key("train.lr", "a number above 0, such as 1e-3", |c| c.train.lr > 0.0 && c.train.lr.is_finite()),
     key("train.weight_decay", "a number of at least 0 (off)", |c| {
         c.train.weight_decay >= 0.0 && c.train.weight_decay.is_finite()
@@ -97,7 +118,15 @@ pub const KEYS: &[Key] = &[
     key("train.clip", "a largest global gradient norm above 0, or 0 (off)", |c| {
         c.train.clip >= 0.0 && c.train.clip.is_finite()
     }),
-    text("train.schedule", "\"cosine\", \"constant\" or \"onecycle\"", |_| true),
+    text(
+        "train.schedule",
+        "\"cosine\", \"constant\", \"onecycle\", \"linear\", \"polynomial\", \"restarts\", \"stable\" or \"plateau\"",
+        |_| true,
+    ),
+    key("train.ema", "a part of the running mean that a step keeps, from 0 (no mean) to below 1, such as 0.999", |c| {
+        (0.0..1.0).contains(&c.train.ema)
+    }),
+    key("train.ema_warmup", "true or false", |_| true),
     key("train.seed", "an integer from 0 to 9223372036854775807", |c| c.train.seed <= MAX),
     key("train.eval_every", "a number of steps, or 0 (never)", |c| c.train.eval_every <= MAX),
     key("train.eval_batches", "an integer from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.train.eval_batches))
@@ -107,7 +136,35 @@ pub const KEYS: &[Key] = &[
     }),
     key("train.checkpoint_every", "a number of steps, or 0 (only at the end)", |c| c.train.checkpoint_every <= MAX),
     key("train.tensorboard", "true or false", |_| true),
+    key("train.norms_every", "a number of steps, or 0 (never)", |c| c.train.norms_every <= MAX),
     text("train.on_nonfinite", "\"stop\", \"skip\" or \"rollback\"", |_| true),
+    key("optimizer.momentum", BELOW_ONE, |c| part(c.optimizer.momentum)),
+    key("optimizer.dampening", BELOW_ONE, |c| part(c.optimizer.dampening)),
+    key("optimizer.nesterov", "true or false", |_| true),
+    key("optimizer.beta1", BELOW_ONE, |c| part(c.optimizer.beta1)),
+    key("optimizer.beta2", BELOW_ONE, |c| part(c.optimizer.beta2)),
+    key("optimizer.eps", POSITIVE, |c| positive(c.optimizer.eps)),
+    key("optimizer.amsgrad", "true or false", |_| true),
+    key("optimizer.alpha", BELOW_ONE, |c| part(c.optimizer.alpha)),
+    key("optimizer.centered", "true or false", |_| true),
+    key("optimizer.lr_decay", POSITIVE, |c| positive(c.optimizer.lr_decay)),
+    key("optimizer.rho", BELOW_ONE, |c| part(c.optimizer.rho)),
+    key("optimizer.beta2_decay", "a number of at most 0", |c| positive(c.optimizer.beta2_decay.map(|x| -x))),
+    key("optimizer.d", "a number of at least 1", |c| c.optimizer.d.is_none_or(|d| d >= 1.0 && d.is_finite())),
+    key("optimizer.ns_steps", "an integer from 1 to 99", |c| {
+        c.optimizer.ns_steps.is_none_or(|steps| (1..=99).contains(&steps))
+    }),
+    key("schedule.min_lr", POSITIVE, |c| positive(c.schedule.min_lr)),
+    key("schedule.power", POSITIVE, |c| positive(c.schedule.power)),
+    key("schedule.period", STEPS, |c| steps(c.schedule.period)),
+    key("schedule.period_growth", "an integer from 1 to 1024", |c| {
+        c.schedule.period_growth.is_none_or(|growth| (1..=1024).contains(&growth))
+    }),
+    key("schedule.decay", STEPS, |c| steps(c.schedule.decay)),
+    key("schedule.factor", BELOW_ONE, |c| part(c.schedule.factor)),
+    key("schedule.patience", "a number of evaluations", |c| c.schedule.patience.is_none_or(|n| n <= MAX)),
+    key("schedule.threshold", POSITIVE, |c| positive(c.schedule.threshold)),
+    key("schedule.cooldown", "a number of evaluations", |c| c.schedule.cooldown.is_none_or(|n| n <= MAX)),
     text("device.adapter", "a part of an adapter's name, or its index, as `wgrad devices` lists them", |c| {
         c.device.adapter.as_deref() != Some("")
     }),

@@ -9,10 +9,12 @@
 mod keys;
 #[cfg(feature = "cli")]
 mod raw;
+mod rules;
 
 pub use keys::{KEYS, Key};
 #[cfg(feature = "cli")]
 pub use raw::RawConfig;
+pub use rules::{OptimizerConfig, OptimizerKind, Schedule, ScheduleConfig};
 
 use super::budget::Budget;
 use super::precision::Precision;
@@ -31,6 +33,8 @@ pub struct Config {
     pub data: DataConfig,
     pub augment: AugmentConfig,
     pub train: TrainConfig,
+    pub optimizer: OptimizerConfig,
+    pub schedule: ScheduleConfig,
     pub device: DeviceConfig,
 }
 
@@ -124,10 +128,15 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Whether activations are computed twice instead of being kept.
     pub recompute: Recompute,
+    pub optimizer: OptimizerKind,
     pub lr: f64,
     pub weight_decay: f64,
     pub warmup: u64,
     pub clip: f64,
+    /// How much of the running mean of the weights is kept in a step; 0: there is none.
+    pub ema: f64,
+    /// Keep less of it in the first steps.
+    pub ema_warmup: bool,
     pub schedule: Schedule,
     pub seed: u64,
     pub eval_every: u64,
@@ -135,6 +144,8 @@ pub struct TrainConfig {
     pub early_stopping: u64,
     pub checkpoint_every: u64,
     pub tensorboard: bool,
+    /// Steps between records of each parameter's norms; 0: none.
+    pub norms_every: u64,
     pub on_nonfinite: NonFinite,
 }
 
@@ -177,18 +188,6 @@ pub struct DeviceConfig {
     pub memory: Option<Budget>,
 }
 
-/// How the learning rate changes over the steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Linear warm-up, then down along half a cosine.
-    Cosine,
-    /// Linear warm-up, then unchanged.
-    Constant,
-    /// Up and down once, as PyTorch's `OneCycleLR`.
-    OneCycle,
-}
-
 impl TaskKind {
     /// All tasks; the first is that of a run which names none.
     pub const ALL: [TaskKind; 3] = [TaskKind::Text, TaskKind::Digits, TaskKind::Images];
@@ -223,6 +222,8 @@ impl Default for Config {
             data: DataConfig::default(),
             augment: AugmentConfig::default(),
             train: TrainConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
             device: DeviceConfig::default(),
         }
     }
@@ -269,10 +270,13 @@ impl Default for TrainConfig {
             accumulate: 1,
             precision: Precision::F32,
             recompute: Recompute::None,
+            optimizer: OptimizerKind::AdamW,
             lr: 4e-3,
             weight_decay: 0.1,
             warmup: 50,
             clip: 1.0,
+            ema: 0.0,
+            ema_warmup: true,
             schedule: Schedule::Cosine,
             seed: 0,
             eval_every: 200,
@@ -280,6 +284,7 @@ impl Default for TrainConfig {
             early_stopping: 0,
             checkpoint_every: 400,
             tensorboard: false,
+            norms_every: 0,
             on_nonfinite: NonFinite::Stop,
         }
     }
@@ -414,6 +419,6 @@ impl Config {
                 train.early_stopping
             )));
         }
-        Ok(())
+        rules::check(self)
     }
 }

@@ -83,6 +83,8 @@ impl RawConfig {
             // The default is for runs of usual length; a short one warms up for a tenth of it.
             config.train.warmup = config.train.warmup.min(config.train.steps / 10);
         }
+        let given = |name: &str| self.values.contains_key(name);
+        config.use_rules_defaults(given("train.lr"), given("train.weight_decay"));
         config.check_together()?;
         Ok(config)
     }
@@ -210,7 +212,8 @@ mod tests {
             }
             let text = config.to_toml().unwrap();
             assert_eq!(read(&text).unwrap(), config);
-            // Every key of the task is in the file, and no other: the table and the structs go together.
+            // Every key of the task is in the file, and no other: the table and the structs go together. Options of rules
+            // are there only if they are given.
             let table: Table = toml::from_str(&text).unwrap();
             let mut written = Vec::new();
             for (section, content) in &table {
@@ -220,6 +223,7 @@ mod tests {
                 }
             }
             let listed = KEYS.iter().filter(|key| key.tasks.contains(&task)).map(|key| key.name);
+            let listed = listed.filter(|name| !name.starts_with("optimizer.") && !name.starts_with("schedule."));
             let mut listed: Vec<&str> = listed.collect();
             written.sort();
             listed.sort();
@@ -265,7 +269,12 @@ mod tests {
             ("train.lr=nan", "above 0"),
             ("train.lr=inf", "above 0"),
             ("train.lr=0", "above 0"),
-            ("train.schedule=linear", "\"cosine\""),
+            ("train.schedule=sudden", "\"cosine\""),
+            ("train.optimizer=adamx", "\"adafactor\", \"lion\" or \"muon\""),
+            ("train.ema=1", "below 1"),
+            ("optimizer.momentum=1", "below 1"),
+            ("optimizer.beta2_decay=0.5", "at most 0"),
+            ("schedule.period=0", "at least 1"),
             ("train.tensorboard=yes", "true or false"),
             ("train.seed=9223372036854775808", "integer"),
             ("train.batch=10000000", "1048576"),
@@ -290,7 +299,7 @@ mod tests {
         let message = |text: &str| read(text).unwrap_err().to_string();
         assert!(message("[train]\nstep = 1").contains("did you mean `train.steps`?"));
         assert!(message("lr = 1").contains("did you mean `train.lr`?"));
-        assert!(message("[optimizer]").contains("unknown configuration key `optimizer`"));
+        assert!(message("[optimiser]").contains("unknown configuration key `optimiser`"));
         assert!(message("[train]\nlr = = 1").contains("line 2"));
     }
 

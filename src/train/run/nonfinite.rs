@@ -61,7 +61,7 @@ impl Run {
     /// The batch of a step is as if it had never been.
     fn leave_out(&mut self, step: u64, what: &str, each: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         self.go_back()?;
-        replay(&mut self.trainer, &self.subject, step - 1)?;
+        replay(&mut self.trainer, &self.subject, &self.config.train, step - 1)?;
         let batch = self.subject.data.training(self.trainer.seed(), self.trainer.samples_done())?;
         let rows = batch.first().and_then(|(_, tensor)| tensor.shape.first().copied());
         self.trainer.skip_samples(rows.unwrap_or(0) as u64);
@@ -87,24 +87,46 @@ impl Run {
         self.save_checkpoint(each)
     }
 
-    /// Saves the state before the bad step, and finds where it began.
-    fn stop_before(&mut self, record: Record, each: &mut dyn FnMut(Event<'_>)) -> Result<String> {
-        let step = record.step;
+    /// What ends a run whose loss scaling gave up at a step: with what overflows first. The steps before that one
+    /// overflowed too and changed nothing, so one of them is looked at.
+    pub(super) fn overflowed(&mut self, step: u64, message: String, each: &mut dyn FnMut(Event<'_>)) -> Error {
+        if let Some(outcome) = self.keeper.settle() {
+            tell_saved(&outcome, each);
+        }
+        match self.look_at(step.saturating_sub(1), each) {
+            Ok(found) => {
+                let shown = self.directory.display();
+                let message = format!("{message}. {found}. The state before it is saved in {shown}");
+                Error::NotFinite { step, message }
+            }
+            Err(error @ Error::DeviceLost { .. }) => error,
+            Err(_) => Error::NotFinite { step, message },
+        }
+    }
+
+    /// Saves the state before a bad step, and finds where it began.
+    fn look_at(&mut self, step: u64, each: &mut dyn FnMut(Event<'_>)) -> Result<String> {
         self.go_back()?;
-        replay(&mut self.trainer, &self.subject, step.saturating_sub(2))?;
+        replay(&mut self.trainer, &self.subject, &self.config.train, step.saturating_sub(2))?;
         let earlier = self.trainer.checkpoint()?;
-        replay(&mut self.trainer, &self.subject, step - 1)?;
+        replay(&mut self.trainer, &self.subject, &self.config.train, step - 1)?;
         self.save_checkpoint(each)?;
         if let Some(outcome) = self.keeper.settle() {
             tell_saved(&outcome, each);
         }
         let device = self.trainer.device().clone();
-        let found = (self.make)(&self.config).and_then(|task| examine(task, &device, &earlier, step));
-        let found = match found {
-            Ok(findings) => findings.first(),
-            Err(error @ Error::DeviceLost { .. }) => return Err(error),
-            Err(error) => format!("the step could not be looked at ({error})"),
-        };
+        let found =
+            (self.make)(&self.config).and_then(|task| examine(task, &self.config.train, &device, &earlier, step));
+        match found {
+            Ok(findings) => Ok(findings.first()),
+            Err(error @ Error::DeviceLost { .. }) => Err(error),
+            Err(error) => Ok(format!("the step could not be looked at ({error})")),
+        }
+    }
+
+    /// Records a bad step, and says where it began.
+    fn stop_before(&mut self, record: Record, each: &mut dyn FnMut(Event<'_>)) -> Result<String> {
+        let found = self.look_at(record.step, each)?;
         let grad_norm = Some(record.grad_norm);
         self.write_record(&record, grad_norm, each);
         each(Event::Step(&record));

@@ -3,11 +3,13 @@
 //! Knows which states outlive a step; files are not its affair.
 
 use super::Trainer;
+use super::average;
 use super::scaler::{self, Known};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::Session;
 use crate::io::safetensors::{NamedTensor, Weights};
+use crate::optim::PlateauState;
 use crate::program::{Category, StateEntry};
 use std::collections::HashSet;
 
@@ -15,6 +17,8 @@ use std::collections::HashSet;
 const ADDED: &str = "micro_batches";
 /// The key of what the schedule's learning rate is multiplied by.
 const LR_SCALE: &str = "lr_scale";
+/// The key of what a plateau has seen so far.
+const PLATEAU: &str = "plateau";
 
 impl Trainer {
     /// Everything that [`Trainer::resume`] needs to go on: every state but the gradients, which the next step
@@ -33,10 +37,13 @@ impl Trainer {
         let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed), (ADDED, added)];
         checkpoint.metadata.extend(counters.map(|(key, n)| (key.to_string(), n.to_string())));
         checkpoint.metadata.insert(LR_SCALE.into(), self.lr_scale.to_string());
+        let plateau = self.plateau.map(|(_, state)| (PLATEAU.to_string(), state.to_string()));
+        checkpoint.metadata.extend(plateau);
         Ok(checkpoint)
     }
 
-    /// Goes on where a checkpoint was taken, with its seed.
+    /// Goes on where a checkpoint was taken, with its seed. A running mean of the weights that it does not hold begins at
+    /// its weights, and a plateau that it does not know of has seen nothing yet.
     pub fn resume(&mut self, checkpoint: &Weights) -> Result<()> {
         let counter = |key: &str| {
             let text = checkpoint.metadata.get(key);
@@ -52,8 +59,18 @@ impl Trainer {
                 "the checkpoint was taken within a step, after {added} of its micro-batches; go on with `accumulate` as it was"
             )));
         }
-        let names = self.kept_names(added);
+        let plateau = match (&self.plateau, checkpoint.metadata.get(PLATEAU)) {
+            (Some(_), Some(text)) => Some(text.parse::<PlateauState>()?),
+            (Some((plateau, _)), None) => Some(PlateauState::new(plateau)),
+            (None, _) => None,
+        };
+        let mut names = self.kept_names(added);
+        let averaged = checkpoint.tensors.iter().any(|tensor| average::is_mean(&tensor.name));
+        names.retain(|name| averaged || !average::is_mean(name));
         load_states(&mut self.session, checkpoint, names.iter().map(String::as_str))?;
+        if !averaged {
+            self.begin_average(checkpoint)?;
+        }
         if added == 0 && self.accumulate > 1 {
             self.clear(&self.names_of(|category| category == Category::Gradients))?;
         }
@@ -62,6 +79,7 @@ impl Trainer {
             self.scaled = Some(Known::resumed(step, good)?);
         }
         (self.step, self.samples, self.seed, self.added) = (step, samples, seed, added);
+        self.plateau.iter_mut().zip(plateau).for_each(|((_, state), then)| *state = then);
         self.lr_scale = checkpoint.metadata.get(LR_SCALE).and_then(|text| text.parse().ok()).unwrap_or(1.0);
         self.session.state_is_whole();
         Ok(())

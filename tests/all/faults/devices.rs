@@ -41,7 +41,7 @@ fn destroyed(times: usize) {
                 });
             }
         }
-        Event::Step(_) | Event::Saved(_) => {}
+        Event::Step(_) | Event::Saved(_) | Event::Slower { .. } => {}
         Event::Warning(warning) => warnings.push(warning.to_string()),
     });
     let outcome = outcome.unwrap_or_else(|error| panic!("{error}: {warnings:#?}"));

@@ -11,8 +11,9 @@ use wgrad::train::config::Config;
 use wgrad::train::debug::debug;
 use wgrad::train::keeper::newest;
 use wgrad::train::metrics;
+use wgrad::train::recipe::builder;
 use wgrad::train::run::{Ended, Event, METRICS, MakeTask, Outcome, Run};
-use wgrad::train::task::{Contents, Loss, Model, Subject, Task, Unit, builder};
+use wgrad::train::task::{Contents, Loss, Model, Subject, Task, Unit};
 use wgrad::train::{Batch, DataSource};
 use wgrad::{Error, Result};
 
@@ -47,9 +48,13 @@ impl DataSource for Points {
 }
 
 fn task(huge: u64, without: bool) -> MakeTask {
+    perceptron(huge, without, [3, 5, 1])
+}
+
+fn perceptron(huge: u64, without: bool, sizes: [usize; 3]) -> MakeTask {
     Box::new(move |config: &Config| {
         let mut parameters = Parameters::new();
-        let model = Mlp::new(&mut parameters, &[3, 5, 1]);
+        let model = Mlp::new(&mut parameters, &sizes);
         let subject = Subject {
             data: Box::new(Points { huge, without }),
             eval_batches: 1,
@@ -162,4 +167,29 @@ fn debugging_looks_at_the_bad_step_again() {
     assert!(!findings.bad.is_empty() && message.contains(&findings.first()), "{message}: {findings:?}");
     let calm = Config { train: wgrad::train::config::TrainConfig { lr: 1e-3, ..config.train.clone() }, ..config };
     assert!(debug(&calm, &dir.path().join("none"), &device, None).expect("looks").is_none());
+}
+
+/// The gradients of a loss as large as this are infinite in f16, whatever the scale; the loss itself is not.
+#[test]
+fn a_run_whose_every_step_overflows_ends_after_fifty_and_names_the_tensor() {
+    let (dir, device) = (tempfile::tempdir().expect("a directory"), crate::device());
+    let run = dir.path().join("run");
+    let overflowing: MakeTask = Box::new(|config: &Config| {
+        // Halves come in fours.
+        let Task { model, subject } = perceptron(u64::MAX, false, [3, 6, 2])(config)?;
+        let inner = model.loss;
+        let loss: Loss = Box::new(move |graph| inner(graph) * 1e30);
+        Ok(Task { model: Model { loss, ..model }, subject })
+    });
+    let config = config(&["train.precision=f16", "train.steps=90", "train.eval_every=0"]);
+    let (outcome, _) = train(&mut Run::begin_task(config, &run, &device, overflowing).expect("begins"));
+    let Err(Error::NotFinite { step: 50, message }) = outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("come down to 1") && message.contains("the first tensor that went bad is"), "{message}");
+    assert!(message.contains("(forward and gradients)"), "{message}");
+    let records = metrics::read(run.join(METRICS)).expect("metrics");
+    assert_eq!(records.len(), 49);
+    for record in &records {
+        let scale = (65_536.0 / 2f32.powi(record.step as i32 - 1)).max(1.0);
+        assert_eq!((record.loss_scale, record.skipped_steps), (Some(scale), Some(record.step)));
+    }
 }

@@ -40,7 +40,7 @@ pub fn train(run: &mut Run, stop: Option<u64>) -> (Outcome, Vec<String>) {
     let (flag, mut warnings) = (run.stop_flag(), Vec::new());
     let outcome = run.train(&mut |event| match event {
         Event::Step(record) if Some(record.step) == stop => flag.store(true, Ordering::Relaxed),
-        Event::Step(_) | Event::Saved(_) => {}
+        Event::Step(_) | Event::Saved(_) | Event::Slower { .. } => {}
         Event::Warning(warning) => warnings.push(warning.to_string()),
     });
     (outcome.unwrap_or_else(|error| panic!("{error}; {warnings:?}")), warnings)
@@ -183,7 +183,7 @@ fn full_for_a_while(config: &Config, dir: &SmallDisk, whole: &Path) {
     let outcome = run.train(&mut |event| match event {
         Event::Step(record) if record.step == 10 => dir.fill(),
         Event::Step(record) if record.step == 50 => dir.empty(),
-        Event::Step(_) => {}
+        Event::Step(_) | Event::Slower { .. } => {}
         Event::Saved(path) => saved.push(path.display().to_string()),
         Event::Warning(warning) => warnings.push(warning.to_string()),
     });

@@ -188,7 +188,7 @@ fn dtypes_that_do_not_fit_are_refused_by_name() {
         i(g, "a", &[2]);
     });
     refused(&["sum_squares", "f32"], |g| {
-        i(g, "a", &[2]).apply(Op::SumSquares, &[]);
+        i(g, "a", &[2]).apply(Op::SumSquares { each: false }, &[]);
     });
     refused(&["cast", "input format"], |g| {
         f(g, "a", &[2]).cast(DType::U8);

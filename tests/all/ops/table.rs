@@ -178,9 +178,17 @@ pub fn sum_squares() -> Vec<Sample> {
     let norm = |shapes: &[&[usize]]| {
         let inputs: Vec<Draw> = shapes.iter().map(|shape| u(shape)).collect();
         let k = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
-        sample(&inputs, |x| x[0].apply(Op::SumSquares, &x[1..]).sqrt()).sums(k, 4.0)
+        sample(&inputs, |x| x[0].apply(Op::SumSquares { each: false }, &x[1..]).sqrt()).sums(k, 4.0)
+    };
+    let each = |shapes: &[&[usize]]| {
+        let inputs: Vec<Draw> = shapes.iter().map(|shape| u(shape)).collect();
+        let k = shapes.iter().map(|shape| shape.iter().product::<usize>()).max().unwrap_or(1);
+        sample(&inputs, |x| x[0].apply(Op::SumSquares { each: true }, &x[1..]) * 0.5).sums(k, 4.0)
     };
     vec![
+        each(&[&[3]]),
+        each(&[&[1], &[0], &[7, 5], &[64, 64], &[2, 3, 4]]),
+        each(&[&[20_000], &[33], &[16_384], &[16_385]]),
         norm(&[&[3]]),
         norm(&[&[4, 4], &[7]]),
         norm(&[&[1], &[1], &[1]]),
