@@ -96,8 +96,12 @@ impl Mapping {
 
 /// Reads the first bytes of a mapped buffer and unmaps it. Like mapping, that fails on a lost device only.
 pub(super) fn take_mapped(device: &Device, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
-    let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
-    buffer.unmap();
+    // On a lost device unmapping is an error of its own, which is nobody else's affair.
+    let copy = device.caught("refused to return results", || {
+        let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
+        buffer.unmap();
+        copy
+    })?;
     copy.or_else(|error| {
         device.check()?;
         Err(device.give_up(format!("it did not return results: {error}")))
@@ -202,7 +206,7 @@ impl Ring {
                     self.flights[index] = Some(flight);
                     return Err(error);
                 }
-                self.buffers[index].unmap();
+                device.caught("refused a slot", || self.buffers[index].unmap())?;
             } else if let Err(error) = set_aside(device, &flight) {
                 self.flights[index] = Some(flight);
                 return Err(error);

@@ -108,7 +108,8 @@ impl State {
             }
             self.canary.submit(&self.device, what, encoder, Some((staging, filled)))
         })??;
-        Mapping::start(&self.device, staging, filled + TALLY).wait(&self.device, &submission).await?;
+        let mapping = self.device.caught(what, || Mapping::start(&self.device, staging, filled + TALLY))?;
+        mapping.wait(&self.device, &submission).await?;
         let bytes = take_mapped(&self.device, staging, filled + TALLY)?;
         let (bytes, returned) = split(&bytes, filled)?;
         verify(&self.device, &tally, returned)?;
