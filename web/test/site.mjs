@@ -16,8 +16,20 @@ const PATIENCE = { timeout: 600_000, polling: 200 };
 
 const number = (page, id) => page.evaluate((id) => Number.parseFloat(document.getElementById(id).textContent.replaceAll(",", "")), id);
 const until = (page, condition, argument) => page.waitForFunction(condition, argument, PATIENCE);
-const steps = (page, id, least) => until(page, ([id, least]) => Number(document.getElementById(id).textContent.replaceAll(",", "")) >= least, [id, least]);
-const says = (page, id, words) => until(page, ([id, words]) => new RegExp(words).test(document.getElementById(id).textContent), [id, words]);
+async function steps(page, id, least) {
+    try {
+        await until(page, ([id, least]) => Number(document.getElementById(id).textContent.replaceAll(",", "")) >= least, [id, least]);
+    } catch (error) {
+        throw new Error(`#${id} is ${await number(page, id)}, not ${least}: ${error.message}`);
+    }
+}
+async function says(page, id, words) {
+    try {
+        await until(page, ([id, words]) => new RegExp(words).test(document.getElementById(id).textContent), [id, words]);
+    } catch (error) {
+        throw new Error(`#${id} does not say "${words}" but "${await page.evaluate((id) => document.getElementById(id).textContent, id)}": ${error.message}`);
+    }
+}
 
 /** Nothing reaches out of the page, to the side or to the network. */
 async function isTight(page, url) {
@@ -141,7 +153,7 @@ async function resumes({ page, url }) {
         await page.locator("#digits-reset").click();
         await until(page, (least) => {
             const step = Number(document.getElementById("digits-step").textContent);
-            return step >= least && step < 100 && document.getElementById("digits-run").textContent === "Stop";
+            return step >= least && !document.getElementById("digits-reset").disabled;
         }, least);
         await page.locator("#digits-run").click();
         await says(page, "digits-status", "^Stopped");

@@ -40,7 +40,10 @@ function show(parts: Record<string, Part>, moved: boolean): void {
         window.scrollTo(0, 0);
         $("main").focus({ preventScroll: true });
     }
-    parts[name]?.begin().catch((error) => notice("part", "error", message(error), { Reload: () => location.reload() }));
+    parts[name]?.begin().catch((error) => {
+        // Without a GPU that is said already.
+        if (!document.body.classList.contains("no-gpu")) notice("part", "error", message(error), { Reload: () => location.reload() });
+    });
 }
 
 async function begin(): Promise<void> {

@@ -102,12 +102,13 @@ export class DigitsPage {
         try {
             await this.#runner.reset();
             await forget("digits");
+            this.#kept = { ...nothing(), own: this.#kept.own, seed: this.#kept.seed + 1 };
+            this.#figures(0);
         } catch (error) {
             return this.#changed("idle", message(error));
         } finally {
             this.#allow(true);
         }
-        this.#kept = { ...nothing(), own: this.#kept.own, seed: this.#kept.seed + 1 };
         this.#goal = FIRST;
         this.#feed();
         await this.#runner.run(this.#goal);

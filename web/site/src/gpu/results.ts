@@ -28,13 +28,10 @@ export interface Report {
     results: Partial<Record<Name, Result>>;
 }
 
-/**
- * Two CPU cores without a GPU: Chromium's software adapter (SwiftShader), 2026-11-28, this page's own benchmark, other work on the machine.
- * docs/performance.md has careful figures.
- */
+/** Two CPU cores without a GPU: Chromium's software adapter (SwiftShader), medians of 2026-11-24 from docs/performance.md. */
 export const REFERENCE: { label: string; results: Partial<Record<Name, number>> } = {
     label: "No GPU: SwiftShader on two CPU cores",
-    results: { "W1-512": 0, W2: 139, W3: 637, W4: 1857 },
+    results: { W2: 139, W3: 637, W4: 1857 },
 };
 
 /** Work a second in the unit that says most. */

@@ -63,8 +63,8 @@ export class TextPage {
         this.#source = new Source(() => this.#sourceChanged());
         $("text-run").addEventListener("click", () => void this.#press());
         $("text-reset").addEventListener("click", () => void this.#reset());
-        $("text-write").addEventListener("click", () => void this.#guarded(async () => this.#write(await this.#runner.prepare(), LONG)));
-        $("text-download").addEventListener("click", () => void this.#guarded(async () => {
+        $("text-write").addEventListener("click", () => void this.#told(async () => this.#write(await this.#runner.prepare(), LONG)));
+        $("text-download").addEventListener("click", () => void this.#told(async () => {
             download(await this.#gpu.held((await this.#runner.prepare()).weights()), "wgrad-text.safetensors");
         }));
         onFile($<HTMLInputElement>("text-weights"), (file) => void this.#guarded(() => this.#load(file)));
@@ -153,20 +153,23 @@ export class TextPage {
         this.#takeText();
         this.#changed("idle");
         $("text-status").textContent = `${file.name} is loaded: ${count(model.about.parameters)} weights. It goes on learning from your text.`;
-        await this.#write(model, SAMPLE);
+        void this.#told(() => this.#write(model, SAMPLE));
     }
 
-    /** Does something, one thing at a time, and says what went wrong. */
-    async #guarded(work: () => Promise<void>): Promise<void> {
-        if (this.#acting) return;
-        this.#acting = true;
+    /** Does something, and says what went wrong. */
+    async #told(work: () => Promise<void>): Promise<void> {
         try {
             await work();
         } catch (error) {
             await this.#runner.failed(error, () => {});
-        } finally {
-            this.#acting = false;
         }
+    }
+
+    /** The same for what takes one model's place with another: one at a time. */
+    async #guarded(work: () => Promise<void>): Promise<void> {
+        if (this.#acting) return;
+        this.#acting = true;
+        await this.#told(work).finally(() => (this.#acting = false));
     }
 
     #keep(): void {
