@@ -1,8 +1,8 @@
 //! NaN wherever nobody has written, for tests: what a kernel reads of it shows in what it gives.
 //!
-//! New buffers are filled once, and what programs share is filled again before each program runs. Knows no
-//! programs beyond their buffers. State begins as zeros by promise, and so do the gaps between its tensors: one dispatch
-//! goes over all tensors that are updated alike, and gaps of zeros stay zeros.
+//! Memory that programs share is filled when it is new, and again before each program runs. Knows no
+//! programs beyond their buffers. State and inputs begin as zeros, and so do the gaps between their tensors: one dispatch
+//! goes over all tensors that are treated alike, and gaps of zeros stay zeros.
 
 use super::Device;
 use crate::error::Result;

@@ -96,15 +96,19 @@ impl Mapping {
 
 /// Reads the first bytes of a mapped buffer and unmaps it. Like mapping, that fails on a lost device only.
 pub(super) fn take_mapped(device: &Device, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
-    // On a lost device unmapping is an error of its own, which is nobody else's affair.
-    let copy = device.caught("refused to return results", || {
-        let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
-        buffer.unmap();
-        copy
-    })?;
+    let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
+    unmap(device, buffer)?;
     copy.or_else(|error| {
         device.check()?;
         Err(device.give_up(format!("it did not return results: {error}")))
+    })
+}
+
+/// An error of it, which comes of a loss that a borrowed device has not told, is nothing that the app should hear of.
+fn unmap(device: &Device, buffer: &wgpu::Buffer) -> Result<()> {
+    device.caught("refused to return results", || buffer.unmap()).or_else(|error| {
+        device.check()?;
+        Err(device.give_up(error.to_string()))
     })
 }
 
@@ -206,7 +210,7 @@ impl Ring {
                     self.flights[index] = Some(flight);
                     return Err(error);
                 }
-                device.caught("refused a slot", || self.buffers[index].unmap())?;
+                unmap(device, &self.buffers[index])?;
             } else if let Err(error) = set_aside(device, &flight) {
                 self.flights[index] = Some(flight);
                 return Err(error);

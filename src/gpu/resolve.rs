@@ -186,7 +186,7 @@ fn place(
     // The largest transient of each program is the first shared one, and so on down.
     let rank: HashMap<usize, usize> = by_size(program).into_iter().zip(0..).collect();
     let own = |label: &str, bytes| {
-        allocator.unwritten(&format!("{} {label}", program.name), whole_words(bytes), Some((label, bytes)))
+        allocator.buffer(&format!("{} {label}", program.name), whole_words(bytes), STORAGE, Some((label, bytes)))
     };
     let device_buffer = |(index, decl): (usize, &crate::program::BufferDecl)| match &decl.role {
         Role::State(buffer) => Ok(state[*buffer].clone()),
