@@ -201,6 +201,13 @@ fn tensors_that_claim_more_than_they_have_are_refused_before_memory_is_taken() {
     }
 }
 
+/// Found by fuzzing: half a billion elements of one, whose places were all computed before anything was refused.
+#[test]
+fn an_axis_that_is_resized_beyond_measure_is_refused_before_it_is_computed() {
+    let ((), held) = measured(|| parsers::onnx(include_bytes!("../../../fuzz/corpus/onnx/Resize-enormous")));
+    assert!(held < 64 << 20, "{held} bytes were held");
+}
+
 #[test]
 fn what_nests_without_end_is_refused_where_it_is_read() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000)).into_bytes();

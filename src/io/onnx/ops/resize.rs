@@ -5,6 +5,7 @@
 
 use super::super::call::{Call, Outputs, Val, one};
 use super::super::constant::{Constant, Elem};
+use super::super::limits::MAX_FOLDED;
 use super::shape::take;
 use super::{Op, with};
 use crate::error::Result;
@@ -161,6 +162,11 @@ impl Settings {
     }
 
     fn resize<'g>(&self, c: &Call<'_, 'g>, x: Tensor<'g>, axis: &Axis) -> Result<Tensor<'g>> {
+        // Where each element comes from is computed here, one by one.
+        let weights = if self.mode == "nearest" { 0 } else { axis.new.saturating_mul(axis.old) };
+        if axis.new > MAX_FOLDED || weights > MAX_WEIGHTS {
+            return Err(c.unsupported(format_args!("an axis of {} resized to {}", axis.old, axis.new)));
+        }
         let places = (0..axis.new).map(|i| self.place(c, axis, i)).collect::<Result<Vec<f64>>>()?;
         let last = axis.old as f64 - 1.0;
         let named = |constant: Constant, what: &str| {
@@ -171,9 +177,6 @@ impl Settings {
             let index = places.iter().map(|&place| self.nearest(c, place, last)).collect::<Result<Vec<i64>>>()?;
             take(x, axis.axis, named(Constant::ints(&index), "index")?)
         } else {
-            if axis.new.saturating_mul(axis.old) > MAX_WEIGHTS {
-                return Err(c.unsupported(format_args!("an axis of {} resized to {}", axis.old, axis.new)));
-            }
             let mut weights = vec![0.0; axis.new * axis.old];
             for (row, &place) in weights.chunks_mut(axis.old).zip(&places) {
                 self.weigh(c, axis, place, row)?;
