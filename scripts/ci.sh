@@ -27,16 +27,6 @@ if grep -qxE 'naga|wgpu-core|wgpu-hal' <<<"$tree"; then
     fail "the wasm build depends on $(grep -xE 'naga|wgpu-core|wgpu-hal' <<<"$tree" | xargs)"
 fi
 
-step "the library in a browser"
-node_version=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
-if [[ $node_version -ge 20 && -x ${CHROMIUM:-$(command -v chromium || true)} ]] && command -v npm >/dev/null; then
-    ./web/build.sh
-    (cd web && npm run --silent types && node test/package.mjs && node test/pack.mjs)
-    (cd web && npm run --silent site)
-else
-    echo "SKIPPED: it needs node 20, npm and chromium"
-fi
-
 step "release build"
 cargo build --release --examples --bins
 wgrad=$(realpath "${CARGO_TARGET_DIR:-target}")/release/wgrad

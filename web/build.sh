@@ -4,17 +4,11 @@
 # line tool in the version of the crate, which is installed under target/ if it is not there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-version=$(sed -n 's/^wasm-bindgen = { version = "=\([0-9.]*\)".*/\1/p' Cargo.toml)
-tool=${WASM_BINDGEN:-wasm-bindgen}
-if [[ $("$tool" --version 2>/dev/null) != "wasm-bindgen $version" ]]; then
-    tool=$PWD/target/tools/bin/wasm-bindgen
-    [[ $("$tool" --version 2>/dev/null) == "wasm-bindgen $version" ]] ||
-        cargo install --quiet wasm-bindgen-cli --version "$version" --root target/tools
-fi
+source web/tools.sh
 # Paths in messages say nothing of the machine that built the package, and take less room.
 export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/= --remap-path-prefix=$PWD/="
 cargo rustc --quiet --lib --crate-type cdylib --profile web --target wasm32-unknown-unknown --no-default-features --features web
-"$tool" --target web --remove-name-section --remove-producers-section --out-dir web/pkg "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/web/wgrad.wasm"
+"$bindgen" --target web --remove-name-section --remove-producers-section --out-dir web/pkg "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/web/wgrad.wasm"
 cd web
 [[ -d node_modules ]] || npm ci --silent --no-audit --no-fund
 node bundle.mjs

@@ -218,20 +218,34 @@ pub fn anchor_grid(node: &Node) -> Shape {
     }
 }
 
+/// What the fused code of some of a group's nodes binds to read.
+fn read_keys(graph: &Graph, views: &Views, grouping: &Grouping, index: usize, nodes: &[u32]) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for &node in nodes {
+        for root in accesses(graph, views, node).into_iter().filter_map(|access| access.root) {
+            grouping.memory_keys(graph, views, root, index, &mut keys);
+        }
+    }
+    keys
+}
+
+/// Bindings of what a reduction's group reads before the sum. What is fused before and behind an anchor binds for itself, so
+/// that a buffer which both read is bound twice.
+pub(super) fn reduced_operands(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) -> usize {
+    read_keys(graph, views, grouping, index, &grouping.groups[index].prologue).len().max(1)
+}
+
 /// Storage bindings that a group's kernel takes.
 pub(super) fn bindings(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) -> usize {
     let group = &grouping.groups[index];
-    let mut keys = BTreeSet::new();
-    for &member in group.members.iter().chain(&group.prologue) {
-        for access in accesses(graph, views, member) {
-            if let Some(root) = access.root {
-                grouping.memory_keys(graph, views, root, index, &mut keys);
-            }
-        }
-    }
+    let mut keys = read_keys(graph, views, grouping, index, &group.members);
     let anchor = group.anchor.map_or(0, |anchor| {
         let node = graph.node(anchor);
-        let operands = if matches!(node.op, Op::SumSquares { .. } | Op::Reduce { .. }) { 1 } else { node.inputs.len() };
+        let operands = match &node.op {
+            Op::SumSquares { .. } => 1,
+            Op::Reduce { .. } => reduced_operands(graph, views, grouping, index),
+            _ => node.inputs.len(),
+        };
         let secondary = node.outputs.len() - usize::from(stored_output(&node.op).is_some());
         match node.op {
             // Its body's kernels bind what they need.

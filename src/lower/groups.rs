@@ -6,7 +6,9 @@
 //! allow. Scalars made of scalars are not stored at all: their readers compute them again.
 
 use super::access::{Access, accesses, is_pointwise};
-use super::grouping::{Group, Grouping, anchor_grid, bindings, is_anchor, stored_output, work_operands};
+use super::grouping::{
+    Group, Grouping, anchor_grid, bindings, is_anchor, reduced_operands, stored_output, work_operands,
+};
 use super::views::{Views, widens};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value};
@@ -336,7 +338,11 @@ impl<'a> Grouper<'a> {
         let ports = g.anchor.map_or(0, |anchor| {
             let node = &self.nodes[anchor as usize];
             let secondary = node.outputs.len() - 1 + usize::from(g.column_sums.is_some());
-            node.inputs.len() + work_operands(&node.op) + secondary
+            let operands = match node.op {
+                Op::Reduce { .. } => reduced_operands(self.graph, self.views, &self.grouping, group),
+                _ => node.inputs.len(),
+            };
+            operands + work_operands(&node.op) + secondary
         });
         // What the new nodes write takes a binding, unless it is counted or goes into a state that is bound anyway.
         let fresh = usize::from(!counted && !keys.iter().any(|key| key.starts_with("state")));

@@ -110,6 +110,26 @@ fn kernels_of_the_workloads_pass_the_compilers_of_every_tier() {
 }
 
 #[test]
+fn kernels_of_the_rows_pass_the_compilers_in_a_browser() {
+    use wgrad::graph::Graph;
+    let mut refused = Vec::new();
+    for (name, samples) in crate::ops::all_rows() {
+        let graph = Graph::new();
+        crate::ops::harness::trace_all(name, &samples, &graph);
+        for (tier, profile) in profiles().into_iter().take(2) {
+            match lower(name, &graph, &Default::default(), &profile) {
+                Ok(program) => {
+                    let wrong = program.kernels.iter().filter_map(|kernel| backends(kernel).err());
+                    refused.extend(wrong.map(|error| format!("{tier}, {name}: {error}")));
+                }
+                Err(error) => refused.push(format!("{tier}, {name}: {error}")),
+            }
+        }
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[test]
 fn programs_are_legal_under_the_default_limits_of_webgpu() {
     let profile = Profile::baseline();
     let device = Device::fake(&profile).expect("wgpu's noop backend");

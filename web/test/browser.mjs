@@ -25,7 +25,7 @@ export async function launch(options = {}) {
     return { context, close };
 }
 
-/** Runs tests, each in a fresh page whose console must stay empty; `filter` chooses by name. Gives how many failed. */
+/** Runs tests, each in a fresh page whose console must stay empty (`said` is what it was told); `filter` chooses by name. Gives how many failed. */
 export async function run(context, url, tests, filter = "") {
     let failed = 0;
     for (const [name, test] of Object.entries(tests).filter(([name]) => name.includes(filter))) {
@@ -35,7 +35,7 @@ export async function run(context, url, tests, filter = "") {
         page.on("pageerror", (error) => said.push(String(error)));
         try {
             await page.goto(url);
-            const note = await test({ page, context, url });
+            const note = await test({ page, context, url, said });
             assert.deepEqual(said, [], "the console stays empty");
             console.log(`PASS ${name}: ${note}`);
         } catch (error) {

@@ -24,6 +24,7 @@ const tests = {
     "numbers are learned": numbers,
     "a text is learned, continued and saved for the tool": text,
     "a thousand steps take no memory, and disposing gives it back": memory,
+    "a device lost in mid-training ends in a message, and the run goes on from its checkpoint": lost,
     "what is wrong is refused": refusals,
 };
 
@@ -208,6 +209,54 @@ async function memory({ page }) {
     assert.equal(found.before[0], found.planned, "the buffers are those that were planned");
     assert.equal(found.left, 0, "disposing frees all");
     return `${found.planned} bytes on the GPU and ${found.after[1] >> 10} KiB of wasm memory before and after, none of the GPU's after disposing`;
+}
+
+/** The page destroys the device under the training; what a page can do about it is to open another and resume. */
+async function lost({ page }) {
+    const found = await page.evaluate(async () => {
+        const catching = `
+            const { requestDevice } = GPUAdapter.prototype;
+            let device;
+            GPUAdapter.prototype.requestDevice = async function (about) { return (device = await requestDevice.call(this, about)); };
+            new BroadcastChannel("destroy").onmessage = () => device.destroy();
+            import("${new URL("../dist/worker.js", location.href)}").then(() => postMessage("started"));`;
+        const worker = new Worker(URL.createObjectURL(new Blob([catching], { type: "text/javascript" })), { type: "module" });
+        await new Promise((resolve) => worker.addEventListener("message", resolve, { once: true }));
+        const { linear, relu, sequential } = wgrad;
+        const data = { inputs: Float32Array.from({ length: 512 }, (_, i) => Math.sin(i)), targets: Int32Array.from({ length: 64 }, (_, i) => i % 4) };
+        const make = (device, seed) => device.model(sequential({ input: [8] }, [linear(32), relu(), linear(4)]), { batch: 16, steps: 120, seed });
+        const straight = [];
+        for await (const { loss } of (await make(await ready, 5)).fit(data)) straight.push(loss);
+        const device = await wgrad.open({ worker, wasm: new URL("../dist/wgrad_bg.wasm", location.href) });
+        const model = await make(device, 5);
+        const seen = [];
+        const outcome = await refusal((async () => {
+            for await (const { step, loss } of model.fit(data, { checkpoint: { name: "lost", every: 20 } })) {
+                seen.push(loss);
+                if (step === 50) new BroadcastChannel("destroy").postMessage("now");
+            }
+        })());
+        const said = (await device.state()).lost;
+        const after = [await refusal(model.predict(new Float32Array(8))), await refusal(make(device, 5))];
+        await model.dispose();
+        device.close();
+        const another = await wgrad.open();
+        const resumed = await make(another, 0);
+        const from = await resumed.resume("lost");
+        const rest = [];
+        for await (const { loss } of resumed.fit(data)) rest.push(loss);
+        await another.forget("lost");
+        another.close();
+        return { straight, seen, outcome, said, after, from, rest };
+    });
+    assert.match(found.outcome, /device was lost/);
+    assert.ok(found.said, "the state says that the device is lost");
+    found.after.forEach((message) => assert.match(message, /device was lost/));
+    assert.ok(found.seen.length >= 50 && found.seen.length < 120, `stopped after step ${found.seen.length}`);
+    assert.deepEqual(found.seen, found.straight.slice(0, found.seen.length));
+    assert.ok(found.from >= 40 && found.from % 20 === 0, `resumed after step ${found.from}`);
+    assert.deepEqual(found.rest, found.straight.slice(found.from), "the resumed run is the one that kept its device");
+    return `stopped after step ${found.seen.length} (${found.outcome.slice(0, 60)}), resumed after step ${found.from}`;
 }
 
 async function refusals({ page }) {

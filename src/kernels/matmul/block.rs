@@ -45,10 +45,21 @@ pub struct Layout {
     pub sums: bool,
     /// See [`super::Matmul::row_sums`].
     pub row_sums: bool,
-    /// See [`super::Matmul::pairs`].
-    pub pairs: bool,
+    pub sum: Sum,
     /// Keep a compiler from seeing that the loop's bound is a uniform; see [`k_end`].
     pub hide_k: bool,
+}
+
+/// How four steps of `k` are added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sum {
+    /// One after the other.
+    Steps,
+    /// Among themselves first; see [`super::Matmul::pairs`].
+    Pairs,
+    /// As a matrix with a vector, then to the others: SwiftShader's compiler, which keeps few values in registers, makes the
+    /// most of that.
+    Matrix,
 }
 
 impl Layout {
@@ -322,13 +333,19 @@ pub fn products(
     }
     for q in 0..quads {
         (0..steps).for_each(|kk| text.line(format!("let y{q}_{kk} = {};", b(q, kk))));
+        let sum = if steps == 4 { layout.sum } else { Sum::Steps };
+        if sum == Sum::Matrix {
+            text.line(format!("let y{q} = mat4x4<f32>(y{q}_0, y{q}_1, y{q}_2, y{q}_3);"));
+        }
         for i in 0..rows {
             let product = |kk: u32| format!("{} * y{q}_{kk}", a(i, kk));
-            if steps == 4 && layout.pairs {
-                let [p0, p1, p2, p3] = [0, 1, 2, 3].map(product);
-                text.line(format!("c{i}_{q} += ({p0} + {p1}) + ({p2} + {p3});"));
-            } else {
-                (0..steps).for_each(|kk| text.line(format!("c{i}_{q} += {};", product(kk))));
+            match sum {
+                Sum::Steps => (0..steps).for_each(|kk| text.line(format!("c{i}_{q} += {};", product(kk)))),
+                Sum::Pairs => {
+                    let [p0, p1, p2, p3] = [0, 1, 2, 3].map(product);
+                    text.line(format!("c{i}_{q} += ({p0} + {p1}) + ({p2} + {p3});"));
+                }
+                Sum::Matrix => text.line(format!("c{i}_{q} += y{q} * {};", vector(|kk| a(i, kk)))),
             }
         }
         if layout.sums {

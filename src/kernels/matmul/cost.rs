@@ -5,7 +5,7 @@
 //! area. The constants are those of the table in `docs/performance.md`, two cores with subgroups of 8, in units in which a
 //! step of a 32 x 32 block takes 0.81. `wgrad tune --check` measures how near the best candidates the choice comes.
 
-use super::{Matmul, REGISTER, Variant, fits};
+use super::{Matmul, REGISTER, Variant, fits, register};
 use crate::kernels::Profile;
 
 /// Of a row of a subgroup's block.
@@ -53,7 +53,7 @@ fn cost(variant: Variant, mm: &Matmul) -> f32 {
     let batches = mm.batch[0] * mm.batch[1];
     // Of a product of GFLOP/s; what is walked was measured for whole blocks only.
     let area = |outputs: usize, rate: f32| outputs as f32 * OUTPUT / rate;
-    let (tile_m, tile_n) = variant.tile();
+    let (tile_m, tile_n) = variant.tile(register::LANES);
     let tiles = mm.m.div_ceil(tile_m as usize) * mm.n.div_ceil(tile_n as usize) * batches;
     let rounds = tiles.div_ceil(CORES) as f32;
     let outputs = (tile_m * tile_n) as usize;

@@ -22,7 +22,7 @@ mod tests;
 
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile, halves};
 use crate::dtype::DType;
-use block::{Layout, Side};
+use block::{Layout, Side, Sum};
 pub use choices::Choices;
 pub use walk::{Walk, Walks};
 
@@ -151,7 +151,7 @@ fn fits(profile: &Profile, variant: Variant) -> bool {
 }
 
 impl Variant {
-    /// Invocations per workgroup.
+    /// Invocations per workgroup, at most.
     pub fn workgroup(self) -> u32 {
         match self {
             Variant::Direct => direct::WORKGROUP,
@@ -161,11 +161,19 @@ impl Variant {
         }
     }
 
+    /// How the invocations of a workgroup lie along `m` and `n`, where a variant leaves it open.
+    fn lanes(self, mm: &Matmul, profile: &Profile) -> [u32; 2] {
+        match (self, profile.class) {
+            (Variant::Register { rows, quads }, AdapterClass::Cpu) => register::lanes(mm, rows, quads),
+            _ => register::LANES,
+        }
+    }
+
     /// Rows and columns of the output that one workgroup computes.
-    fn tile(self) -> (u32, u32) {
+    fn tile(self, lanes: [u32; 2]) -> (u32, u32) {
         match self {
             Variant::Direct => (1, 1),
-            Variant::Register { rows, quads } => (register::ROWS * rows, register::COLS * 4 * quads),
+            Variant::Register { rows, quads } => (lanes[0] * rows, lanes[1] * 4 * quads),
             Variant::Subgroup { lanes, rows, quads } => (rows, lanes * 4 * quads),
             Variant::Tiled { tile_m, tile_n, .. } => (tile_m, tile_n),
         }
@@ -199,9 +207,11 @@ impl std::fmt::Display for Variant {
 /// The kernel of a variant for one product.
 pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
     let layout = layout(variant, mm, profile);
+    let lanes = variant.lanes(mm, profile);
+    let tile = variant.tile(lanes);
     let body = match variant {
         Variant::Direct => direct::body(&layout, &mm.walks),
-        Variant::Register { rows, quads } => register::body(&layout, &mm.walks, rows, quads),
+        Variant::Register { rows, quads } => register::body(&layout, &mm.walks, [rows, quads], lanes),
         Variant::Subgroup { lanes, rows, quads } => subgroup::body(&layout, &mm.walks, lanes, rows, quads),
         Variant::Tiled { tile_m, tile_n, tile_k, rows, quads } => {
             tiled::body(&layout, &mm.walks, tiled::Tile { m: tile_m, n: tile_n, k: tile_k, rows, quads })
@@ -214,17 +224,23 @@ pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
     if layout.sums {
         outputs.push(Port::new("column_sums", Element::Wide));
     }
+    let (workgroup, beside) = match variant {
+        Variant::Register { .. } if lanes != register::LANES => {
+            (lanes[0] * lanes[1], format!("_{}x{}", lanes[0], lanes[1]))
+        }
+        _ => (variant.workgroup(), String::new()),
+    };
     let mut spec = KernelSpec {
-        name: format!("{}{}{}", variant.name(), layout.suffix(), stored_suffix(&mm.stored)),
+        name: format!("{}{}{}{beside}", variant.name(), layout.suffix(), stored_suffix(&mm.stored)),
         body: body.into(),
         parts: Vec::new(),
         inputs: vec![Port::new("a", element(layout.a.vec4)), Port::new("b", element(layout.b.vec4))],
         outputs,
-        params: params(variant, mm),
+        params: params(tile, mm),
         constants: Vec::new(),
         width: layout.width,
-        workgroup: variant.workgroup(),
-        groups: groups(variant, mm, layout.width),
+        workgroup,
+        groups: groups(variant, tile, mm, layout.width),
         flops: 2 * (mm.m * mm.n * mm.k) as u64 * batches(mm),
     };
     mm.stored.iter().enumerate().for_each(|(port, &stored)| halves::read_packed(&mut spec, port, stored));
@@ -241,8 +257,7 @@ fn batches(mm: &Matmul) -> u64 {
     mm.batch[0] as u64 * mm.batch[1] as u64
 }
 
-fn groups(variant: Variant, mm: &Matmul, width: u32) -> u64 {
-    let (tile_m, tile_n) = variant.tile();
+fn groups(variant: Variant, (tile_m, tile_n): (u32, u32), mm: &Matmul, width: u32) -> u64 {
     match variant {
         Variant::Direct => {
             let outputs = mm.m as u64 * mm.n as u64 / u64::from(width) * batches(mm);
@@ -255,8 +270,7 @@ fn groups(variant: Variant, mm: &Matmul, width: u32) -> u64 {
 }
 
 /// The values that vary between products of one text; strides and offsets in elements.
-fn params(variant: Variant, mm: &Matmul) -> Vec<(&'static str, Param)> {
-    let (tile_m, tile_n) = variant.tile();
+fn params((tile_m, tile_n): (u32, u32), mm: &Matmul) -> Vec<(&'static str, Param)> {
     let mut params = vec![
         ("m", mm.m),
         ("n", mm.n),
@@ -290,8 +304,12 @@ fn layout(variant: Variant, mm: &Matmul, profile: &Profile) -> Layout {
     let width = if mm.out_wide { 4 } else { 1 };
     let k_exact = mm.k.is_multiple_of(variant.step() as usize);
     let hide_k = profile.class == AdapterClass::Cpu;
-    let layout =
-        Layout { a, b, k_exact, width, sums: mm.bias_gradient, row_sums: mm.row_sums, pairs: mm.pairs, hide_k };
+    let sum = match (variant, profile.class) {
+        (Variant::Register { .. }, AdapterClass::Cpu) => Sum::Matrix,
+        _ if mm.pairs => Sum::Pairs,
+        _ => Sum::Steps,
+    };
+    let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient, row_sums: mm.row_sums, sum, hide_k };
     match variant {
         Variant::Direct => direct::layout(layout),
         Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => layout,

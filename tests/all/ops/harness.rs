@@ -9,7 +9,7 @@ use wgrad::dtype::DType;
 use wgrad::gpu::{Device, Results, Session};
 use wgrad::graph::{Graph, Tensor, TensorType};
 use wgrad::lower::{lower, unpacked};
-use wgrad::program::{Program, StateLayout};
+use wgrad::program::{Io, Program, StateLayout};
 use wgrad::random::Stream;
 use wgrad::reference::{Array, eval};
 use wgrad::shape::Shape;
@@ -139,7 +139,7 @@ pub fn compare(what: &str, got: &[f64], want: &[f64], (relative, absolute): (f64
     }
 }
 
-struct Traced<'g> {
+pub struct Traced<'g> {
     output: Tensor<'g>,
     inputs: Vec<Tensor<'g>>,
     /// Weights of the output in the scalar whose gradient is taken.
@@ -165,13 +165,32 @@ fn trace<'g>(graph: &'g Graph, index: usize, sample: &Sample) -> Traced<'g> {
     traced
 }
 
-/// Puts all samples of a row to the test.
-pub fn check(name: &str, samples: &[Sample]) {
+/// All samples of a row in one graph, with numbers for their inputs and what the reference makes of them.
+pub struct Prepared<'g> {
+    graph: &'g Graph,
+    traced: Vec<Traced<'g>>,
+    pub feeds: HashMap<String, Array>,
+    reference: HashMap<String, Array>,
+}
+
+/// Traces the samples of a row into an empty graph, whose outputs are their values and gradients.
+pub fn trace_all<'g>(name: &str, samples: &[Sample], graph: &'g Graph) -> Vec<Traced<'g>> {
     assert!(samples.len() >= 8, "{name}: too few samples");
-    let graph = Graph::new();
-    let traced: Vec<Traced<'_>> =
-        samples.iter().enumerate().map(|(index, sample)| trace(&graph, index, sample)).collect();
+    let traced: Vec<Traced<'g>> =
+        samples.iter().enumerate().map(|(index, sample)| trace(graph, index, sample)).collect();
     graph.error().unwrap_or_else(|error| panic!("{name}: {error}"));
+    for (index, traced) in traced.iter().enumerate() {
+        graph.output(&format!("s{index}.y"), traced.output);
+        for (i, gradient) in traced.gradients.iter().enumerate() {
+            graph.output(&format!("s{index}.g{i}"), *gradient);
+        }
+    }
+    traced
+}
+
+/// Traces the samples of a row into an empty graph, and lets the reference compute them.
+pub fn prepare<'g>(name: &str, samples: &[Sample], graph: &'g Graph) -> Prepared<'g> {
+    let traced = trace_all(name, samples, graph);
     let mut feeds = HashMap::new();
     for (index, (sample, traced)) in samples.iter().zip(&traced).enumerate() {
         for (i, input) in sample.inputs.iter().enumerate() {
@@ -182,76 +201,103 @@ pub fn check(name: &str, samples: &[Sample]) {
             feeds.insert(format!("s{index}.seed"), draw(&range, (index * 16 + 15) as u32));
         }
     }
-    let mut wanted = Vec::new();
-    for (index, traced) in traced.iter().enumerate() {
-        graph.output(&format!("s{index}.y"), traced.output);
-        wanted.push(traced.output.value());
-        for (i, gradient) in traced.gradients.iter().enumerate() {
-            graph.output(&format!("s{index}.g{i}"), *gradient);
-            wanted.push(gradient.value());
-        }
-    }
+    let (names, wanted): (Vec<_>, Vec<_>) = graph.outputs().into_iter().unzip();
     let expected =
-        eval(&graph, &wanted, &feeds, &HashMap::new()).unwrap_or_else(|error| panic!("{name}: reference: {error}"));
-    let names: Vec<String> = graph.outputs().into_iter().map(|(name, _)| name.to_string()).collect();
-    let reference: HashMap<String, Array> = names.iter().cloned().zip(expected).collect();
-    let device = run_on_device(name, &graph, &feeds);
-    let mut failures = Vec::new();
-    for (index, (sample, traced)) in samples.iter().zip(&traced).enumerate() {
-        let key = format!("s{index}.y");
-        let shapes: Vec<_> = sample.inputs.iter().map(|draw| draw.shape.to_string()).collect();
-        let label = format!("{name}, sample {index} ({})", shapes.join(", "));
+        eval(graph, &wanted, &feeds, &HashMap::new()).unwrap_or_else(|error| panic!("{name}: reference: {error}"));
+    let reference = names.iter().map(|name| name.to_string()).zip(expected).collect();
+    Prepared { graph, traced, feeds, reference }
+}
+
+impl Prepared<'_> {
+    /// What a device computed that the reference did not.
+    pub fn failures(&self, name: &str, samples: &[Sample], device: &HashMap<String, Vec<f64>>) -> Vec<String> {
+        let mut failures = Vec::new();
+        for (index, (sample, traced)) in samples.iter().zip(&self.traced).enumerate() {
+            let label = label(name, index, sample);
+            let mut held = |what: String, key: String, tolerance| {
+                let verdict =
+                    compare(&format!("{label}: {what}"), &device[&key], &self.reference[&key].data, tolerance);
+                failures.extend(verdict.err());
+            };
+            held("value".into(), format!("s{index}.y"), sample.tolerance);
+            for i in 0..traced.gradients.len() {
+                held(format!("gradient {i}"), format!("s{index}.g{i}"), (1e-4, 1e-5f64.max(sample.tolerance.1)));
+            }
+        }
         failures
-            .extend(compare(&format!("{label}: value"), &device[&key], &reference[&key].data, sample.tolerance).err());
-        for i in 0..traced.gradients.len() {
-            let key = format!("s{index}.g{i}");
-            let tolerance = (1e-4, 1e-5f64.max(sample.tolerance.1));
-            failures.extend(
-                compare(&format!("{label}: gradient {i}"), &device[&key], &reference[&key].data, tolerance).err(),
-            );
-        }
-        if sample.differences {
-            failures.extend(central_differences(&label, &graph, traced, index, &feeds, &reference).err());
-        }
     }
+
+    /// What the reference's gradients have that its values do not.
+    fn slopes(&self, name: &str, samples: &[Sample]) -> Vec<String> {
+        let check = |(index, (sample, traced)): (usize, (&Sample, &Traced<'_>))| {
+            let label = label(name, index, sample);
+            central_differences(&label, self.graph, traced, index, &self.feeds, &self.reference).err()
+        };
+        samples
+            .iter()
+            .zip(&self.traced)
+            .enumerate()
+            .filter(|(_, (sample, _))| sample.differences)
+            .filter_map(check)
+            .collect()
+    }
+}
+
+fn label(name: &str, index: usize, sample: &Sample) -> String {
+    let shapes: Vec<_> = sample.inputs.iter().map(|draw| draw.shape.to_string()).collect();
+    format!("{name}, sample {index} ({})", shapes.join(", "))
+}
+
+/// Puts all samples of a row to the test.
+#[cfg(test)]
+pub fn check(name: &str, samples: &[Sample]) {
+    let graph = Graph::new();
+    let prepared = prepare(name, samples, &graph);
+    let device = run_on_device(name, &graph, &prepared.feeds);
+    let mut failures = prepared.failures(name, samples, &device);
+    failures.extend(prepared.slopes(name, samples));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// What the device computes. Twice: with values packed into shared memory, as always, and with a buffer for each, full of NaN
 /// before the first of it is written. A kernel that reads what nobody has written, where another value has been, shows so.
+#[cfg(test)]
 pub fn run_on_device(name: &str, graph: &Graph, feeds: &HashMap<String, Array>) -> HashMap<String, Vec<f64>> {
-    let (device, layout) = (super::super::device(), StateLayout::default());
+    let (device, layout) = (crate::device(), StateLayout::default());
     let packed = lower(name, graph, &layout, device.profile()).unwrap_or_else(|error| panic!("{name}: {error}"));
-    super::super::legality::check(&packed);
+    crate::legality::check(&packed);
     let apart = unpacked(name, graph, &layout, device.profile()).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let outputs: Vec<(String, DType)> = packed.outputs.iter().map(|io| (io.name.clone(), io.dtype)).collect();
-    let [packed, apart] = [packed, apart].map(|program| run_program(name, &device, program, feeds));
-    for (output, _) in &outputs {
-        let bytes = |results: &Results| results.bytes(output).expect("an output").to_vec();
-        assert!(bytes(&packed) == bytes(&apart), "{name}: `{output}` depends on where values lie");
+    let outputs = packed.outputs.clone();
+    let [packed, apart] = [packed, apart].map(|program| {
+        pollster::block_on(run(&device, program, feeds)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    });
+    for output in &outputs {
+        let bytes = |results: &Results| results.bytes(&output.name).expect("an output").to_vec();
+        assert!(bytes(&packed) == bytes(&apart), "{name}: `{}` depends on where values lie", output.name);
     }
-    outputs
-        .into_iter()
-        .map(|(output, dtype)| (output.clone(), decode(packed.bytes(&output).expect("an output"), dtype)))
-        .collect()
+    decoded(&outputs, &packed)
 }
 
-fn run_program(name: &str, device: &Device, program: Program, feeds: &HashMap<String, Array>) -> Results {
+/// The outputs of a program without state, on any target.
+pub async fn run(device: &Device, program: Program, feeds: &HashMap<String, Array>) -> wgrad::Result<Results> {
     let fed: Vec<String> = program.inputs.iter().map(|io| io.name.clone()).collect();
     let scalars: Vec<String> = program.scalars.iter().map(|scalar| scalar.name.clone()).collect();
-    let mut session =
-        Session::new(device, StateLayout::default(), vec![program]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut session = Session::new_async(device, StateLayout::default(), vec![program]).await?;
     for input in fed {
-        session.write_input(0, &input, &words(&feeds[&input])).expect("the declared size");
+        session.write_input(0, &input, &words(&feeds[&input]))?;
     }
     for scalar in scalars {
         let bytes = words(&feeds[&scalar]);
-        session
-            .write_scalar(0, &scalar, u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .expect("declared");
+        session.write_scalar(0, &scalar, u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))?;
     }
-    let ticket = session.run(&[0]).unwrap_or_else(|error| panic!("{name}: {error}"));
-    session.fetch(ticket).unwrap_or_else(|error| panic!("{name}: {error}"))
+    let ticket = session.run(&[0])?;
+    session.fetch_async(ticket).await
+}
+
+/// Results by name, as f64.
+pub fn decoded(outputs: &[Io], results: &Results) -> HashMap<String, Vec<f64>> {
+    let value = |io: &Io| (io.name.clone(), decode(results.bytes(&io.name).expect("an output"), io.dtype));
+    outputs.iter().map(value).collect()
 }
 
 /// A central difference of the weighted output in a few elements of each float input.

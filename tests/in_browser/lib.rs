@@ -1,0 +1,66 @@
+//! What a page tests with: the rows of `tests/all/ops` on the browser's GPU, and the kernels of the library as texts for the
+//! browser's compiler. `web/test/rows.mjs` and `web/test/kernels.mjs` drive it.
+//!
+//! No test harness runs in a page, so the rows are called by name; a panic comes out as a JavaScript exception.
+
+#[path = "../all/models.rs"]
+mod models;
+// Their tests are not run here.
+#[allow(dead_code, unused_imports)]
+#[path = "../all/ops/mod.rs"]
+mod ops;
+mod texts;
+
+use ops::harness::{Sample, decoded, prepare, run};
+use wasm_bindgen::prelude::*;
+use wgrad::gpu::Device;
+use wgrad::graph::Graph;
+use wgrad::kernels::{AdapterClass, Profile};
+use wgrad::lower::lower;
+use wgrad::program::StateLayout;
+
+/// The classes of adapters whose kernels are run, whatever the browser's adapter is.
+const CLASSES: [AdapterClass; 2] = [AdapterClass::Cpu, AdapterClass::Discrete];
+
+#[wasm_bindgen(start)]
+fn start() {
+    std::panic::set_hook(Box::new(|panic| wasm_bindgen::throw_str(&panic.to_string())));
+}
+
+/// The browser's GPU with all rows.
+#[wasm_bindgen]
+pub struct Rows {
+    device: Device,
+    rows: Vec<(&'static str, Vec<Sample>)>,
+}
+
+#[wasm_bindgen]
+impl Rows {
+    pub async fn open() -> Result<Rows, JsError> {
+        Ok(Rows { device: Device::open_async(None).await?, rows: ops::all_rows() })
+    }
+
+    /// The rows' names.
+    pub fn names(&self) -> Vec<String> {
+        self.rows.iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// Runs a row by its place with the kernels of each class. The first string is how many tensors were compared, each
+    /// further one says what was wrong.
+    pub async fn run(&self, row: usize) -> Result<Vec<String>, JsError> {
+        let (name, samples) = &self.rows[row];
+        let graph = Graph::new();
+        let prepared = prepare(name, samples, &graph);
+        let (mut compared, mut failures) = (0, Vec::new());
+        for class in CLASSES {
+            let profile = Profile { class, ..self.device.profile().clone() };
+            let program = lower(name, &graph, &StateLayout::default(), &profile)?;
+            let outputs = program.outputs.clone();
+            let values = decoded(&outputs, &run(&self.device, program, &prepared.feeds).await?);
+            compared += values.len();
+            failures.extend(prepared.failures(&format!("{name} ({class:?})"), samples, &values));
+        }
+        failures.insert(0, compared.to_string());
+        Ok(failures)
+    }
+}

@@ -1,0 +1,114 @@
+//! Every distinct kernel that a browser may be given: of the rows, the models, the standard workloads and whole training
+//! setups, for a GPU and for a software adapter.
+
+use super::ops::{all_rows, harness::trace_all};
+use super::{CLASSES, models};
+use js_sys::Array;
+use std::collections::BTreeMap;
+use wasm_bindgen::prelude::*;
+use wgrad::dtype::DType;
+use wgrad::error::Result;
+use wgrad::graph::Graph;
+use wgrad::kernels::Profile;
+use wgrad::lower::{Recompute, lower};
+use wgrad::nn::Parameters;
+use wgrad::nn::models::{Cnn, CnnConfig};
+use wgrad::optim::{Adafactor, Adagrad, Adam, AdamW, AdamW8bit, Lion, Muon, RmsProp, Sgd};
+use wgrad::program::{Program, StateLayout};
+use wgrad::train::workloads::{Workload, outline};
+use wgrad::train::{Precision, Trainer, TrainerBuilder};
+
+/// Kernels by their texts: a name and the first that needs each.
+#[derive(Default)]
+struct Texts(BTreeMap<String, String>);
+
+impl Texts {
+    fn add(&mut self, whose: &str, program: &Program) {
+        for kernel in &program.kernels {
+            self.0.entry(kernel.wgsl.clone()).or_insert_with(|| format!("{} of {whose}", kernel.name));
+        }
+    }
+
+    fn add_rows(&mut self, profile: &Profile) -> Result<()> {
+        for (name, samples) in all_rows() {
+            let graph = Graph::new();
+            trace_all(name, &samples, &graph);
+            self.add(name, &lower(name, &graph, &StateLayout::default(), profile)?);
+        }
+        Ok(())
+    }
+
+    fn add_models(&mut self, profile: &Profile) -> Result<()> {
+        let traced = [
+            ("mlp", models::mlp(128)),
+            ("cnn", models::cnn(6)),
+            ("gpt", models::gpt(2, 64, 64, 2, 4, 256)),
+            ("odd gpt", models::gpt(1, 7, 6, 1, 2, 10)),
+        ];
+        for (name, traced) in &traced {
+            self.add(name, &lower("step", &traced.graph, &models::layout(&traced.specs), profile)?);
+        }
+        Ok(())
+    }
+
+    fn add_training(&mut self, profile: &Profile) -> Result<()> {
+        type Change = fn(TrainerBuilder) -> TrainerBuilder;
+        let ways: [(&str, Change); 7] = [
+            ("as it is", |trainer| trainer),
+            ("clipped, in micro-batches", |trainer| trainer.clip(1.0).accumulate(2)),
+            ("watched", TrainerBuilder::watched),
+            ("in f16", |trainer| trainer.precision(Precision::F16)),
+            ("in bf16", |trainer| trainer.precision(Precision::BF16)),
+            ("activations in f16", |trainer| trainer.save_activations(DType::F16)),
+            ("computed twice", |trainer| trainer.recompute(Recompute::Within(0))),
+        ];
+        for workload in [Workload::W2, Workload::W3, Workload::W4] {
+            for (way, change) in ways {
+                let (trainer, loss) = outline(workload)?;
+                let plan = change(trainer).plan(profile, loss)?;
+                plan.programs.iter().for_each(|program| self.add(&format!("{workload} {way}"), program));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_optimizers(&mut self, profile: &Profile) -> Result<()> {
+        let rules: [fn(TrainerBuilder) -> TrainerBuilder; 9] = [
+            |trainer| trainer.optimizer(Sgd::new().momentum(0.9)),
+            |trainer| trainer.optimizer(Adam::new()),
+            |trainer| trainer.optimizer(AdamW::new()),
+            |trainer| trainer.optimizer(AdamW8bit::new()),
+            |trainer| trainer.optimizer(Adafactor::new()),
+            |trainer| trainer.optimizer(Adagrad::new()),
+            |trainer| trainer.optimizer(Lion::new()),
+            |trainer| trainer.optimizer(Muon::new()),
+            |trainer| trainer.optimizer(RmsProp::new()),
+        ];
+        for rule in rules {
+            let mut parameters = Parameters::new();
+            let config = CnnConfig { picture: [1, 8, 8], channels: vec![4, 6], hidden: 10, classes: 3 };
+            let model = Cnn::new(&mut parameters, &config);
+            let plan = rule(Trainer::builder(parameters)).plan(profile, |graph| {
+                let x = graph.input("x", [5, 1, 8, 8], DType::F32);
+                model.forward(x).cross_entropy(graph.input("y", [5], DType::I32))
+            })?;
+            plan.programs.iter().for_each(|program| self.add("an optimizer", program));
+        }
+        Ok(())
+    }
+}
+
+/// Pairs of a name and a text.
+#[wasm_bindgen]
+pub fn kernels() -> std::result::Result<Array, JsError> {
+    let mut texts = Texts::default();
+    for class in CLASSES {
+        let profile = Profile { class, ..Profile::baseline() };
+        texts.add_rows(&profile)?;
+        texts.add_models(&profile)?;
+        texts.add_training(&profile)?;
+        texts.add_optimizers(&profile)?;
+    }
+    let pair = |(text, name): (String, String)| Array::of2(&name.into(), &text.into());
+    Ok(texts.0.into_iter().map(pair).collect())
+}
