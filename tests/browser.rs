@@ -105,11 +105,13 @@ fn suite(name: &str, build: fn()) {
 }
 
 #[test]
+#[ignore = "minutes: nightly"]
 fn every_kernel_is_compiled_by_the_browser() {
     suite("kernels.mjs", in_browser);
 }
 
 #[test]
+#[ignore = "minutes: nightly"]
 fn rows_agree_with_the_reference_in_the_browser() {
     suite("rows.mjs", in_browser);
 }

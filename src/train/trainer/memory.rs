@@ -23,6 +23,7 @@ pub(super) fn session(
     })
 }
 
+#[cfg(feature = "cli")]
 impl Trainer {
     /// Gives the memory on the device back, for another trainer; this one is of no use any more.
     pub(in crate::train) fn free(&mut self) {
