@@ -127,11 +127,21 @@ fn a_fresh_project_trains_with_the_package() {
 }
 
 #[test]
+#[ignore = "minutes: nightly"]
 fn the_site_works_in_the_browser() {
-    if root().join("web/test/site.mjs").exists() {
-        suite("site.mjs", || {
-            package();
-            run("npm", &["run", "--silent", "site"]);
-        });
+    suite("site.mjs", || {
+        package();
+        run("npm", &["run", "--silent", "site"]);
+        // Weights go to the command line tool and back.
+        run(env!("CARGO"), &["build", "--quiet", "--bin", "wgrad"]);
+    });
+}
+
+#[test]
+fn the_site_is_built() {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if ready("site.mjs") {
+        package();
+        run("npm", &["run", "--silent", "site"]);
     }
 }

@@ -239,7 +239,8 @@ fn a_device_that_does_not_answer_is_an_error_wherever_it_is_waited_for() -> Resu
     hosted.segments.push(Segment::Host("nothing".into()));
     let mut session = Session::new(&device, state_of("w", N, 1 << 20), vec![spin(60_000_000), hosted])?;
     session.set_host_step("nothing", Box::new(Nothing));
-    let waits: [(&str, fn(&mut Session) -> Result<()>); 6] = [
+    type Wait = fn(&mut Session) -> Result<()>;
+    let waits: [(&str, Wait); 6] = [
         ("results", |session| session.run(&[0]).and_then(|ticket| session.fetch(ticket)).map(|_| ())),
         ("a free slot", |session| {
             let tickets = (0..READBACK_RING + 1).map(|_| session.run(&[0]));

@@ -77,7 +77,7 @@ impl Mapping {
     /// What the callback said. Mapping a buffer of ours fails on a lost device only.
     fn outcome(&self, device: &Device) -> Option<Result<()>> {
         let outcome = lock(&self.state).outcome.clone()?;
-        Some(outcome.or_else(|message| Err(device.give_up(format!("it did not return results: {message}")))))
+        Some(outcome.map_err(|message| device.give_up(format!("it did not return results: {message}"))))
     }
 
     /// Waits for the callback: natively by polling the device, in a browser by yielding to its event loop.

@@ -327,7 +327,7 @@ impl<'a> Splitter<'a> {
             false => operands.iter().zip(&way.operands).any(|(x, axis)| axis.is_some() && self.stays_parted(x)),
         };
         let by_rows = *op == Op::MatMul && too_large;
-        let mut best: Option<((bool, bool, usize), Way, Vec<usize>)> = None;
+        let mut best: Option<(_, Way, Vec<usize>)> = None;
         for (index, way) in ways(op, &types, outputs).into_iter().enumerate() {
             if way.length < 2 || !helps(&way) {
                 continue;

@@ -137,7 +137,7 @@ impl Splitter<'_> {
         let (mut block, mut start) = (value.clone(), start);
         for axis in 0..shape.rank() {
             let inner: usize = shape[axis + 1..].iter().product();
-            if start % inner == 0 && count % inner == 0 {
+            if start % inner == 0 && count.is_multiple_of(inner) {
                 return Some(self.narrow(&block, axis, start / inner, count / inner));
             }
             if start / inner != (start + count - 1) / inner {
