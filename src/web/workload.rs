@@ -15,7 +15,7 @@ pub struct Workload {
 
 enum Kind {
     /// Of matrices; the first program is a chain of them.
-    Products(Session),
+    Products(Box<Session>),
     Training {
         trainer: Box<Trainer>,
         /// Uploaded by the first step.
@@ -32,7 +32,7 @@ impl Workload {
         let workload = workloads::Workload::parse(name).map_err(|message| JsError::new(&message))?;
         if let workloads::Workload::W1(size) = workload {
             let (session, ..) = product_session(size, seed, &engine.device).map_err(fail)?;
-            return Ok(Workload { kind: Kind::Products(session) });
+            return Ok(Workload { kind: Kind::Products(Box::new(session)) });
         }
         let Setup { trainer, loss, batch, parameters, .. } = workloads::setup(workload, seed).map_err(fail)?;
         let trainer = Box::new(trainer.build(&engine.device, loss).map_err(fail)?);

@@ -2,7 +2,6 @@
 //!
 //! Knows what was allowed; the device's own words say what it refused.
 
-use super::Trainer;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Session};
 use crate::program::{Program, StateLayout};
@@ -24,7 +23,7 @@ pub(super) fn session(
 }
 
 #[cfg(feature = "cli")]
-impl Trainer {
+impl super::Trainer {
     /// Gives the memory on the device back, for another trainer; this one is of no use any more.
     pub(in crate::train) fn free(&mut self) {
         self.session.free();
