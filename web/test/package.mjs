@@ -254,7 +254,8 @@ async function lost({ page }) {
     found.after.forEach((message) => assert.match(message, /device was lost/));
     assert.ok(found.seen.length >= 50 && found.seen.length < 120, `stopped after step ${found.seen.length}`);
     assert.deepEqual(found.seen, found.straight.slice(0, found.seen.length));
-    assert.ok(found.from >= 40 && found.from % 20 === 0, `resumed after step ${found.from}`);
+    // Up to two steps are under way when a checkpoint is due; it holds them too.
+    assert.ok(found.from >= 40 && found.from % 20 <= 2, `resumed after step ${found.from}`);
     assert.deepEqual(found.rest, found.straight.slice(found.from), "the resumed run is the one that kept its device");
     return `stopped after step ${found.seen.length} (${found.outcome.slice(0, 60)}), resumed after step ${found.from}`;
 }
