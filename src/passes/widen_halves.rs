@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::graph::{Graph, Node, Op, Tensor, Value};
 
 /// Gives operations on f16 and bf16 tensors f32 operands, and rounds what they compute. Afterwards only casts and
-/// movements know halves, and no kernel but those of fused code reads or writes them.
+/// movements know halves; which kernels read them through such a cast, and which store them, is the lowering's to choose.
 pub fn widen_halves(graph: &Graph) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     let live = graph.live();

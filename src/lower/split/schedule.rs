@@ -2,6 +2,7 @@
 //!
 //! Traced operation by operation, all parts of the logits would be there before the first becomes a loss. Nodes that
 //! compute parts therefore run as soon as they can, those first whose operands are newest; all others keep their order.
+//! In GPT-2's backward pass all parts of the logits' gradient are alive at once all the same: `docs/decisions/bindings.md`.
 
 use super::movement::is_movement;
 use crate::graph::{Graph, Node, Op};
