@@ -4,7 +4,6 @@ use super::expression::Emitter;
 use super::place::Location;
 use crate::dtype::DType;
 use crate::passes::is_half;
-use crate::program::Role;
 use std::fmt::Write;
 
 /// A buffer range that fused code binds.
@@ -15,6 +14,8 @@ pub struct FusedBinding {
     pub read: bool,
     pub write: bool,
     pub(super) wide: bool,
+    /// The array's name, if another hook of the kernel binds it.
+    pub array: Option<String>,
 }
 
 impl FusedBinding {
@@ -40,22 +41,23 @@ impl Emitter<'_> {
         let tag = self.tag;
         for (m, binding) in self.bindings.iter().enumerate() {
             let FusedBinding { dtype, wide, read, write, .. } = binding;
+            let array = binding.array.clone().unwrap_or_else(|| format!("{tag}{m}"));
             let (stored, ty) = (stored_type(*dtype), value_type(*dtype));
             let decode = |x: String| if *dtype == DType::Bool { format!("({x} != 0u)") } else { x };
             let decode4 = |x: String| if *dtype == DType::Bool { format!("({x} != vec4<u32>(0u))") } else { x };
             if *read && *dtype == DType::U8 {
                 let _ = writeln!(
                     text,
-                    "fn ld1_{tag}{m}(i: u32) -> u32 {{ return ({tag}{m}[i >> 2u] >> (8u * (i & 3u))) & 255u; }}"
+                    "fn ld1_{tag}{m}(i: u32) -> u32 {{ return ({array}[i >> 2u] >> (8u * (i & 3u))) & 255u; }}"
                 );
                 let _ =
-                    writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<u32> {{ return unpack4xU8({tag}{m}[i >> 2u]); }}");
+                    writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<u32> {{ return unpack4xU8({array}[i >> 2u]); }}");
             } else if *read && is_half(*dtype) {
                 let from = format!("wg_from_{dtype}");
-                let part = format!("({tag}{m}[i >> 1u] >> (16u * (i & 1u))) & 0xffffu");
+                let part = format!("({array}[i >> 1u] >> (16u * (i & 1u))) & 0xffffu");
                 let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> f32 {{ return {from}({part}); }}");
                 if self.width == 4 {
-                    let word = |k: u32| format!("{tag}{m}[(i >> 1u) + {k}u]");
+                    let word = |k: u32| format!("{array}[(i >> 1u) + {k}u]");
                     let pair = |k: u32| format!("{from}({0} & 0xffffu), {from}({0} >> 16u)", word(k));
                     let _ = writeln!(
                         text,
@@ -65,13 +67,13 @@ impl Emitter<'_> {
                     );
                 }
             } else if *read {
-                let one = if *wide { format!("{tag}{m}[i >> 2u][i & 3u]") } else { format!("{tag}{m}[i]") };
+                let one = if *wide { format!("{array}[i >> 2u][i & 3u]") } else { format!("{array}[i]") };
                 let _ = writeln!(text, "fn ld1_{tag}{m}(i: u32) -> {ty} {{ return {}; }}", decode(one));
                 if self.width == 4 {
                     let four = if *wide {
-                        format!("{tag}{m}[i >> 2u]")
+                        format!("{array}[i >> 2u]")
                     } else {
-                        format!("vec4<{stored}>({tag}{m}[i], {tag}{m}[i + 1u], {tag}{m}[i + 2u], {tag}{m}[i + 3u])")
+                        format!("vec4<{stored}>({array}[i], {array}[i + 1u], {array}[i + 2u], {array}[i + 3u])")
                     };
                     let _ = writeln!(text, "fn ld4_{tag}{m}(i: u32) -> vec4<{ty}> {{ return {}; }}", decode4(four));
                 }
@@ -79,7 +81,7 @@ impl Emitter<'_> {
             if *write && is_half(*dtype) {
                 // Four at a time: one invocation owns whole words.
                 let pair = |k: usize| format!("wg_to_{dtype}(value[{k}]) | (wg_to_{dtype}(value[{}]) << 16u)", k + 1);
-                let at = format!("{tag}{m}[i >> 1u] = {}; {tag}{m}[(i >> 1u) + 1u] = {};", pair(0), pair(2));
+                let at = format!("{array}[i >> 1u] = {}; {array}[(i >> 1u) + 1u] = {};", pair(0), pair(2));
                 let _ = writeln!(text, "fn st_{tag}{m}(i: u32, value: F) {{ {at} }}");
             } else if *write {
                 let a = alias(*dtype);
@@ -89,11 +91,11 @@ impl Emitter<'_> {
                     _ => "value",
                 };
                 let body = match (self.width, wide) {
-                    (4, true) => format!("{tag}{m}[i >> 2u] = {coded};"),
+                    (4, true) => format!("{array}[i >> 2u] = {coded};"),
                     (4, false) => {
-                        (0..4).map(|k| format!("{tag}{m}[i + {k}u] = ({coded})[{k}];")).collect::<Vec<_>>().join(" ")
+                        (0..4).map(|k| format!("{array}[i + {k}u] = ({coded})[{k}];")).collect::<Vec<_>>().join(" ")
                     }
-                    _ => format!("{tag}{m}[i] = {coded};"),
+                    _ => format!("{array}[i] = {coded};"),
                 };
                 let _ = writeln!(text, "fn st_{tag}{m}(i: u32, value: {a}) {{ {body} }}");
             }
@@ -102,8 +104,8 @@ impl Emitter<'_> {
 
     pub(super) fn bind(&mut self, location: Location, dtype: DType, read: bool, write: bool, wide: bool) -> usize {
         let placement = self.context.placement;
-        // Scalars and constants share a buffer that is bound whole.
-        let shared = matches!(placement.buffers[location.buffer].role, Role::Scalars);
+        // Scalars lie in buffers that are bound whole.
+        let shared = placement.is_shared(location.buffer);
         let location = if shared {
             Location { offset: 0, bytes: placement.buffers[location.buffer].bytes, ..location }
         } else {
@@ -132,6 +134,11 @@ impl Emitter<'_> {
                     read,
                     write,
                     wide,
+                    array: self
+                        .bound
+                        .iter()
+                        .find(|(buffer, _)| *buffer == location.buffer)
+                        .map(|(_, name)| name.clone()),
                 });
                 self.bindings.len() - 1
             }

@@ -66,10 +66,11 @@ impl GroupEmitter<'_> {
         let mut spec = stage.spec.clone();
         let fused: Vec<Fused> = match &stage.hook {
             Hook::None => vec![],
-            Hook::Store => vec![self.store(spec.width, "m")?],
+            Hook::Store => vec![self.store(spec.width, "m", vec![])?],
             Hook::Element { stores } => {
                 let read = self.element(spec.width)?;
-                if *stores { vec![read, self.store(spec.width, "n")?] } else { vec![read] }
+                let bound = self.shared(&read);
+                if *stores { vec![read, self.store(spec.width, "n", bound)?] } else { vec![read] }
             }
             Hook::Pointwise => {
                 spec = self.pointwise_spec()?;
@@ -111,8 +112,15 @@ impl GroupEmitter<'_> {
         self.context.placement.locate(value)
     }
 
-    /// `store`: the epilogue, and the stores of what others need.
-    fn store(&self, width: u32, tag: &'static str) -> Result<Fused> {
+    /// The buffers of scalars that the first hook of a kernel binds. The second one reaches them through the same binding.
+    fn shared(&self, first: &Fused) -> Vec<(usize, String)> {
+        let buffers = first.bindings.iter().map(|bound| bound.location.buffer).enumerate();
+        let shared = buffers.filter(|(_, buffer)| self.context.placement.is_shared(*buffer));
+        shared.map(|(m, buffer)| (buffer, hook_name(0, m))).collect()
+    }
+
+    /// `store`: the epilogue, and the stores of what others need. `bound` are buffers of scalars that are bound already.
+    fn store(&self, width: u32, tag: &'static str, bound: Vec<(usize, String)>) -> Result<Fused> {
         let group = self.group();
         let Some(value) = stored_value(self.context.graph, group) else {
             return Err(Error::Compile {
@@ -121,6 +129,7 @@ impl GroupEmitter<'_> {
             });
         };
         let mut emitter = Emitter::new(self.context, group.shape.clone(), Grid::Store, width, tag);
+        emitter.bound = bound;
         emitter.given(value, "value");
         self.compute(&mut emitter, &group.members)?;
         let ty = self.context.graph.type_of(value);
@@ -175,7 +184,7 @@ impl GroupEmitter<'_> {
 
     fn four_at_a_time(&self, shape: &Shape) -> bool {
         let group = self.group();
-        if !shape.numel().is_multiple_of(4) && self.is_walked() {
+        if shape.numel() == 1 || !shape.numel().is_multiple_of(4) && self.is_walked() {
             // A last vector that is not full would reach into the next step's elements.
             return false;
         }
@@ -330,6 +339,10 @@ impl GroupEmitter<'_> {
         }
         for (index, part) in fused.iter().enumerate() {
             for (m, bound) in part.bindings.iter().enumerate() {
+                if let Some(known) = bound.array.as_ref().and_then(|name| text.position(name)) {
+                    bindings[known].1 |= bound.write;
+                    continue;
+                }
                 text.binding(&hook_name(index, m), &bound.array_type());
                 bindings.push((binding(Location { bytes: bound.bytes(), ..bound.location }), bound.write));
             }
@@ -436,6 +449,11 @@ impl Text {
 
     fn binding(&mut self, name: &str, element: &str) {
         self.bindings.push((name.to_string(), element.to_string()));
+    }
+
+    /// The number of an array that is declared.
+    fn position(&self, name: &str) -> Option<usize> {
+        self.bindings.iter().position(|(known, _)| known == name)
     }
 
     fn finish(&self, spec: &KernelSpec, fused: &[Fused], writable: &[bool], profile: &Profile) -> String {

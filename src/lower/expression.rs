@@ -67,6 +67,8 @@ pub struct Emitter<'a> {
     pub(super) params: Vec<(String, Param)>,
     pub(super) steps: Vec<(String, u32)>,
     pub(super) bindings: Vec<FusedBinding>,
+    /// Buffers of scalars that another hook of the kernel binds, and the names of their arrays.
+    pub(super) bound: Vec<(usize, String)>,
     pub(super) parts: BTreeSet<&'static str>,
     pub(super) linear: bool,
     /// The text holds sizes of its tensors, and serves no others.
@@ -89,6 +91,7 @@ impl<'a> Emitter<'a> {
             params: Vec::new(),
             steps: Vec::new(),
             bindings: Vec::new(),
+            bound: Vec::new(),
             parts: BTreeSet::new(),
             linear: true,
             own_sizes: false,
@@ -229,6 +232,9 @@ impl<'a> Emitter<'a> {
             return self.store_part(whole, &view, location, name);
         }
         let name = self.exact.get(&value).cloned().unwrap_or_else(|| name.to_string());
+        if self.context.placement.is_shared(location.buffer) {
+            return self.store_cell(location, dtype, &name);
+        }
         let walk = self.context.views.walk(value);
         let binding = self.bind(location, dtype, false, true, walk.in_fours());
         let index = match self.grid {
@@ -248,6 +254,23 @@ impl<'a> Emitter<'a> {
             String::new()
         };
         self.lines.push(format!("st_{tag}{binding}({index}{start}, {name});"));
+        Ok(())
+    }
+
+    /// Stores a scalar among others, as the word that it is.
+    fn store_cell(&mut self, location: Location, dtype: DType, name: &str) -> Result<()> {
+        if self.width != 1 || self.shape.numel() != 1 {
+            let message = "would store a scalar more than once (please report this)".into();
+            return Err(Error::Compile { what: "a fused kernel".into(), message });
+        }
+        let word = match dtype {
+            DType::F32 | DType::I32 => format!("bitcast<u32>({name})"),
+            DType::Bool => format!("select(0u, 1u, {name})"),
+            DType::U32 | DType::U8 | DType::F16 | DType::BF16 => name.to_string(),
+        };
+        let binding = self.bind(location, dtype, false, true, false);
+        let index = self.index_of(vec![0; self.shape.rank()], (location.offset / 4) as usize, Walk::default());
+        self.lines.push(format!("st_{}{binding}({index}, {word});", self.tag));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What the groups of a graph are, once formed: which values they give, what they bind.
 
 use super::access::{accesses, is_pointwise};
+use super::cells::Cells;
 use super::views::Views;
 use crate::graph::{Graph, MacroOp, Node, Op, Value};
 use crate::shape::{Shape, View};
@@ -33,7 +34,12 @@ pub struct Grouping {
     pub users: HashMap<Value, Vec<u32>>,
     /// Roots that leave the program.
     pub results: BTreeSet<Value>,
+    /// Scalars that share a binding.
+    pub cells: Cells,
 }
+
+/// What fused code binds to reach transient scalars.
+pub(super) const CELLS: &str = "cells";
 
 impl Grouping {
     /// The values of a group that others read, that leave the program, or that its kernel writes anyway.
@@ -82,10 +88,21 @@ impl Grouping {
     pub(super) fn output_key(&self, graph: &Graph, value: Value) -> String {
         let value = self.part_of.get(&value).map_or(value, |&node| Value { node, output: 0 });
         let assigned = self.users.get(&value).into_iter().flatten().find_map(|&user| match graph.node(user).op {
-            Op::Assign(name) => Some(format!("state {name}")),
+            Op::Assign(name) => Some(self.state_key(&name)),
             _ => None,
         });
-        assigned.unwrap_or_else(|| format!("{value:?}"))
+        assigned.unwrap_or_else(|| self.value_key(value))
+    }
+
+    fn state_key(&self, name: &str) -> String {
+        match self.cells.state(name) {
+            Some(buffer) => format!("states of {buffer}"),
+            None => format!("state {name}"),
+        }
+    }
+
+    fn value_key(&self, value: Value) -> String {
+        if self.cells.holds(value) { CELLS.into() } else { format!("{value:?}") }
     }
 
     /// What fused code binds to read a root.
@@ -105,7 +122,7 @@ impl Grouping {
                 keys.insert("scalars".into());
             }
             Op::State(name) => {
-                keys.insert(format!("state {name}"));
+                keys.insert(self.state_key(name));
             }
             _ if self.group_of[root.node as usize] == Some(group) => {}
             _ if self.group_of[root.node as usize].is_none()
@@ -119,7 +136,7 @@ impl Grouping {
                 }
             }
             _ => {
-                keys.insert(format!("{root:?}"));
+                keys.insert(self.value_key(root));
             }
         }
     }

@@ -6,21 +6,24 @@
 //! allow. Scalars made of scalars are not stored at all: their readers compute them again.
 
 use super::access::{Access, accesses, is_pointwise};
+use super::cells::Cells;
 use super::grouping::{
-    Group, Grouping, anchor_grid, bindings, is_anchor, reduced_operands, stored_output, work_operands,
+    CELLS, Group, Grouping, anchor_grid, bindings, is_anchor, reduced_operands, stored_output, work_operands,
 };
 use super::views::{Views, widens};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value};
 use crate::kernels::Profile;
+use crate::program::StateLayout;
 use crate::shape::Shape;
 use std::collections::{BTreeSet, HashMap};
 
-/// Forms the groups. Retries with a tighter limit if the outputs of a group turn out too many.
-pub fn group(graph: &Graph, views: &Views, profile: &Profile) -> Result<Grouping> {
+/// Forms the groups. Retries with a tighter limit if the outputs of a group turn out too many. `layout` says where
+/// states lie; the body of a loop has none of its own.
+pub fn group(graph: &Graph, views: &Views, layout: Option<&StateLayout>, profile: &Profile) -> Result<Grouping> {
     let most = (profile.max_storage_buffers - u32::from(profile.params_in_storage())) as usize;
     for limit in (3..=most).rev() {
-        let grouping = Grouper::new(graph, views, limit).run();
+        let grouping = Grouper::new(graph, views, layout, limit).run();
         if (0..grouping.groups.len()).all(|g| bindings(graph, views, &grouping, g) <= most) {
             return Ok(grouping);
         }
@@ -47,7 +50,7 @@ pub(super) struct Grouper<'a> {
 }
 
 impl<'a> Grouper<'a> {
-    pub(super) fn new(graph: &'a Graph, views: &'a Views, limit: usize) -> Grouper<'a> {
+    pub(super) fn new(graph: &'a Graph, views: &'a Views, layout: Option<&StateLayout>, limit: usize) -> Grouper<'a> {
         let nodes = graph.nodes();
         let mut users: HashMap<Value, Vec<u32>> = HashMap::new();
         for (index, node) in nodes.iter().enumerate() {
@@ -68,6 +71,7 @@ impl<'a> Grouper<'a> {
             part_of: HashMap::new(),
             users,
             results,
+            cells: Cells::default(),
         };
         let words = nodes.len().div_ceil(64);
         let mut grouper = Grouper {
@@ -83,6 +87,10 @@ impl<'a> Grouper<'a> {
         };
         grouper.sums = grouper.find_column_sums();
         grouper.sums.extend(grouper.find_channel_sums());
+        if let Some(layout) = layout {
+            let Grouper { nodes, sums, grouping, .. } = &grouper;
+            grouper.grouping.cells = Cells::find(nodes, views, &grouping.users, sums, layout);
+        }
         grouper
     }
 
@@ -103,6 +111,7 @@ impl<'a> Grouper<'a> {
         }
         self.sink();
         self.store_needed_scalars();
+        self.unite_scalars();
         let mut order: Vec<usize> = (0..self.grouping.groups.len()).collect();
         order.retain(|&g| self.grouping.groups[g].anchor.is_some() || !self.grouping.groups[g].members.is_empty());
         self.renumber(&order)
@@ -340,12 +349,16 @@ impl<'a> Grouper<'a> {
             let secondary = node.outputs.len() - 1 + usize::from(g.column_sums.is_some());
             let operands = match node.op {
                 Op::Reduce { .. } => reduced_operands(self.graph, self.views, &self.grouping, group),
+                // The kernel that stores reads the partial sums.
+                Op::SumSquares { .. } => 1,
                 _ => node.inputs.len(),
             };
             operands + work_operands(&node.op) + secondary
         });
         // What the new nodes write takes a binding, unless it is counted or goes into a state that is bound anyway.
-        let fresh = usize::from(!counted && !keys.iter().any(|key| key.starts_with("state")));
+        let known = |key: &String| key.starts_with("state");
+        let beside = keys.contains(CELLS) && extra.iter().map(value).all(|value| self.grouping.cells.holds(value));
+        let fresh = usize::from(!counted && !beside && !keys.iter().any(known));
         keys.len() + ports + fresh <= self.limit
     }
 

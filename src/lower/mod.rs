@@ -11,6 +11,7 @@ mod anchors;
 mod bindings;
 mod body;
 mod border;
+mod cells;
 mod convolve;
 mod cost;
 mod emit;

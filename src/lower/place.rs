@@ -35,6 +35,10 @@ pub struct Placement {
     pub bodies: BTreeMap<u32, Placement>,
     /// From where to where, after everything else: new values of states that could not be written in place.
     pub copies: Vec<(Location, Location)>,
+    /// Buffers of scalars of which fused code binds all at once.
+    shared: BTreeSet<usize>,
+    /// That of the transient ones.
+    cells: Option<usize>,
 }
 
 impl Placement {
@@ -63,6 +67,21 @@ impl Placement {
         Location { buffer, offset: 0, bytes }
     }
 
+    /// A word in the buffer of transient scalars; one that is bound by itself too begins where a binding may.
+    fn cell(&mut self, alone: bool) -> Location {
+        let buffer = self.cells.unwrap_or_else(|| self.declare(Role::Transient, 0));
+        self.cells = Some(buffer);
+        self.shared.insert(buffer);
+        let offset = self.buffers[buffer].bytes.next_multiple_of(if alone { 256 } else { 16 });
+        self.buffers[buffer].bytes = offset + 16;
+        Location { buffer, offset, bytes: 4 }
+    }
+
+    /// Whether fused code binds all of a buffer's scalars at once.
+    pub(super) fn is_shared(&self, buffer: usize) -> bool {
+        self.buffers[buffer].role == Role::Scalars || self.shared.contains(&buffer)
+    }
+
     pub(super) fn declare(&mut self, role: Role, bytes: u64) -> usize {
         if role != Role::Transient
             && let Some(index) = self.buffers.iter().position(|buffer| buffer.role == role)
@@ -86,8 +105,11 @@ pub struct Read {
 pub fn reads(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) -> Vec<Read> {
     let group = &grouping.groups[index];
     let mut list = Vec::new();
-    for &member in group.prologue.iter().chain(&group.members) {
-        fused_reads(graph, views, grouping, index, member, group.prologue.is_empty(), &mut list);
+    for &node in &group.prologue {
+        fused_reads(graph, views, grouping, index, node, false, &mut list);
+    }
+    for &member in &group.members {
+        fused_reads(graph, views, grouping, index, member, true, &mut list);
     }
     if let Some(anchor) = group.anchor {
         let node = graph.node(anchor);
@@ -377,6 +399,10 @@ impl<'a> Placer<'a> {
         let bytes = ty.dtype.bytes(&ty.shape).max(4);
         let location = match self.in_state.get(&whole) {
             Some(name) => self.state(placement, name)?,
+            None if self.grouping.cells.holds(whole) => {
+                // What is copied into its state in the end is bound by itself.
+                placement.cell(self.deferred.iter().any(|(root, _)| *root == whole))
+            }
             None => match self.reusable(placement, last, group, position, value, bytes) {
                 Some(buffer) => Location { buffer, offset: 0, bytes },
                 None => placement.transient(bytes),
@@ -423,7 +449,7 @@ impl<'a> Placer<'a> {
             let transient = placement.buffers[location.buffer].role == Role::Transient;
             let same_type = self.graph.type_of(read.root).dtype == self.graph.type_of(value).dtype;
             let fits = location.bytes == bytes && same_type && !self.parts.contains_key(&read.root);
-            let own = !self.is_outside(location.buffer);
+            let own = !self.is_outside(location.buffer) && !placement.is_shared(location.buffer);
             (dies && alone && transient && own && fits && !taken(location.buffer)).then_some(location.buffer)
         })
     }
@@ -465,6 +491,9 @@ impl<'a> Placer<'a> {
             )));
         };
         let buffer = placement.declare(Role::State(piece.buffer), self.layout.buffers[piece.buffer].bytes);
+        if self.grouping.cells.state(name).is_some() {
+            placement.shared.insert(buffer);
+        }
         Ok(Location { buffer, offset: piece.offset, bytes: piece.bytes.max(4) })
     }
 

@@ -56,7 +56,7 @@ impl Planned {
         }
         super::refuse_nan(&graph)?;
         let views = Views::resolve(&graph, border);
-        let grouping = groups::group(&graph, &views, profile)?;
+        let grouping = groups::group(&graph, &views, (!border.is_loop()).then_some(layout), profile)?;
         let mut placer = Placer::new(&graph, &views, &grouping, layout);
         let order = placer.order()?;
         let plan = |&group: &usize| {

@@ -8,7 +8,6 @@ use super::expression::{Emitter, Grid};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Op, Value};
-use crate::program::Role;
 use crate::shape::{Shape, View};
 
 /// The attributes of a fold.
@@ -26,7 +25,7 @@ impl Emitter<'_> {
         let location = self.context.placement.locate(root)?;
         let dtype = self.context.graph.type_of(root).dtype;
         let (strides, mut offset) = self.strides(view)?;
-        if matches!(self.context.placement.buffers[location.buffer].role, Role::Scalars) {
+        if self.context.placement.is_shared(location.buffer) {
             offset += (location.offset / 4) as usize;
         }
         let key = (root, strides.clone(), offset);
@@ -70,11 +69,10 @@ impl Emitter<'_> {
         Ok(name)
     }
 
-    /// Words of the shared scalar buffer, read as what they are.
+    /// Words of a buffer of scalars, read as what they are.
     pub(super) fn typed(&self, binding: usize, dtype: DType, word: &str) -> String {
-        if self.bindings[binding].dtype == dtype
-            || !matches!(self.context.placement.buffers[self.bindings[binding].location.buffer].role, Role::Scalars)
-        {
+        let shared = self.context.placement.is_shared(self.bindings[binding].location.buffer);
+        if self.bindings[binding].dtype == dtype || !shared {
             return word.to_string();
         }
         match dtype {
@@ -117,9 +115,12 @@ impl Emitter<'_> {
         let location = self.context.placement.locate(root)?;
         let dtype = self.context.graph.type_of(root).dtype;
         let (strides, offset) = self.strides(&access.view)?;
-        // The buffer of scalars is bound whole.
-        let scalars = matches!(self.context.placement.buffers[location.buffer].role, Role::Scalars);
-        let index = if scalars { format!("{index} + {}u", location.offset / 4) } else { index.to_string() };
+        // A buffer of scalars is bound whole.
+        let index = if self.context.placement.is_shared(location.buffer) {
+            format!("{index} + {}u", location.offset / 4)
+        } else {
+            index.to_string()
+        };
         let stride = self.lane_stride(&strides);
         // Of two axes with stride 1, as overlapping windows have, one starts vectors at any element.
         let in_fours = |strides: &[usize], sizes: &[usize]| {

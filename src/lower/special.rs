@@ -142,8 +142,27 @@ impl Grouper<'_> {
             let read = self.grouping.users.get(&value).is_some_and(|users| users.iter().any(reads_memory));
             if read || self.grouping.results.contains(&value) {
                 self.open(index);
+                // Whoever would have repeated it waits for it now.
+                let own: BTreeSet<usize> = self.grouping.group_of[index as usize].into_iter().collect();
+                for reader in self.readers(index) {
+                    self.depend(reader, &own);
+                }
             }
         }
+    }
+
+    /// The groups that read a node, also by way of scalars that are not stored.
+    fn readers(&self, index: u32) -> BTreeSet<usize> {
+        let (mut found, mut waiting) = (BTreeSet::new(), vec![index]);
+        while let Some(node) = waiting.pop() {
+            for &user in self.grouping.users.get(&Value { node, output: 0 }).into_iter().flatten() {
+                match self.grouping.group_of[user as usize] {
+                    Some(group) => _ = found.insert(group),
+                    None => waiting.push(user),
+                }
+            }
+        }
+        found
     }
 
     /// Lets the parts of a concatenation be written straight into it, where their kernels can: attention's

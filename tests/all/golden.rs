@@ -2,6 +2,7 @@
 //! and the same run twice gives the same bits.
 
 use std::collections::HashSet;
+use wgrad::kernels::Profile;
 use wgrad::optim::LossScaling;
 use wgrad::program::Program;
 use wgrad::train::TrainerBuilder;
@@ -93,19 +94,22 @@ fn a_step_needs_few_pipelines() {
     }
 }
 
-/// The goal is four; these are what is there, so that it grows no further.
+/// On the adapter at hand, and with the eight bindings that every browser grants.
 #[test]
 fn clipping_and_scaling_add_few_dispatches() {
-    let profile = crate::device().profile().clone();
-    for (workload, most) in [(Workload::W2, 5), (Workload::W3, 5), (Workload::W4, 10)] {
+    let profiles = [crate::device().profile().clone(), Profile::baseline()];
+    let workloads = [Workload::W2, Workload::W3, Workload::W4];
+    for (workload, profile) in
+        workloads.iter().flat_map(|workload| profiles.iter().map(move |profile| (*workload, profile)))
+    {
         let dispatches = |change: fn(TrainerBuilder) -> TrainerBuilder| {
             let (trainer, loss) = outline(workload).expect("a workload");
-            let plan = change(trainer).plan(&profile, loss).expect("compiles");
+            let plan = change(trainer).plan(profile, loss).expect("compiles");
             plan.programs[..2].iter().map(Program::dispatches).sum::<usize>()
         };
         let plain = dispatches(|trainer| trainer);
         let both = dispatches(|trainer| trainer.clip(1.0).loss_scaling(LossScaling::default()));
         assert!(both > plain, "{workload}: the change is none");
-        assert!(both <= plain + most, "{workload}: {plain} dispatches, {both} with clipping and scaling");
+        assert!(both <= plain + 4, "{workload}: {plain} dispatches, {both} with clipping and scaling");
     }
 }

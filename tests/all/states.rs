@@ -1,10 +1,14 @@
 //! Assignments read the states as they were when the program started, however they cross.
 
+use crate::ops::harness;
+use std::collections::HashMap;
 use wgrad::dtype::DType;
 use wgrad::gpu::Session;
 use wgrad::graph::{Graph, TensorType};
+use wgrad::kernels::Profile;
 use wgrad::lower::lower;
 use wgrad::program::{Category, StateLayout, StateSpec};
+use wgrad::reference::{self, Array};
 
 /// Runs a program over the states `a` and `b` (4 x 4) once; what they hold after it.
 fn after(a: [f32; 16], b: [f32; 16], trace: impl Fn(&Graph)) -> [Vec<f32>; 2] {
@@ -80,4 +84,76 @@ fn a_state_is_transposed_in_place() {
     let transposed: Vec<f32> = (0..16).map(|i| (i % 4 * 4 + i / 4) as f32).collect();
     let sums: Vec<f32> = (0..16).map(|i| i as f32 + (i % 4) as f32).collect();
     assert_eq!((a, b), (transposed, sums));
+}
+
+/// Scalars of every type, in states and beside them: some that a sum reads and some that follow from it.
+fn counters(graph: &Graph) {
+    let scalar = |name: &str, dtype: DType| graph.state(name, [], dtype);
+    let (scale, best) = (scalar("scale", DType::F32), scalar("best", DType::F32));
+    let (good, bad, bits) = (scalar("good", DType::I32), scalar("bad", DType::I32), scalar("bits", DType::U32));
+    let x = graph.state("x", [64], DType::F32);
+    let factor = (scale + 1.0).sqrt() / best;
+    graph.output("factor", factor);
+    let total = (x * factor * scale).square().sum(&[0]);
+    let ok = total.lt(best * 1e3);
+    let odd = good.gt(bad);
+    graph.output("total", total);
+    graph.output("ok", ok);
+    graph.output("odd", odd);
+    graph.assign("scale", ok.select(scale * 2.0, scale * 0.5));
+    graph.assign("best", best.minimum(total));
+    graph.assign("good", ok.select(good + 1, good));
+    graph.assign("bad", ok.select(bad, bad + 1));
+    graph.assign("bits", odd.select(bits + 3, bits));
+    graph.output("seen", good + bad);
+    graph.assign("x", x * ok.select(total, factor) + best);
+}
+
+#[test]
+fn scalars_share_kernels_and_bindings() {
+    let device = crate::device();
+    let types =
+        [("scale", DType::F32), ("good", DType::I32), ("bad", DType::I32), ("best", DType::F32), ("bits", DType::U32)];
+    let spec = |name: &str, shape: &[usize], dtype, group: &str| StateSpec {
+        name: name.into(),
+        ty: TensorType::new(shape, dtype),
+        category: Category::Other,
+        group: group.into(),
+    };
+    let scalars = types.iter().map(|(name, dtype)| spec(name, &[], *dtype, "scalars"));
+    let specs: Vec<_> = scalars.chain([spec("x", &[64], DType::F32, "vectors")]).collect();
+    let layout = StateLayout::build(&specs, 1 << 20).expect("fits");
+    let graph = Graph::new();
+    counters(&graph);
+    for profile in [device.profile().clone(), Profile::baseline()] {
+        let program = lower("counters", &graph, &layout, &profile).expect("compiles");
+        crate::legality::check(&program);
+        // What the sum reads, the sum with all that follows, what reads its results; and scalars that the sum read.
+        assert!(program.dispatches() <= 5, "{}", program.to_text());
+    }
+    for start in [[0.25, 3.0], [4.0, 3.0], [4.0, 0.001]] {
+        let mut states: HashMap<String, Array> = types
+            .iter()
+            .zip([start[0], 3.0, 5.0, start[1], 7.0])
+            .map(|((name, dtype), value)| (name.to_string(), Array::full([], *dtype, value)))
+            .collect();
+        let x: Vec<f32> = (0..64).map(|i| 0.1 * i as f32 - 3.0).collect();
+        states.insert("x".into(), Array::floats([64], &x));
+        let want = reference::run(&graph, &HashMap::new(), &states).expect("evaluates");
+        let program = lower("counters", &graph, &layout, device.profile()).expect("compiles");
+        let outputs = program.outputs.clone();
+        let mut session = Session::new(&device, layout.clone(), vec![program]).expect("allocates");
+        for (name, value) in &states {
+            session.write_state(name, &harness::words(value)).expect("fits");
+        }
+        let results = session.run(&[0]).and_then(|ticket| session.fetch(ticket)).expect("runs");
+        let got = harness::decoded(&outputs, &results);
+        for (name, want) in &want.outputs {
+            harness::compare(name, &got[name], &want.data, (1e-5, 1e-6)).unwrap_or_else(|error| panic!("{error}"));
+        }
+        for (name, want) in &want.states {
+            let got = harness::decode(&session.read_state(name).expect("reads back"), want.ty.dtype);
+            harness::compare(name, &got, &want.data, (1e-5, 1e-6)).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
 }
