@@ -67,7 +67,10 @@ fn ready(suite: &str) -> bool {
 
 /// Runs a program in `web`; its output is shown where the harness shows a test's.
 fn run(program: &str, words: &[&str]) {
-    let output = Command::new(program).args(words).current_dir(root().join("web")).output();
+    // Weights go from pages to the command line tool and back.
+    let mut command = Command::new(program);
+    command.args(words).current_dir(root().join("web")).env("WGRAD", env!("CARGO_BIN_EXE_wgrad"));
+    let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("{program} {words:?}: {error}"));
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{text}");
@@ -96,52 +99,42 @@ fn in_browser() {
     built(&DONE, "test/build.sh");
 }
 
-fn suite(name: &str, build: fn()) {
+fn suite(name: &str, words: &[&str], build: fn()) {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if ready(name) {
         build();
-        run("node", &[&format!("test/{name}")]);
+        let script = format!("test/{name}");
+        let words: Vec<&str> = std::iter::once(script.as_str()).chain(words.iter().copied()).collect();
+        run("node", &words);
     }
 }
 
 #[test]
 #[ignore = "minutes: nightly"]
 fn every_kernel_is_compiled_by_the_browser() {
-    suite("kernels.mjs", in_browser);
+    suite("kernels.mjs", &[], in_browser);
 }
 
 #[test]
 #[ignore = "minutes: nightly"]
 fn rows_agree_with_the_reference_in_the_browser() {
-    suite("rows.mjs", in_browser);
+    suite("rows.mjs", &[], in_browser);
 }
 
 #[test]
 fn the_package_trains_in_the_browser() {
-    suite("package.mjs", package);
+    suite("package.mjs", &[], package);
 }
 
 #[test]
 fn a_fresh_project_trains_with_the_package() {
-    suite("pack.mjs", package);
+    suite("pack.mjs", &[], package);
 }
 
 #[test]
-#[ignore = "minutes: nightly"]
 fn the_site_works_in_the_browser() {
-    suite("site.mjs", || {
+    suite("site.mjs", &[], || {
         package();
         run("npm", &["run", "--silent", "site"]);
-        // Weights go to the command line tool and back.
-        run(env!("CARGO"), &["build", "--quiet", "--bin", "wgrad"]);
     });
-}
-
-#[test]
-fn the_site_is_built() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if ready("site.mjs") {
-        package();
-        run("npm", &["run", "--silent", "site"]);
-    }
 }

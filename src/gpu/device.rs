@@ -66,6 +66,14 @@ struct Health {
     lost: Mutex<Option<String>>,
 }
 
+/// Why a device is lost, as people are told. In a page that is what it means there: a browser's words are about its own inside.
+pub(super) fn in_words(words: String) -> String {
+    if cfg!(target_arch = "wasm32") {
+        return "the browser took it away, as it does when its GPU process ends, the driver is reset, or memory runs short".into();
+    }
+    words
+}
+
 impl Device {
     /// Opens a device: on the adapter with this index or with this text in its name (case aside), or on the fastest.
     #[cfg(not(target_arch = "wasm32"))]
@@ -103,7 +111,7 @@ impl Device {
         device.inner.device.on_uncaptured_error(Arc::new(record));
         let health = Arc::clone(&device.inner.health);
         device.inner.device.set_device_lost_callback(move |reason, message| {
-            lock(&health.lost).get_or_insert_with(|| format!("{reason:?}: {message}"));
+            lock(&health.lost).get_or_insert_with(|| in_words(format!("{reason:?}: {message}")));
         });
         device
     }

@@ -3,6 +3,7 @@
 //! Knows bytes and output names; how they got into a slot is `run`'s affair.
 
 use super::canary::{BYTES as TALLY, Tally, split, verify};
+use super::device::in_words;
 use super::faults::Fault;
 use super::pace::{Pace, Stretch};
 use super::{Device, lock};
@@ -77,7 +78,7 @@ impl Mapping {
     /// What the callback said. Mapping a buffer of ours fails on a lost device only.
     fn outcome(&self, device: &Device) -> Option<Result<()>> {
         let outcome = lock(&self.state).outcome.clone()?;
-        Some(outcome.map_err(|message| device.give_up(format!("it did not return results: {message}"))))
+        Some(outcome.map_err(|message| device.give_up(unreturned(&message))))
     }
 
     /// Waits for the callback: natively by polling the device, in a browser by yielding to its event loop.
@@ -94,13 +95,18 @@ impl Mapping {
     }
 }
 
+/// That results did not come back.
+fn unreturned(message: &str) -> String {
+    in_words(format!("it did not return results: {message}"))
+}
+
 /// Reads the first bytes of a mapped buffer and unmaps it. Like mapping, that fails on a lost device only.
 pub(super) fn take_mapped(device: &Device, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
     let copy = buffer.get_mapped_range(0..bytes).map(|view| view.to_vec());
     unmap(device, buffer)?;
     copy.or_else(|error| {
         device.check()?;
-        Err(device.give_up(format!("it did not return results: {error}")))
+        Err(device.give_up(unreturned(&error.to_string())))
     })
 }
 

@@ -18,14 +18,17 @@ use crate::program::StateLayout;
 use crate::shape::Shape;
 use std::collections::{BTreeSet, HashMap};
 
-/// Forms the groups. Retries with a tighter limit if the outputs of a group turn out too many. `layout` says where
+/// Forms the groups. Retries with a tighter limit if the outputs of a group turn out too many, and then with a stricter count:
+/// where each value of a step is reduced and given out, most of what is hoped to stay in registers does not. `layout` says where
 /// states lie; the body of a loop has none of its own.
 pub fn group(graph: &Graph, views: &Views, layout: Option<&StateLayout>, profile: &Profile) -> Result<Grouping> {
     let most = (profile.max_storage_buffers - u32::from(profile.params_in_storage())) as usize;
-    for limit in (3..=most).rev() {
-        let grouping = Grouper::new(graph, views, layout, limit).run();
-        if (0..grouping.groups.len()).all(|g| bindings(graph, views, &grouping, g) <= most) {
-            return Ok(grouping);
+    for strict in [false, true] {
+        for limit in (3..=most).rev() {
+            let grouping = Grouper::new(graph, views, layout, limit, strict).run();
+            if (0..grouping.groups.len()).all(|g| bindings(graph, views, &grouping, g) <= most) {
+                return Ok(grouping);
+            }
         }
     }
     Err(Error::Compile {
@@ -39,6 +42,8 @@ pub(super) struct Grouper<'a> {
     pub(super) views: &'a Views,
     pub(super) nodes: Vec<Node>,
     pub(super) limit: usize,
+    /// Counts all that may have to be stored: what is read by anyone who is not in the group yet, what leaves the program.
+    pub(super) strict: bool,
     pub(super) grouping: Grouping,
     /// For each group the set of groups that must run before it, transitively, as bits.
     pub(super) before: Vec<Vec<u64>>,
@@ -50,7 +55,13 @@ pub(super) struct Grouper<'a> {
 }
 
 impl<'a> Grouper<'a> {
-    pub(super) fn new(graph: &'a Graph, views: &'a Views, layout: Option<&StateLayout>, limit: usize) -> Grouper<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        views: &'a Views,
+        layout: Option<&StateLayout>,
+        limit: usize,
+        strict: bool,
+    ) -> Grouper<'a> {
         let nodes = graph.nodes();
         let mut users: HashMap<Value, Vec<u32>> = HashMap::new();
         for (index, node) in nodes.iter().enumerate() {
@@ -79,6 +90,7 @@ impl<'a> Grouper<'a> {
             views,
             nodes,
             limit,
+            strict,
             grouping,
             before: Vec::new(),
             words,
@@ -327,10 +339,12 @@ impl<'a> Grouper<'a> {
                 let op = &self.nodes[*user as usize].op;
                 // These read what is in memory; a reduction may absorb what it reads instead.
                 let memory = !matches!(op, Op::Pointwise(_) | Op::Cast(_) | Op::Reduce { .. });
-                let outside = self.grouping.group_of[*user as usize].is_some_and(|g| g != group);
+                let place = self.grouping.group_of[*user as usize];
+                let outside = place != Some(group) && (self.strict || place.is_some());
                 !extra.contains(user) && (memory || outside)
             };
-            self.grouping.users.get(value).is_some_and(|users| users.iter().any(other))
+            let given = self.strict && self.grouping.results.contains(value);
+            given || self.grouping.users.get(value).is_some_and(|users| users.iter().any(other))
         };
         let value = |&node: &u32| Value { node, output: 0 };
         let counted = extra.iter().map(value).any(|value| decided(&value));

@@ -6,7 +6,9 @@
 mod layers;
 mod model;
 mod object;
+mod rules;
 mod spec;
+mod tune;
 mod weights;
 mod workload;
 

@@ -145,6 +145,11 @@ impl Model {
         self.continued(prompt.iter().map(|&byte| u32::from(byte)).collect(), count, sampling).await.map_err(fail)
     }
 
+    /// Tells a schedule `plateau` what it depends on, such as the loss of a test; gives whether the learning rate went down.
+    pub fn observe(&mut self, loss: f64) -> Result<bool, JsError> {
+        self.trainer.observe(loss).map_err(fail)
+    }
+
     /// The weights as the bytes of a safetensors file, with the names that the command line tool's models have.
     pub async fn weights(&self) -> Result<Vec<u8>, JsError> {
         let weights = self.trainer.weights_async().await.map_err(fail)?;

@@ -5,6 +5,7 @@
 
 use super::layers::layers;
 use super::object::Fields;
+use super::rules;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
@@ -14,13 +15,13 @@ use crate::nn::{Augment, Parameters, Sequential};
 use crate::optim::AdamW;
 use crate::shape::Shape;
 use crate::tensor::Reduction;
-use crate::train::TrainerBuilder;
 use crate::train::char_gpt::{self, gpt_config};
 use crate::train::classify::{self, IMAGES, LABELS};
-use crate::train::config::{AugmentConfig, Config, Schedule, TaskKind, TrainConfig};
+use crate::train::config::{AugmentConfig, Config, Recompute, TaskKind, TrainConfig};
 use crate::train::digits;
 use crate::train::recipe::builder;
 use crate::train::task::Loss;
+use crate::train::{Precision, TrainerBuilder};
 use wasm_bindgen::JsValue;
 
 /// The output of the evaluation of a model that is trained on numbers: `[batch, ..]`.
@@ -113,6 +114,7 @@ fn configure(config: &mut Config, keys: &JsValue) -> Result<()> {
         ("lr", &mut train.lr),
         ("weightDecay", &mut train.weight_decay),
         ("clip", &mut train.clip),
+        ("ema", &mut train.ema),
         ("shift", &mut augment.shift),
         ("rotate", &mut augment.rotate),
         ("scale", &mut augment.scale),
@@ -121,16 +123,15 @@ fn configure(config: &mut Config, keys: &JsValue) -> Result<()> {
     for (key, place) in &mut numbers {
         **place = fields.number(key)?.unwrap_or(**place);
     }
-    match fields.word("schedule")?.as_deref() {
-        None => {}
-        Some("cosine") => train.schedule = Schedule::Cosine,
-        Some("constant") => train.schedule = Schedule::Constant,
-        Some("onecycle") => train.schedule = Schedule::OneCycle,
-        Some(other) => {
-            let message = format!("the schedules are `cosine`, `constant` and `onecycle`, got `{other}`");
-            return Err(Error::Config(message));
-        }
+    if let Some(name) = fields.word("precision")? {
+        train.precision = Precision::parse(&name).map_err(Error::Config)?;
     }
+    if fields.flag("recompute")? == Some(true) {
+        train.recompute = Recompute::Auto;
+    }
+    train.ema_warmup = fields.flag("emaWarmup")?.unwrap_or(train.ema_warmup);
+    let given = |key| fields.get(key).is_some();
+    rules::read(config, &fields, given("lr"), given("weightDecay"))?;
     fields.end()
 }
 

@@ -7,6 +7,7 @@ use wgrad::gpu::{Device, Session};
 use wgrad::kernels::{AdapterClass, Profile};
 use wgrad::lower::lower;
 use wgrad::program::{Kernel, Program};
+use wgrad::train::workloads::{Workload, outline};
 
 /// The backends whose writers took a kernel.
 pub fn backends(kernel: &Kernel) -> Result<Vec<&'static str>, String> {
@@ -138,6 +139,18 @@ fn programs_are_legal_under_the_default_limits_of_webgpu() {
         let program = lower("step", &traced.graph, &layout, &profile).expect("compiles");
         let mut session = Session::new(&device, layout, vec![program]).expect("legal under the baseline's limits");
         session.run(&[0]).expect("encodes without a validation error");
+    }
+}
+
+#[test]
+fn steps_whose_every_value_is_counted_are_split_over_kernels_of_eight_buffers() {
+    for class in [AdapterClass::Cpu, AdapterClass::Discrete] {
+        let profile = Profile { class, ..Profile::baseline() };
+        for workload in [Workload::W2, Workload::W3] {
+            let (trainer, loss) = outline(workload).expect("a workload");
+            let plan = trainer.watched().plan(&profile, loss).unwrap_or_else(|error| panic!("{workload}: {error}"));
+            plan.programs.iter().for_each(check);
+        }
     }
 }
 

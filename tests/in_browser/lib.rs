@@ -37,7 +37,10 @@ pub struct Rows {
 #[wasm_bindgen]
 impl Rows {
     pub async fn open() -> Result<Rows, JsError> {
-        Ok(Rows { device: Device::open_async(None).await?, rows: ops::all_rows() })
+        let mut rows = ops::all_rows();
+        let numbers = |sample: &Sample| sample.inputs.iter().map(|input| input.shape.numel()).sum::<usize>();
+        rows.iter_mut().for_each(|(_, samples)| samples.sort_by_key(numbers));
+        Ok(Rows { device: Device::open_async(None).await?, rows })
     }
 
     /// The rows' names.
@@ -45,10 +48,16 @@ impl Rows {
         self.rows.iter().map(|(name, _)| name.to_string()).collect()
     }
 
-    /// Runs a row by its place with the kernels of each class. The first string is how many tensors were compared, each
+    /// How many samples a row has, the smallest first.
+    pub fn samples(&self, row: usize) -> usize {
+        self.rows[row].1.len()
+    }
+
+    /// Runs samples of a row by their places with the kernels of each class. The first string is how many tensors were compared, each
     /// further one says what was wrong.
-    pub async fn run(&self, row: usize) -> Result<Vec<String>, JsError> {
+    pub async fn run(&self, row: usize, from: usize, to: usize) -> Result<Vec<String>, JsError> {
         let (name, samples) = &self.rows[row];
+        let samples = &samples[from..to];
         let graph = Graph::new();
         let prepared = prepare(name, samples, &graph);
         let (mut compared, mut failures) = (0, Vec::new());
@@ -58,7 +67,7 @@ impl Rows {
             let outputs = program.outputs.clone();
             let values = decoded(&outputs, &run(&self.device, program, &prepared.feeds).await?);
             compared += values.len();
-            failures.extend(prepared.failures(&format!("{name} ({class:?})"), samples, &values));
+            failures.extend(prepared.failures(&format!("{name} ({class:?}, from {from})"), samples, &values));
         }
         failures.insert(0, compared.to_string());
         Ok(failures)

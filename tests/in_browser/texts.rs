@@ -7,7 +7,7 @@ use js_sys::Array;
 use std::collections::BTreeMap;
 use wasm_bindgen::prelude::*;
 use wgrad::dtype::DType;
-use wgrad::error::Result;
+use wgrad::error::{Error, Result};
 use wgrad::graph::Graph;
 use wgrad::kernels::Profile;
 use wgrad::lower::{Recompute, lower};
@@ -17,6 +17,11 @@ use wgrad::optim::{Adafactor, Adagrad, Adam, AdamW, AdamW8bit, Lion, Muon, RmsPr
 use wgrad::program::{Program, StateLayout};
 use wgrad::train::workloads::{Workload, outline};
 use wgrad::train::{Precision, Trainer, TrainerBuilder};
+
+/// Says what could not be compiled.
+fn named<T>(whose: &str, outcome: Result<T>) -> Result<T> {
+    outcome.map_err(|error| Error::Config(format!("{whose}: {error}")))
+}
 
 /// Kernels by their texts: a name and the first that needs each.
 #[derive(Default)]
@@ -33,7 +38,7 @@ impl Texts {
         for (name, samples) in all_rows() {
             let graph = Graph::new();
             trace_all(name, &samples, &graph);
-            self.add(name, &lower(name, &graph, &StateLayout::default(), profile)?);
+            self.add(name, &named(name, lower(name, &graph, &StateLayout::default(), profile))?);
         }
         Ok(())
     }
@@ -46,7 +51,7 @@ impl Texts {
             ("odd gpt", models::gpt(1, 7, 6, 1, 2, 10)),
         ];
         for (name, traced) in &traced {
-            self.add(name, &lower("step", &traced.graph, &models::layout(&traced.specs), profile)?);
+            self.add(name, &named(name, lower("step", &traced.graph, &models::layout(&traced.specs), profile))?);
         }
         Ok(())
     }
@@ -65,7 +70,7 @@ impl Texts {
         for workload in [Workload::W2, Workload::W3, Workload::W4] {
             for (way, change) in ways {
                 let (trainer, loss) = outline(workload)?;
-                let plan = change(trainer).plan(profile, loss)?;
+                let plan = named(way, change(trainer).plan(profile, loss))?;
                 plan.programs.iter().for_each(|program| self.add(&format!("{workload} {way}"), program));
             }
         }
@@ -81,13 +86,15 @@ impl Texts {
             |trainer| trainer.optimizer(Adafactor::new()),
             |trainer| trainer.optimizer(Adagrad::new()),
             |trainer| trainer.optimizer(Lion::new()),
-            |trainer| trainer.optimizer(Muon::new()),
+            // Muon is for matrices alone.
+            |trainer| trainer.optimizer(AdamW::new()).optimizer_of("matrices", Muon::new()),
             |trainer| trainer.optimizer(RmsProp::new()),
         ];
         for rule in rules {
             let mut parameters = Parameters::new();
             let config = CnnConfig { picture: [1, 8, 8], channels: vec![4, 6], hidden: 10, classes: 3 };
             let model = Cnn::new(&mut parameters, &config);
+            parameters.group_by("matrices", |_, shape| shape.rank() == 2);
             let plan = rule(Trainer::builder(parameters)).plan(profile, |graph| {
                 let x = graph.input("x", [5, 1, 8, 8], DType::F32);
                 model.forward(x).cross_entropy(graph.input("y", [5], DType::I32))

@@ -5,7 +5,7 @@
  */
 import * as Comlink from "comlink";
 import { Model } from "./model.ts";
-import type { Definition, Profile, Progress, TrainOptions } from "./types.ts";
+import type { Choices, Definition, Kernel, Profile, Progress, TrainOptions, Tuned } from "./types.ts";
 import type { Host } from "./worker.ts";
 
 export * from "./layers.ts";
@@ -30,6 +30,8 @@ export interface OpenOptions {
     wasm?: string | URL;
     /** A worker made from `wgrad/worker`, if the bundler does not find it. */
     worker?: Worker;
+    /** Choices of kernels that come with the page; what was measured in this browser goes before them. */
+    choices?: Choices;
     onProgress?: Progress;
 }
 
@@ -46,7 +48,7 @@ export interface BenchResult {
 
 /** An open GPU. */
 export class Device {
-    /** What the browser calls the adapter; browsers say little about it. */
+    /** What the browser calls the adapter; browsers say little about it. Choices of kernels are kept by it. */
     readonly adapter: string;
     readonly profile: Profile;
     readonly #worker: Worker;
@@ -68,6 +70,41 @@ export class Device {
         const own = definition.model as { dtype?: "float32" | "uint8" | "int32"; loss?: string } | undefined;
         const inputs = own ? (own.dtype ?? "float32") : "uint8";
         return new Model(this.#host, id, about, { inputs, targets: own?.loss === "mse" ? "float32" : "int32" });
+    }
+
+    /**
+     * Measures with which kernels steps of a model are fastest, one product after the other; leaving the loop stops. What is found
+     * is kept in this browser's IndexedDB, for every model that is made from then on; with other kernels, last digits of results
+     * differ.
+     */
+    async *tune(definition: Definition, options: TrainOptions = {}): AsyncGenerator<Tuned, void, undefined> {
+        const products = await this.#host.products(definition, options);
+        for (const [index, { product, candidates }] of products.entries()) {
+            const found: { kernel: Kernel; ms: number }[] = [];
+            let expected = Number.NaN;
+            for (const kernel of candidates) {
+                const { ms, loss } = await this.#host.time(definition, options, { [product]: kernel });
+                if (!found.length) expected = loss;
+                if (Math.abs(loss - expected) <= 1e-3 * Math.abs(expected) + 1e-6) found.push({ kernel, ms });
+            }
+            const [rule] = found;
+            if (!rule) continue;
+            const best = found.reduce((a, b) => (b.ms < a.ms ? b : a));
+            // Less may be chance.
+            const won = best.ms < 0.98 * rule.ms ? best : rule;
+            await this.#host.keepChoice(product, won.kernel);
+            yield { product, kernel: won.kernel, ms: won.ms, ruleMs: rule.ms, index: index + 1, count: products.length };
+        }
+    }
+
+    /** What is known of this adapter's kernels, to be shipped with a page: `open({ choices })`. */
+    async choices(): Promise<Choices> {
+        return this.#host.choices();
+    }
+
+    /** Forgets what was measured, for models that are made from now on. */
+    async forgetChoices(): Promise<void> {
+        await this.#host.forgetChoices();
     }
 
     /** Runs a standard workload: `W1-512` (products of such matrices), `W2` (perceptron), `W3` (convolutions) or `W4` (GPT). */
@@ -108,7 +145,7 @@ export async function open(options: OpenOptions = {}): Promise<Device> {
         worker.addEventListener("error", (event) => reject(new Error(`the worker did not start: ${event.message ?? "not found"}`)), { once: true });
     });
     try {
-        const about = await Promise.race([host.open(options.wasm?.toString()), failed]);
+        const about = await Promise.race([host.open(options.wasm?.toString(), options.choices), failed]);
         return new Device(worker, host, about);
     } catch (error) {
         worker.terminate();

@@ -109,6 +109,11 @@ export class Model {
         return this.#host.evaluateText(this.#id, batches);
     }
 
+    /** Tells the schedule `plateau` the loss of a test, as often as there is one; whether the learning rate went down. */
+    observe(loss: number): Promise<boolean> {
+        return this.#host.observe(this.#id, loss);
+    }
+
     /** Continues a text. */
     async generate(prompt: string, options: GenerateOptions = {}): Promise<string> {
         const text = await this.#host.generate(this.#id, new TextEncoder().encode(prompt), options);

@@ -10,7 +10,34 @@ export interface Definition {
     readonly config: { readonly [key: string]: unknown };
 }
 
-/** How a model is trained: AdamW, its rate following a schedule. */
+/** Update rules with their options, as PyTorch names them; what is not given is as there. */
+export type Optimizer =
+    | { name: "adamw" | "adam"; beta1?: number; beta2?: number; eps?: number; amsgrad?: boolean }
+    /** Moments of eight bits: a quarter of the memory. */
+    | { name: "adamw8bit"; beta1?: number; beta2?: number; eps?: number }
+    | { name: "sgd"; momentum?: number; dampening?: number; nesterov?: boolean }
+    | { name: "rmsprop"; alpha?: number; eps?: number; momentum?: number; centered?: boolean }
+    | { name: "adagrad"; lrDecay?: number; eps?: number }
+    | { name: "adadelta"; rho?: number; eps?: number }
+    | { name: "adafactor"; beta2Decay?: number; d?: number }
+    | { name: "lion"; beta1?: number; beta2?: number }
+    /** For the matrices of a text model's blocks; AdamW updates the rest. */
+    | { name: "muon"; momentum?: number; nesterov?: boolean; nsSteps?: number };
+
+/** How the learning rate changes over the steps, after a linear rise over `warmup`. */
+export type Schedule =
+    | { name: "constant" | "onecycle" }
+    /** Along half a cosine, or straight, down to `minLr`: a tenth if not given. */
+    | { name: "cosine" | "linear"; minLr?: number }
+    | { name: "polynomial"; power?: number }
+    /** Cosines one after the other, each `periodGrowth` times as long as the one before. */
+    | { name: "restarts"; minLr?: number; period?: number; periodGrowth?: number }
+    /** Unchanged, then straight down in the last `decay` steps. */
+    | { name: "stable"; minLr?: number; decay?: number }
+    /** Lower each time that what `Model.observe` is told was no better `patience` times. */
+    | { name: "plateau"; minLr?: number; factor?: number; patience?: number; threshold?: number; cooldown?: number };
+
+/** How a model is trained: the keys of the command line tool's configuration, with its defaults. */
 export interface TrainOptions {
     /** Samples of a step. */
     batch?: number;
@@ -18,14 +45,25 @@ export interface TrainOptions {
     accumulate?: number;
     /** Steps over which the schedule runs. */
     steps?: number;
-    /** Largest learning rate. */
+    /** AdamW if not given. */
+    optimizer?: Optimizer | Optimizer["name"];
+    /** Cosine if not given. */
+    schedule?: Schedule | Schedule["name"];
+    /** Largest learning rate; each rule has one of its own if it is not given. */
     lr?: number;
     weightDecay?: number;
     /** Steps over which the rate rises. */
     warmup?: number;
     /** Largest norm of the gradients; 0 does not clip. */
     clip?: number;
-    schedule?: "cosine" | "constant" | "onecycle";
+    /** What is kept in a step of the running mean of the weights, with which tests and predictions are made; 0: there is none. */
+    ema?: number;
+    /** Keep less of it in the first steps. */
+    emaWarmup?: boolean;
+    /** What products read their operands in; f32 if not given. Weights are f32 in any case. */
+    precision?: "f32" | "f16" | "bf16";
+    /** Compute activations twice where that halves their memory. */
+    recompute?: boolean;
     /** The same seed gives the same weights, batches and losses. */
     seed?: number;
     /** Changes to images while training: largest shift as a fraction of the side, angle in degrees, change of size. */
@@ -90,6 +128,33 @@ export interface Profile {
     maxWorkgroupBytes: number;
     maxBindingBytes: number;
     maxBufferBytes: number;
+}
+
+/** A kernel for products of matrices: how many of the results each invocation computes, and through which memory. */
+export type Kernel =
+    | "Direct"
+    | { Register: { rows: number; quads: number } }
+    | { Subgroup: { lanes: number; rows: number; quads: number } }
+    | { Tiled: { tile_m: number; tile_n: number; tile_k: number; rows: number; quads: number } };
+
+/** Which kernel is fastest for which product, as measured: by adapter (`Device.adapter`), then by product. The form of the file that
+ *  `wgrad tune --export` writes. */
+export interface Choices {
+    format: 1;
+    adapters: Record<string, Record<string, Kernel>>;
+}
+
+/** What was measured of a product. */
+export interface Tuned {
+    product: string;
+    /** The fastest kernel; that of the rules if it is about as fast. */
+    kernel: Kernel;
+    /** Least milliseconds of a step with it, and with the kernel that the rules choose. */
+    ms: number;
+    ruleMs: number;
+    /** Counted from 1, and how many there are. */
+    index: number;
+    count: number;
 }
 
 /** Rows of numbers. */

@@ -2,8 +2,9 @@
 // Calls are served one after the other; a step is two of the program's, so that a second one is always under way.
 import * as Comlink from "comlink";
 import init, { Engine, Model, type Pending, Workload } from "../pkg/wgrad.js";
+import { fromNumbers, kernelsOf, recall, remember, toNumbers } from "./choices.ts";
 import * as opfs from "./opfs.ts";
-import type { About, Definition, GenerateOptions, Metrics, Profile, TestResult, TrainOptions } from "./types.ts";
+import type { About, Choices, Definition, GenerateOptions, Kernel, Metrics, Profile, TestResult, TrainOptions } from "./types.ts";
 
 interface Running {
     model: Model;
@@ -16,6 +17,9 @@ interface Running {
 let engine: Engine | undefined;
 let memory: WebAssembly.Memory | undefined;
 const models = new Map<number, Running>();
+/** What choices are kept by, and what they are now. */
+let adapter = "";
+let kernels: Record<string, Kernel> = {};
 let next = 1;
 let queue: Promise<unknown> = Promise.resolve();
 
@@ -52,23 +56,113 @@ async function settle(running: Running): Promise<void> {
     while (running.flying.length) await land(running);
 }
 
+/** Models that are made from now on have the kernels that were chosen. */
+function choose(more: Record<string, Kernel>): void {
+    kernels = { ...kernels, ...more };
+    engine?.choose(Object.keys(kernels).join("\n"), Uint32Array.from(Object.values(kernels).flatMap(toNumbers)));
+}
+
+/** What the browser says of the adapter that the program opens. */
+async function describe(): Promise<string> {
+    const { gpu } = navigator as unknown as { gpu: { requestAdapter(options: object): Promise<{ info?: Record<string, string> } | null> } };
+    const info = (await gpu.requestAdapter({ powerPreference: "high-performance" }))?.info;
+    return [info?.description, info?.vendor, info?.architecture, info?.device].filter(Boolean).join(" ") || "unknown";
+}
+
+function asked({ task, model, config }: Definition, options: TrainOptions): object {
+    return { task, model, config: { ...config, ...options } };
+}
+
+async function withKernels<T>(more: Record<string, Kernel>, work: () => Promise<T>): Promise<T> {
+    const before = kernels;
+    choose(more);
+    try {
+        return await work();
+    } finally {
+        kernels = before;
+        choose({});
+    }
+}
+
+/** Numbers that are all 0 take as long as others. */
+async function timed(definition: Definition, options: TrainOptions): Promise<{ ms: number; loss: number }> {
+    const model = new Model(engine as Engine, asked(definition, options));
+    try {
+        const { batch, context, outputs } = model.about;
+        const own = definition.model as { input: number[]; dtype?: string; loss?: string } | undefined;
+        const row = own ? own.input.reduce((a, b) => a * b, own.dtype === "uint8" ? 1 : 4) : 64;
+        if (context) model.setText(new Uint8Array(20 * (context + batch)), 0.5);
+        else model.setArrays(new Uint8Array(batch * row), new Uint8Array(4 * batch * (own?.loss === "mse" ? outputs : 1)));
+        let [ms, loss, begin] = [Number.POSITIVE_INFINITY, 0, performance.now()];
+        // The first two compile, and fill what a GPU keeps at hand.
+        for (let step = 0; step < 5 || (step < 50 && performance.now() - begin < 150); step++) {
+            const start = performance.now();
+            const done = await model.wait(model.submit());
+            if (step < 5) loss = done.loss;
+            if (step === 1) begin = performance.now();
+            if (step > 1) ms = Math.min(ms, performance.now() - start);
+            done.free();
+        }
+        return { ms, loss };
+    } finally {
+        model.free();
+    }
+}
+
 async function checkpoint(running: Running): Promise<void> {
     if (running.checkpoint) await opfs.save(running.checkpoint.name, await running.model.checkpoint());
 }
 
 const host = {
-    async open(wasm: string | undefined): Promise<{ adapter: string; profile: Profile }> {
+    async open(wasm: string | undefined, shipped: Choices | undefined): Promise<{ adapter: string; profile: Profile }> {
         const program = await init({ module_or_path: wasm ?? new URL("./wgrad_bg.wasm", import.meta.url) });
         memory = program.memory;
         engine = await Engine.open();
-        return { adapter: engine.adapter, profile: engine.profile };
+        adapter = await describe();
+        choose({ ...(shipped && kernelsOf(shipped, adapter)), ...(await recall(adapter)) });
+        return { adapter, profile: engine.profile };
+    },
+
+    /** The products of a model, those that take most of a step first, and the kernels that each may have, that of the rules first. */
+    products(definition: Definition, options: TrainOptions): Promise<{ product: string; candidates: Kernel[] }[]> {
+        return inTurn(() => {
+            if (!engine) throw new Error("no device is open");
+            const rows = engine.products(asked(definition, options)).split("\n").slice(0, -1).map((line) => {
+                const [product = "", ...numbers] = line.split("\t");
+                const [work = 0, ...all] = numbers.map(Number);
+                return { product, work, candidates: Array.from({ length: all.length / 5 }, (_, at) => fromNumbers(all.slice(5 * at, 5 * at + 5))) };
+            });
+            return rows.filter(({ work }) => work > 0).sort((a, b) => b.work - a.work);
+        });
+    },
+
+    /** The least milliseconds of a step, and the loss after a few, of a model that has these kernels beside those that were chosen. */
+    time(definition: Definition, options: TrainOptions, more: Record<string, Kernel>): Promise<{ ms: number; loss: number }> {
+        return inTurn(() => withKernels(more, () => timed(definition, options)));
+    },
+
+    /** Models have this kernel from now on. */
+    keepChoice(product: string, kernel: Kernel): Promise<void> {
+        return inTurn(() => {
+            choose({ [product]: kernel });
+            return remember(adapter, kernels);
+        });
+    },
+
+    choices: (): Choices => ({ format: 1, adapters: { [adapter]: kernels } }),
+
+    forgetChoices(): Promise<void> {
+        return inTurn(async () => {
+            kernels = {};
+            choose({});
+            await remember(adapter, undefined);
+        });
     },
 
     create(definition: Definition, options: TrainOptions): Promise<{ id: number; about: About }> {
         return inTurn(() => {
             if (!engine) throw new Error("no device is open");
-            const { task, model: layers, config } = definition;
-            const model = new Model(engine, { task, model: layers, config: { ...config, ...options } });
+            const model = new Model(engine, asked(definition, options));
             const id = next++;
             models.set(id, { model, flying: [], last: performance.now() });
             return { id, about: model.about };
@@ -139,6 +233,8 @@ const host = {
         const { count = 200, temperature = 0.8, topK = 40, seed = 0 } = options;
         return inTurn(() => get(id).model.generate(prompt, count, temperature, topK, seed));
     },
+
+    observe: (id: number, loss: number): Promise<boolean> => inTurn(() => get(id).model.observe(loss)),
 
     weights: (id: number): Promise<Uint8Array> => inTurn(() => get(id).model.weights()),
 

@@ -33,15 +33,17 @@ export async function run(context, url, tests, filter = "") {
         const said = [];
         page.on("console", (message) => ["error", "warning"].includes(message.type()) && said.push(message.text()));
         page.on("pageerror", (error) => said.push(String(error)));
+        const begin = performance.now();
+        const took = () => `${((performance.now() - begin) / 1000).toFixed(1)} s`;
         try {
             await page.goto(url);
             const note = await test({ page, context, url, said });
             assert.deepEqual(said, [], "the console stays empty");
-            console.log(`PASS ${name}: ${note}`);
+            console.log(`PASS ${name} (${took()}): ${note}`);
         } catch (error) {
             failed += 1;
             const console_ = said.length ? `; console: ${said.slice(0, 3).join(" | ").slice(0, 900)}` : "";
-            console.log(`FAIL ${name}: ${String(error.message).split("\n").slice(0, 6).join(" ")}${console_}`);
+            console.log(`FAIL ${name} (${took()}): ${String(error.message).split("\n").slice(0, 6).join(" ")}${console_}`);
         }
         await page.close();
     }

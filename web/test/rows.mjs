@@ -1,11 +1,17 @@
-// The rows of the operations' tests in Chromium: every value and gradient that the browser's GPU computes against the f64
-// reference, with the kernels of a GPU and with those of a software adapter. The argument, a
-// pattern, chooses rows by name.
+// The rows of the operations' tests in Chromium: values and gradients that the browser's GPU computes against the f64 reference, with
+// the kernels of a GPU and with those of a software adapter. `--few` takes two small samples of each row; another argument,
+// a pattern, chooses rows by name.
 import assert from "node:assert/strict";
 import path from "node:path";
 import { launch, run, web } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
+const few = process.argv.includes("--few");
+const pattern = new RegExp(process.argv.slice(2).find((word) => !word.startsWith("--")) ?? "");
+/** Samples of one program, and of one page, about: a device keeps the kernels that it was given, and a software adapter's are large. */
+const [TOGETHER, OF_A_PAGE] = [8, 64];
+
+/** A page with a new device; the rows' names and how many samples each has. */
 const open = async (page, url) => {
     await page.goto(url);
     return page.evaluate(async () => {
@@ -13,36 +19,49 @@ const open = async (page, url) => {
         await init();
         const rows = await Rows.open();
         // A panic within a promise comes out as an error of the page, and the promise never ends.
-        window.attempt = (row) => new Promise((resolve) => {
+        window.attempt = (...which) => new Promise((resolve) => {
             const failed = (error) => resolve(["0", String(error)]);
             addEventListener("error", (event) => failed(event.message), { once: true });
-            rows.run(row).then(resolve, failed);
+            rows.run(...which).then(resolve, failed);
         });
-        return rows.names();
+        return rows.names().map((name, row) => ({ name, row, samples: rows.samples(row) }));
     });
 };
 
+/** Which samples are run together. The first of a row are its least, of nothing or of one number. */
+function parts(samples) {
+    if (few) return [[Math.min(2, samples - 2), Math.min(4, samples)]];
+    return Array.from({ length: Math.ceil(samples / TOGETHER) }, (_, part) => [part * TOGETHER, Math.min(samples, (part + 1) * TOGETHER)]);
+}
+
 const tests = {
     async "the rows agree with the reference"({ page, url }) {
-        const names = await open(page, url);
-        let [ran, compared, failures] = [0, 0, []];
-        for (const [row, name] of names.entries()) {
-            if (!new RegExp(process.argv[2] ?? "").test(name)) continue;
+        const rows = await open(page, url);
+        const chosen = rows.filter(({ name }) => pattern.test(name));
+        let [compared, held, failures] = [0, 0, []];
+        for (const { name, row, samples } of chosen) {
             const begin = performance.now();
-            // A panic leaves the program in pieces: the next row gets another.
-            const found = await page.evaluate((row) => window.attempt(row), row);
-            if (found.some((line) => line.includes("panicked"))) await open(page, url);
-            ran += 1;
-            compared += Number(found[0]);
-            for (const line of found.slice(1)) {
-                failures.push(line);
-                console.log(`FAIL ${line.startsWith(name) ? line : `${name}: ${line}`}`);
+            let own = 0;
+            for (const [from, to] of parts(samples)) {
+                const found = await page.evaluate((which) => window.attempt(...which), [row, from, to]);
+                own += Number(found[0]);
+                held += to - from;
+                for (const line of found.slice(1)) {
+                    failures.push(line);
+                    console.log(`FAIL ${line.startsWith(name) ? line : `${name}: ${line}`}`);
+                }
+                // A panic leaves the program in pieces.
+                if (held >= OF_A_PAGE || found.some((line) => line.includes("panicked"))) {
+                    await open(page, url);
+                    held = 0;
+                }
             }
-            if (process.env.VERBOSE) console.log(`${name}: ${found[0]} in ${(performance.now() - begin).toFixed(0)} ms`);
+            compared += own;
+            if (process.env.VERBOSE) console.log(`${name}: ${own} in ${(performance.now() - begin).toFixed(0)} ms`);
         }
         assert.ok(compared > 0, "a row was run");
         assert.equal(failures.length, 0, `${failures.length} of ${compared} tensors differ`);
-        return `${ran} of ${names.length} rows, ${compared} values and gradients`;
+        return `${chosen.length} of ${rows.length} rows, ${few ? "two samples of each" : "all samples"}, ${compared} values and gradients`;
     },
 };
 

@@ -194,9 +194,9 @@ async function lost({ page, url }) {
     await steps(page, "digits-step", 5);
     const worker = page.workers()[0];
     await worker.evaluate(() => self.caught.destroy());
-    await until(page, () => document.querySelector('.notice[data-key="digits"]')?.textContent.includes("goes on after step"));
+    await until(page, () => document.querySelector('.notice[data-key="digits"]')?.textContent.includes("It is back"));
     const notice = await page.locator('.notice[data-key="digits"] p').textContent();
-    const from = Number(notice.match(/after step (\d+)/)[1]);
+    const from = Number(notice.match(/goes on after step (\d+)|begins anew/)[1] ?? 0);
     await steps(page, "digits-step", from + 5);
     await page.locator('.notice[data-key="digits"]').screenshot({ path: path.join(shots, "lost.png") });
     return notice;
@@ -258,8 +258,9 @@ async function text({ page, url }) {
 }
 
 function toolOf() {
+    if (process.env.WGRAD) return path.resolve(process.env.WGRAD);
     const target = process.env.CARGO_TARGET_DIR ?? path.join(web, "../target");
-    const found = [process.env.WGRAD, path.join(target, "release/wgrad"), path.join(target, "debug/wgrad")].filter(Boolean).filter(fs.existsSync);
+    const found = [path.join(target, "release/wgrad"), path.join(target, "debug/wgrad")].filter(fs.existsSync);
     assert.ok(found.length, "the command line tool is not built: cargo build --bin wgrad");
     return path.resolve(found.map((file) => [fs.statSync(file).mtimeMs, file]).sort((a, b) => b[0] - a[0])[0][1]);
 }

@@ -27,18 +27,23 @@ impl Choices {
 
     /// Whether a product was measured.
     pub fn knows(&self, mm: &Matmul) -> bool {
-        self.variants.contains_key(&key(mm))
+        self.variants.contains_key(&mm.name())
     }
 
     /// The measured choice, if it is one of the candidates on such a device.
     pub fn get(&self, profile: &Profile, mm: &Matmul) -> Option<Variant> {
         // Without choices nothing is looked up: that is the usual case.
-        let variant = *if self.is_empty() { None } else { self.variants.get(&key(mm)) }?;
+        let variant = *if self.is_empty() { None } else { self.variants.get(&mm.name()) }?;
         candidates(profile, mm).contains(&variant).then_some(variant)
     }
 
     pub fn set(&mut self, mm: &Matmul, variant: Variant) {
-        self.variants.insert(key(mm), variant);
+        self.variants.insert(mm.name(), variant);
+    }
+
+    /// As `set`, by what [`Matmul::name`] says of the product.
+    pub fn set_named(&mut self, name: String, variant: Variant) {
+        self.variants.insert(name, variant);
     }
 
     /// Adds the choices of another table, which win.
@@ -52,13 +57,13 @@ impl Choices {
     }
 }
 
-/// What tells products apart, such as `128x512x784 batch 1x1 a k4 b x4 out 4`.
-fn key(mm: &Matmul) -> String {
-    let Matmul { m, n, k, batch: [outer, inner], .. } = mm;
-    format!("{m}x{n}x{k} batch {outer}x{inner} {}", mm.read())
-}
-
 impl Matmul {
+    /// What tells products apart, such as `128x512x784 batch 1x1 a k4 b x4 out 4`.
+    pub fn name(&self) -> String {
+        let Matmul { m, n, k, batch: [outer, inner], .. } = self;
+        format!("{m}x{n}x{k} batch {outer}x{inner} {}", self.read())
+    }
+
     /// How the product reads its operands and what it gives, such as `a k4 b x4 out 4`: along which axis an operand lies and
     /// how many elements are read at once.
     pub fn read(&self) -> String {

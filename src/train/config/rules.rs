@@ -142,7 +142,7 @@ impl OptimizerKind {
     }
 
     /// The learning rate of a run that names none, given that of AdamW: the rules' steps are of different sizes.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     fn usual_lr(self, of_adamw: f64) -> f64 {
         match self {
             OptimizerKind::AdamW | OptimizerKind::Adam | OptimizerKind::AdamW8bit => of_adamw,
@@ -157,7 +157,7 @@ impl OptimizerKind {
     }
 
     /// Whether weight decay is a part of the gradient, where what suits AdamW would be far too much.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     fn decays_by_gradient(self) -> bool {
         use OptimizerKind::{Adadelta, Adagrad, Adam, RmsProp, Sgd};
         matches!(self, Adam | Sgd | RmsProp | Adagrad | Adadelta)
@@ -193,8 +193,8 @@ impl Schedule {
 
 impl Config {
     /// Learning rate and weight decay of a rule that is not AdamW, where they were not given.
-    #[cfg(feature = "cli")]
-    pub(super) fn use_rules_defaults(&mut self, lr_given: bool, weight_decay_given: bool) {
+    #[cfg(any(feature = "cli", feature = "web"))]
+    pub(crate) fn use_rules_defaults(&mut self, lr_given: bool, weight_decay_given: bool) {
         let kind = self.train.optimizer;
         if !lr_given {
             self.train.lr = kind.usual_lr(self.train.lr);

@@ -112,7 +112,7 @@ export class Runner {
             } catch (error) {
                 return notice(name, "error", `The GPU was lost, and cannot be had again: ${message(error)}`, { "Try again": () => void goOn() });
             }
-            notice(name, "info", `The GPU was lost (${lost}). It is back, and the model goes on after step ${this.steps}, where it was saved last.`);
+            notice(name, "info", `The GPU was lost (${lost}). It is back, and the model ${this.steps ? `goes on after step ${this.steps}, where it was saved last` : "begins anew: it was not saved yet"}.`);
             again();
         };
         if (this.#losses <= MOST_LOSSES) return void (await goOn());

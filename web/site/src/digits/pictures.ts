@@ -40,9 +40,9 @@ export function showConfusion(cells: readonly (readonly number[])[]): void {
     const row = (counts: readonly number[], written: number) =>
         el("tr", {}, el("th", { scope: "row" }, String(written)), ...counts.map((count, read) => {
             const cell = el("td", { className: count ? "" : "zero", title: `${count} times a ${written} was read as ${read}` }, String(count));
-            const share = Math.round(100 * (count / most) ** 0.6 * (written === read ? 0.75 : 1));
+            const share = Math.round(100 * (count / most) ** 0.6 * (written === read ? 0.9 : 1));
             if (count) cell.style.background = `color-mix(in srgb, var(--${written === read ? "blue" : "orange"}) ${Math.max(12, share)}%, var(--well))`;
-            if (share > 55 && written === read) cell.style.color = "var(--on-primary)";
+            if (share > 74 && written === read) cell.style.color = "var(--on-primary)";
             return cell;
         }));
     const caption = "Rows are the digits that were written, columns what they were read as.";

@@ -80,17 +80,18 @@ export class Bench {
 
     #show(): void {
         const other = this.#other;
-        const heads = ["Workload", "Here", "Work a second", ...(other ? [other.adapter || "The other"] : []), REFERENCE.label];
-        const head = el("tr", {}, ...heads.map((text) => el("th", { scope: "col" }, text)));
+        const column = (text: string, className = "") => el("th", { scope: "col", className }, text);
+        const theirName = other ? [column(other.adapter || "The other")] : [];
+        const head = el("tr", {}, column("Workload"), column("Here"), column("Work a second", "rate"), ...theirName, column(REFERENCE.label));
         const rows = WORKLOADS.map(({ name, about }) => {
             const here = this.#own?.results[name]?.median_ms;
             const theirs = other?.results[name]?.median_ms;
             const reference = REFERENCE.results[name];
-            const beside = (ms: number | undefined) => el("td", {}, ms ? `${milliseconds(ms)}${here ? `, ${ratio(ms / here)}` : ""}` : "–");
+            const beside = (ms: number | undefined) => el("td", {}, ms ? milliseconds(ms) : "–", ...(ms && here ? [el("small", {}, ratio(ms / here))] : []));
             return el("tr", {},
                 el("th", { scope: "row" }, name, el("small", {}, about)),
                 el("td", { className: "own" }, here ? milliseconds(here) : "–"),
-                el("td", {}, here ? speed(name, here) : "–"),
+                el("td", { className: "rate" }, here ? speed(name, here) : "–"),
                 ...(other ? [beside(theirs)] : []),
                 beside(reference),
             );
@@ -99,7 +100,7 @@ export class Bench {
     }
 }
 
-const ratio = (times: number): string => `${times.toFixed(times < 10 ? 1 : 0)} ×`;
+const ratio = (times: number): string => `${times.toFixed(times < 10 ? 1 : 0)} × as long`;
 
 async function measure(device: Device, name: Name): Promise<Report["results"][Name]> {
     const trial = await device.workload(name, TRIAL);

@@ -18,6 +18,8 @@ interface Adapter {
 
 const list = (rows: [string, string][]): HTMLElement[] => rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
 
+const CLASSES: Record<string, string> = { Cpu: "a processor (software)", Discrete: "a graphics card", Integrated: "an integrated GPU", Apple: "a GPU by Apple" };
+
 /** Fills the card; gives the adapter's name for results. */
 export async function showAdapter(device: Device): Promise<string> {
     const gpu = (navigator as unknown as { gpu: { requestAdapter(options: object): Promise<Adapter | null> } }).gpu;
@@ -29,7 +31,7 @@ export async function showAdapter(device: Device): Promise<string> {
         ["Name", name],
         ["Vendor", vendor || "not told"],
         ["Architecture", architecture || "not told"],
-        ["Taken for", profile.class],
+        ["Taken for", CLASSES[profile.class] ?? profile.class],
         ["Half precision", profile.shaderF16 ? "yes" : "no"],
         ["Largest buffer", bytes(profile.maxBufferBytes)],
         ["Largest binding", bytes(profile.maxBindingBytes)],

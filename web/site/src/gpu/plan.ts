@@ -3,7 +3,9 @@ import type { About } from "wgrad";
 import { $, el, svg } from "../dom.ts";
 import { bytes, count, short } from "../format.ts";
 
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [960, 300, 66, 952, 10, 268];
+const [HEIGHT, LEFT, TOP, BOTTOM] = [300, 66, 10, 268];
+/** The picture is as wide as its place, within these. */
+const [NARROWEST, WIDEST] = [280, 1080];
 /** So many of the dearest operations are listed. */
 const LISTED = 12;
 
@@ -26,8 +28,21 @@ function bands({ memory, plan }: About): Band[] {
     ].filter((band) => band.bytes.some((size) => size > 0));
 }
 
-/** Draws the model's plan. */
+let redraw = (): void => {};
+let drawn = 0;
+
+/** How wide the picture is to be. */
+const room = (): number => Math.round(Math.min(WIDEST, Math.max(NARROWEST, $("plan").clientWidth)));
+
+/** Draws the model's plan, and again when its place becomes wider or narrower. */
 export function showPlan(about: About): void {
+    if (!drawn) new ResizeObserver(() => room() !== drawn && redraw()).observe($("plan"));
+    redraw = () => draw(about);
+    redraw();
+}
+
+function draw(about: About): void {
+    drawn = room();
     const { plan, memoryBytes, parameters } = about;
     const all = bands(about);
     const sums = plan.map((_, at) => all.reduce((sum, band) => sum + (band.bytes[at] ?? 0), 0));
@@ -41,22 +56,21 @@ export function showPlan(about: About): void {
         key.style.setProperty("--key", fill);
         return key;
     }));
-    const scroll = el("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: "The picture of memory; it can be scrolled where the window is narrow" });
-    scroll.append(picture(all, most, peak));
-    $("plan").replaceChildren(legend, scroll, dearest(about));
+    $("plan").replaceChildren(legend, picture(all, most, peak, drawn), dearest(about));
 }
 
-function picture(all: Band[], most: number, peak: number): SVGElement {
+function picture(all: Band[], most: number, peak: number, width: number): SVGElement {
     const launches = all[0]?.bytes.length ?? 0;
-    const x = (at: number) => LEFT + ((RIGHT - LEFT) * at) / Math.max(1, launches);
+    const right = width - 8;
+    const x = (at: number) => LEFT + ((right - LEFT) * at) / Math.max(1, launches);
     const y = (size: number) => BOTTOM - ((BOTTOM - TOP) * size) / (most * 1.04);
     const label = `Memory in use at each of ${launches} kernel launches; most at launch ${peak + 1}: ${bytes(most)}`;
-    const image = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
+    const image = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label });
     let unit = 1024;
     while (most / unit > 6) unit *= 2;
     for (let size = 0; size <= most; size += unit) {
         image.append(
-            svg("line", { x1: LEFT, x2: RIGHT, y1: y(size), y2: y(size), stroke: "var(--line)" }),
+            svg("line", { x1: LEFT, x2: right, y1: y(size), y2: y(size), stroke: "var(--line)" }),
             svg("text", { x: LEFT - 8, y: y(size) + 4, "text-anchor": "end" }, bytes(size).replace(".0", "")),
         );
     }
@@ -73,7 +87,7 @@ function picture(all: Band[], most: number, peak: number): SVGElement {
     image.append(
         svg("line", { x1: middle, x2: middle, y1: TOP, y2: BOTTOM, stroke: "var(--ink)", "stroke-dasharray": "3 3" }),
         svg("text", { x: LEFT, y: BOTTOM + 20 }, "first launch"),
-        svg("text", { x: RIGHT, y: BOTTOM + 20, "text-anchor": "end" }, `launch ${launches}`),
+        svg("text", { x: right, y: BOTTOM + 20, "text-anchor": "end" }, `launch ${launches}`),
     );
     return image;
 }

@@ -224,8 +224,8 @@ export class TextPage {
     #showSamples(): void {
         const samples = this.#kept?.samples ?? [];
         const empty = el("li", { className: "empty" }, "Samples appear here while it learns: first noise, then words, then something like sentences.");
-        // Bytes that are no letters would be drawn as boxes.
-        const clean = (text: string) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufffd]/g, "·");
+        // Bytes that are no letters would be drawn as boxes, and many empty lines as a hole.
+        const clean = (text: string) => text.replace(/\n{3,}/g, "\n\n").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufffd]/g, "·");
         $("samples").replaceChildren(...(samples.length ? samples.map(({ step, heldOut, prompt, text }) => el("li", {},
             el("h3", {}, `step ${count(step)}${heldOut === undefined ? "" : `, loss ${heldOut.toFixed(2)}`}`),
             el("p", {}, el("b", {}, prompt.trimStart()), clean(text)),
