@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Builds the package: the program with wasm-bindgen's glue in web/pkg, and what is published in web/dist. Fails if it is larger
-# than its budget (size.mjs). Needs node 20 with npm, Rust's wasm32-unknown-unknown target, and wasm-bindgen's command
-# line tool in the version of the crate, which is installed under target/ if it is not there.
+# than its budget (size.mjs). Needs node 20 with npm, Rust's wasm32-unknown-unknown target and the source of its standard library
+# (component rust-src, added if it is not there), and wasm-bindgen's command line tool in the version of the crate, which is
+# installed under target/ if it is not there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source web/tools.sh
 # Paths in messages say nothing of the machine that built the package, and take less room.
-export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/= --remap-path-prefix=$PWD/="
-cargo rustc --quiet --lib --crate-type cdylib --profile web --target wasm32-unknown-unknown --no-default-features --features web
+flags="${RUSTFLAGS:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/= --remap-path-prefix=$PWD/="
+[[ -d $(rustc --print sysroot)/lib/rustlib/src/rust/library ]] || rustup component add rust-src
+# The standard library is compiled with the program, without the texts of panics, which a page could not show
+# (docs/decisions/web-size.md). Stable Rust has no other way to say so.
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags -Zunstable-options -Cpanic=immediate-abort" cargo rustc -Zbuild-std=std,panic_abort --quiet --lib --crate-type cdylib --profile web --target wasm32-unknown-unknown --no-default-features --features web
 "$bindgen" --target web --remove-name-section --remove-producers-section --out-dir web/pkg "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/web/wgrad.wasm"
 cd web
 [[ -d node_modules ]] || npm ci --silent --no-audit --no-fund

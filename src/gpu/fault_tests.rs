@@ -313,3 +313,30 @@ fn what_nobody_wrote_is_nan_in_tests() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_nobody_needs_any_more_is_nan_in_tests() -> Result<()> {
+    let scaled = dispatch(1, &[0, 1, 2], vec![N as u32]);
+    let later = Segment::Gpu(vec![dispatch(0, &[0], times(1.0, 0))]);
+    let once = Segment::Gpu(vec![scaled.clone()]);
+    let looped = Segment::Repeat { count: 3, body: vec![scaled], steps: vec![] };
+    for first in [once, looped] {
+        let range = Binding { buffer: 2, offset: 0, bytes: N as u64 * 4 };
+        let expired = vec![Expired { after: 0, range }];
+        let program = Program { segments: vec![first, later.clone()], expired, ..scaling() };
+        let given = |device: &Device| -> Result<Vec<f32>> {
+            let mut session = Session::new(device, StateLayout::default(), vec![program.clone()])?;
+            session.write_input(0, "x", bytes(&counted()))?;
+            session.write_scalar(0, "by", 2f32.to_bits())?;
+            let ticket = session.run(&[0])?;
+            session.fetch(ticket)?.f32("y")
+        };
+        let doubled: Vec<f32> = counted().iter().map(|x| 2.0 * x).collect();
+        assert_eq!(given(&open())?, doubled);
+        let device = open();
+        device.poison();
+        // The second dispatch ran when `y` had expired.
+        assert!(given(&device)?.iter().all(|x| x.is_nan()));
+    }
+    Ok(())
+}

@@ -6,7 +6,7 @@ use super::canary::{BYTES as TALLY, Canary};
 use super::check::{by_size, largest_in_state, largest_in_transient, transients, whole_words};
 use super::pace::Rates;
 use super::pipelines::Pipeline;
-use super::poison::fill;
+use super::poison::{expired, fill};
 use super::{Device, lock};
 use crate::error::Result;
 use crate::program::{Binding, Dispatch, Program, Role, Segment, StateLayout};
@@ -115,6 +115,8 @@ pub(super) struct Resolved {
     /// The parameters of every dispatch; kept to be destroyed.
     pub arena: wgpu::Buffer,
     pub copies: Vec<OutputCopy>,
+    /// In tests, the ranges that are to be NaN after a step.
+    pub expired: HashMap<usize, Vec<Binding>>,
     /// The words of the scalar buffers, and whether they changed since they were written.
     pub scalars: Vec<u32>,
     pub scalars_changed: bool,
@@ -151,6 +153,7 @@ impl Resolved {
         let Builder { groups, steps, .. } = builder;
         Ok(Resolved {
             copies: copies(program, &buffers),
+            expired: if allocator.device.faults().poisoned() { expired(program) } else { HashMap::new() },
             scalars: vec![0; program.scalars.len()],
             // Those that are never set are zeros.
             scalars_changed: true,

@@ -5,6 +5,7 @@
 
 use super::canary::{Canary, Tally};
 use super::pace::Stretch as Measured;
+use super::poison::Poison;
 use super::readback::{Slot, Ticket};
 use super::resolve::{Resolved, Stretch};
 use super::session::Session;
@@ -110,7 +111,7 @@ impl Session {
             for stretch in 0..self.resolved[index].stretches.len() {
                 let program = &self.resolved[index];
                 match &program.stretches[stretch] {
-                    Stretch::Gpu(steps) => recorder.segment(program, steps.clone())?,
+                    Stretch::Gpu(steps) => recorder.segment(program, steps.clone(), self.poison.as_ref())?,
                     Stretch::Host(name) => {
                         let (name, (submission, _)) = (name.clone(), recorder.submit(None)?);
                         self.call_host(&name, &submission)?;
@@ -177,8 +178,22 @@ impl<'a> Recorder<'a> {
         Ok(sent)
     }
 
-    /// A segment in one pass, or in several submissions where it would take too long.
-    fn segment(&mut self, program: &Resolved, mut steps: Range<usize>) -> Result<()> {
+    /// A segment; in tests what it needs no more is filled between its steps.
+    fn segment(&mut self, program: &Resolved, mut steps: Range<usize>, poison: Option<&Poison>) -> Result<()> {
+        let Some(poison) = poison else { return self.steps(program, steps) };
+        for step in steps.clone() {
+            let Some(ranges) = program.expired.get(&step) else { continue };
+            self.steps(program, steps.start..step + 1)?;
+            steps.start = step + 1;
+            for range in ranges {
+                poison.over(self.encoder(), &program.buffers[range.buffer], range.offset, range.bytes);
+            }
+        }
+        self.steps(program, steps)
+    }
+
+    /// Steps in one pass, or in several submissions where they would take too long.
+    fn steps(&mut self, program: &Resolved, mut steps: Range<usize>) -> Result<()> {
         while !steps.is_empty() {
             steps.start = self.pass(program, steps.clone());
             if !steps.is_empty() {

@@ -96,6 +96,7 @@ pub(super) fn scaling() -> Program {
         scalars: vec![Scalar { name: "by".into(), dtype: DType::F32 }],
         constants: vec![],
         outputs: vec![io("y", 2)],
+        expired: vec![],
     }
 }
 
@@ -110,6 +111,7 @@ pub(super) fn on_state(name: &str, segments: Vec<Segment>) -> Program {
         scalars: vec![],
         constants: vec![],
         outputs: vec![io("w", 0)],
+        expired: vec![],
     }
 }
 

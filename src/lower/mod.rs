@@ -154,6 +154,8 @@ fn assemble(
         scalars: placement.scalars.clone(),
         constants: placement.constants.clone(),
         outputs: outputs(graph, views, placement)?,
+        // Known when memory is shared out.
+        expired: Vec::new(),
     })
 }
 

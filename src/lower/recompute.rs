@@ -320,6 +320,7 @@ mod tests {
             scalars: vec![],
             constants: vec![],
             outputs: vec![],
+            expired: vec![],
         }
     }
 

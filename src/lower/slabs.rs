@@ -7,7 +7,7 @@
 //! graph.
 
 use crate::kernels::Profile;
-use crate::program::{BufferDecl, Kernel, Program, Role, lifetimes};
+use crate::program::{Binding, BufferDecl, Expired, Kernel, Program, Role, lifetimes};
 use std::collections::HashMap;
 
 /// Every value begins at a multiple of this, at which any binding may begin.
@@ -317,7 +317,10 @@ fn rebind(program: &mut Program, buffers: &[usize], packing: &Packing, items: &[
         });
         decls[decl].bytes = decls[decl].bytes.max(offset + items[item].bytes);
         target[buffer] = (decl, offset);
+        let range = Binding { buffer: decl, offset, bytes: items[item].bytes };
+        program.expired.push(Expired { after: items[item].last, range });
     }
+    crate::sort::sort_by_key(&mut program.expired, |expired| expired.after);
     program.buffers = decls;
     for binding in program.each_dispatch_mut().flat_map(|dispatch| &mut dispatch.bindings) {
         let (buffer, offset) = target[binding.buffer];

@@ -33,6 +33,17 @@ pub struct Program {
     pub constants: Vec<u32>,
     /// Results that can be read after a run.
     pub outputs: Vec<Io>,
+    /// Where nothing that is needed lies any more, in the order of dispatches: the executor ignores it, tests fill it with NaN.
+    #[serde(default)]
+    pub expired: Vec<Expired>,
+}
+
+/// A range of a transient buffer whose value nobody needs after a dispatch, counted as they are listed. What expires in a
+/// loop does so in its last iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    pub after: usize,
+    pub range: Binding,
 }
 
 /// Where a buffer comes from.

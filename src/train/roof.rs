@@ -118,6 +118,7 @@ fn program(profile: &Profile, kernel: &Kernel, x: u64, y: u64, works: Vec<(u32, 
         scalars: Vec::new(),
         constants: Vec::new(),
         outputs: Vec::new(),
+        expired: Vec::new(),
     }
 }
 

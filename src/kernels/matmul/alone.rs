@@ -62,6 +62,7 @@ pub fn program(variant: Variant, mm: &Matmul, profile: &Profile) -> Program {
         scalars: Vec::new(),
         constants: Vec::new(),
         outputs: results.collect(),
+        expired: Vec::new(),
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Knows that a step depends on the state and the number of its samples alone, so steps that are made again are the same.
 
-use super::{CONFIG, Event, METRICS, Run, build_to_fit, newest, tell_saved};
+use super::{CONFIG, Event, METRICS, Run, build_to_fit, tell_saved};
 use crate::error::{Error, Result};
 use crate::train::keeper::Standing;
+use crate::train::keeper::newest;
 use std::time::Duration;
 use web_time::Instant;
 

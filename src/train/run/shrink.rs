@@ -5,9 +5,10 @@
 //! What a plan can tell is known before anything is created; what only the device knows, when it refuses a buffer, at the
 //! beginning, when a lost device is replaced, or in the middle of the run.
 
-use super::{CONFIG, Event, MakeTask, Run, build, get_over, write_atomic};
+use super::{CONFIG, Event, MakeTask, Run, build, get_over};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
+use crate::io::files::write_atomic;
 use crate::train::config::Config;
 use crate::train::keeper::Standing;
 use crate::train::task::{Model, Subject};

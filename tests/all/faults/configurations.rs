@@ -9,10 +9,12 @@ use wgrad::train::run::{Ended, Run};
 const STEPS: u64 = 10;
 
 /// What is drawn from, by key.
-const DRAWN: [(&str, &[&str]); 9] = [
+const DRAWN: [(&str, &[&str]); 11] = [
     ("train.accumulate", &["1", "2", "4"]),
     ("train.recompute", &["none", "auto"]),
-    ("train.schedule", &["cosine", "constant", "onecycle"]),
+    ("train.schedule", &["cosine", "constant", "onecycle", "plateau"]),
+    ("train.optimizer", &["adamw", "adamw8bit", "sgd", "adafactor", "lion", "muon"]),
+    ("train.ema", &["0", "0.9"]),
     ("train.clip", &["0", "0.5"]),
     ("train.weight_decay", &["0", "0.1"]),
     ("train.on_nonfinite", &["stop", "skip", "rollback"]),
