@@ -40,7 +40,7 @@ fn store(batch: u32, row: u32, col: u32, value: F) {
 }
 
 fn finish(e: u32) {
-    store(0u, 0u, e, vec4<f32>(gathered(e), gathered(e + 1u), gathered(e + 2u), gathered(e + 3u)));
+    store(0u, 0u, e, vec4<f32>(gathered_pair(e), gathered_pair(e + 2u)));
 }
 
 // ---- body
@@ -58,6 +58,29 @@ fn gathered(e: u32) -> f32 {
                 if (o0 < OUT0 && o1 < OUT1 && o2 < OUT2) {
                     let o = plane + (o0 * OUT1 + o1) * OUT2 + o2;
                     sum += select(0.0, dy[o], index[o] == i32(at));
+                }
+            }
+        }
+    }
+    return sum;
+}
+
+// Of two neighbours that lie in the same windows.
+fn gathered_pair(e: u32) -> vec2<f32> {
+    let at = e % (IN0 * IN1 * IN2);
+    let plane = e / (IN0 * IN1 * IN2) * (OUT0 * OUT1 * OUT2);
+    var sum = vec2<f32>(0.0);
+    for (var n0 = 0u; n0 < N0; n0++) {
+        for (var n1 = 0u; n1 < N1; n1++) {
+            for (var n2 = 0u; n2 < N2; n2++) {
+                // Windows before the first wrap around, and are too large then.
+                let o0 = (at / (IN1 * IN2) + B0) / S0 - n0;
+                let o1 = (at / IN2 % IN1 + B1) / S1 - n1;
+                let o2 = (at % IN2 + B2) / S2 - n2;
+                if (o0 < OUT0 && o1 < OUT1 && o2 < OUT2) {
+                    let o = plane + (o0 * OUT1 + o1) * OUT2 + o2;
+                    let here = vec2<i32>(index[o]) == vec2<i32>(i32(at), i32(at) + 1);
+                    sum += select(vec2<f32>(0.0), vec2<f32>(dy[o]), here);
                 }
             }
         }

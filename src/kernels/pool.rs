@@ -45,7 +45,12 @@ pub fn max_pool_grad(windows: &Windows, planes: usize, size: &[usize], counts: &
     let mut constants = sizes(windows, size, counts);
     constants.extend(list(WINDOWS, windows, 1, |axis| windows.extent(axis).div_ceil(windows.stride_at(axis))));
     let len = planes * size.iter().product::<usize>();
-    let finish = if len.is_multiple_of(4) {
+    // Two neighbours of which the first is at an even place lie in the same windows.
+    let inner = windows.rank() - 1;
+    let even = [size[inner], windows.stride_at(inner), windows.before_at(inner)].iter().all(|n| n.is_multiple_of(2));
+    let finish = if len.is_multiple_of(4) && even {
+        "fn finish(e: u32) {\n    store(0u, 0u, e, vec4<f32>(gathered_pair(e), gathered_pair(e + 2u)));\n}\n"
+    } else if len.is_multiple_of(4) {
         "fn finish(e: u32) {\n    \
          store(0u, 0u, e, vec4<f32>(gathered(e), gathered(e + 1u), gathered(e + 2u), gathered(e + 3u)));\n}\n"
     } else {

@@ -214,7 +214,7 @@ impl GroupEmitter<'_> {
             for view in walked.into_iter().flatten() {
                 let inner = (0..shape.rank()).rev().find(|&axis| shape[axis] != 1).map_or(0, |axis| view.strides[axis]);
                 // Indices computed at run time must be one for all four lanes, save what is read.
-                if !plain && inner != 0 && !matches!(self.context.graph.node(member).op, Op::Gather) {
+                if !plain && inner != 0 && !matches!(self.context.graph.node(member).op, Op::Gather | Op::Pad { .. }) {
                     return false;
                 }
                 strides.push(view.strides);

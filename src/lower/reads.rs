@@ -210,6 +210,9 @@ impl Emitter<'_> {
 
     pub(super) fn pad(&mut self, reads: &[Access], bounds: &[(usize, usize)], fill: &str) -> Result<String> {
         let Some((inner, coordinates)) = reads.split_last() else { return Ok(fill.to_string()) };
+        if self.width == 4 {
+            return self.pad_four(inner, coordinates, bounds, fill);
+        }
         let mut tests = Vec::new();
         for (access, &(start, stop)) in coordinates.iter().zip(bounds) {
             let at = self.index(access)?;
@@ -221,6 +224,42 @@ impl Emitter<'_> {
         let index = self.let_index(format!("select(0u, {base}, {inside})"));
         let loaded = self.load_root(inner, &index)?;
         Ok(format!("select({fill}, {loaded}, {inside})"))
+    }
+
+    /// Four neighbours of a padded tensor, of which each may lie outside for itself.
+    fn pad_four(
+        &mut self,
+        inner: &Access,
+        coordinates: &[Access],
+        bounds: &[(usize, usize)],
+        fill: &str,
+    ) -> Result<String> {
+        let mut tests = vec!["vec4<bool>(true)".to_string()];
+        for (access, &(start, stop)) in coordinates.iter().zip(bounds) {
+            let at = self.lane_index(&access.view)?;
+            let at = self.let_index(at);
+            tests.push(format!("({at} >= U({start}u)) & ({at} < U({stop}u))"));
+        }
+        let inside = self.let_index(tests.join(" & "));
+        let Some(root) = inner.root else { return Ok(fill.to_string()) };
+        if let Op::Const(literal) = self.context.graph.node(root.node).op {
+            return Ok(format!("select({fill}, {}, {inside})", constant(literal.dtype, literal.value())));
+        }
+        let (strides, _) = self.strides(&inner.view)?;
+        let first = self.index(inner)?;
+        let lanes = match self.lane_stride(&strides) {
+            0 => format!("U({first})"),
+            1 => format!("U({first}) + vec4<u32>(0u, 1u, 2u, 3u)"),
+            stride => format!("U({first}) + {} * vec4<u32>(0u, 1u, 2u, 3u)", self.stride_param(&first, stride)),
+        };
+        let index = self.let_index(format!("select(U(0u), {lanes}, {inside})"));
+        let location = self.context.placement.locate(root)?;
+        let dtype = self.context.graph.type_of(root).dtype;
+        let binding = self.bind(location, dtype, true, false, false);
+        let word = if self.context.placement.is_shared(location.buffer) { location.offset / 4 } else { 0 };
+        let tag = self.tag;
+        let lane = |k: usize| self.typed(binding, dtype, &format!("ld1_{tag}{binding}({index}[{k}] + {word}u)"));
+        Ok(format!("select({fill}, {}({}, {}, {}, {}), {inside})", alias(dtype), lane(0), lane(1), lane(2), lane(3)))
     }
 
     pub(super) fn concat(&mut self, reads: &[Access], sizes: &[usize], dtype: DType) -> Result<String> {

@@ -10,6 +10,8 @@ use super::walk::Walks;
 /// Row tiles that are walked before the next column of tiles, so that both operands' tiles stay in
 /// the cache.
 const BAND: u32 = 16;
+/// Accumulators that move for each row that is stored; the others move once for so many rows.
+const ROTATED: u32 = 8;
 
 const COMPONENT: [&str; 4] = ["x", "y", "z", "w"];
 
@@ -406,7 +408,8 @@ pub fn store_all(
 
 /// As [`store_all`] for consecutive rows from `row` on, but the text of `store` occurs only once per
 /// quad, while the accumulators move through the first of them. On software adapters compiling an
-/// epilogue once per row costs far more than the moves.
+/// epilogue once per row costs far more than the moves. A move is a load and a store all the same: only a few accumulators
+/// move with every row.
 pub fn store_rotating(
     text: &mut Text,
     layout: &Layout,
@@ -414,11 +417,30 @@ pub fn store_rotating(
     row: &str,
     col: impl Fn(u32) -> String,
 ) {
-    // The bound must not be a constant: the loop would be unrolled.
-    text.open(format!("for (var i = 0u; i < min({rows}u, max(params.m, {row}) - {row}); i += 1u)"));
-    for q in 0..quads {
-        text.line(format!("store_quad(batch, {row} + i, {}, c0_{q});", col(q)));
-        (1..rows).for_each(|i| text.line(format!("c{}_{q} = c{i}_{q};", i - 1)));
+    let shift = |text: &mut Text, name: &str, by: u32, count: u32, q: u32| {
+        (by..count).for_each(|i| text.line(format!("{name}{}_{q} = {name}{i}_{q};", i - by)));
+    };
+    // The bounds must not be constants: the loops would be unrolled.
+    let end = format!("min({rows}u, max(params.m, {row}) - {row})");
+    if rows <= ROTATED {
+        text.open(format!("for (var i = 0u; i < {end}; i += 1u)"));
+        for q in 0..quads {
+            text.line(format!("store_quad(batch, {row} + i, {}, c0_{q});", col(q)));
+            shift(text, "c", 1, rows, q);
+        }
+    } else {
+        text.line(format!("let rows_end = {end};"));
+        text.open(format!("for (var i = 0u; i < rows_end; i += {ROTATED}u)"));
+        for q in 0..quads {
+            (0..ROTATED).for_each(|i| text.line(format!("var d{i}_{q} = c{i}_{q};")));
+        }
+        text.open(format!("for (var j = i; j < min(i + {ROTATED}u, rows_end); j += 1u)"));
+        for q in 0..quads {
+            text.line(format!("store_quad(batch, {row} + j, {}, d0_{q});", col(q)));
+            shift(text, "d", 1, ROTATED, q);
+        }
+        text.close();
+        (0..quads).for_each(|q| shift(text, "c", ROTATED, rows, q));
     }
     text.close();
     store_all_sums(text, layout, quads, row, col);
