@@ -110,9 +110,14 @@ fn suite(name: &str, words: &[&str], build: fn()) {
 }
 
 #[test]
-#[ignore = "minutes: nightly"]
 fn every_kernel_is_compiled_by_the_browser() {
     suite("kernels.mjs", &[], in_browser);
+}
+
+#[test]
+#[ignore = "minutes: nightly"]
+fn every_kernel_becomes_a_pipeline_in_the_browser() {
+    suite("kernels.mjs", &["--pipelines"], in_browser);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every peer that is set up (README.md, "Set-up") and appends to results.jsonl.
 #
-# usage: run.sh [PEER...]        peers: wgrad torch burn meganeura tfjs jaxjs tinygrad (default: all but wgrad)
+# usage: run.sh [PEER...]        peers: wgrad wgrad-web torch burn meganeura tfjs jaxjs tinygrad (default: all but wgrad's)
 # environment:
 #   WORKLOADS   default "W1-256 W1-512 W1-1024 W2 W3 W4"
 #   GPU=1       a real GPU: adds W5, the CUDA and bf16/tf32 variants, Chromium's default adapter
@@ -91,6 +91,13 @@ for peer in $peers; do
       [[ -z ${GPU:-} && $peer$w == tfjsW4 ]] && extra=(--warmup 1 --steps 3)
       [[ -n ${GPU:-} ]] && export WEBGPU_ADAPTER=${WEBGPU_ADAPTER:-default}
       one "$peer-webgpu $w" env PEERS_WEB="$dir/web" TIMEOUT_S=$((limit - 30)) node "$here/web-bench/bench.mjs" "$peer" "$w" "${extra[@]}"
+      ;;
+    wgrad-web)
+      [[ -d $dir/web/node_modules ]] || { echo "$peer: the web peers are not set up" >&2; break; }
+      [[ -f $here/../../web/dist/index.js ]] || { echo "$peer: build it with web/build.sh" >&2; break; }
+      [[ $w == W5 ]] && continue
+      [[ -n ${GPU:-} ]] && export WEBGPU_ADAPTER=${WEBGPU_ADAPTER:-default}
+      one "wgrad-webgpu $w" env PEERS_WEB="$dir/web" TIMEOUT_S=$((limit - 30)) node "$here/web-bench/bench.mjs" wgrad "$w"
       ;;
     tinygrad)
       py=${TINYGRAD_PY:-$dir-tg-venv/bin/python}
