@@ -4,6 +4,7 @@
 //! [`crate::train::config`]. A flag of `train` is a short way to set one of those keys.
 
 use crate::error::Result;
+use crate::kernels::Profile;
 use crate::train::config::RawConfig;
 use crate::train::workloads::Workload;
 use crate::train::{Budget, Precision};
@@ -288,6 +289,15 @@ pub struct ExplainArgs {
     /// Print only this stage [default: all four]
     #[arg(long, value_enum)]
     pub stage: Option<Stage>,
+    /// Explain training in f32, f16 or bf16 [default: f32]
+    #[arg(long, value_name = "TYPE", value_parser = Precision::parse)]
+    pub precision: Option<Precision>,
+    /// Compute activations twice where that halves their memory
+    #[arg(long)]
+    pub recompute: bool,
+    /// Write programs for these limits without opening an adapter
+    #[arg(long, value_enum)]
+    pub limits: Option<Limits>,
     #[command(flatten)]
     pub adapter: AdapterArgs,
 }
@@ -333,6 +343,23 @@ pub enum Limits {
     Webgpu,
     /// A desktop GPU with bindings of 2 GiB and buffers of 4 GiB
     Desktop,
+}
+
+impl Limits {
+    pub fn name(self) -> &'static str {
+        match self {
+            Limits::Webgpu => "WebGPU's default limits",
+            Limits::Desktop => "a desktop GPU's limits",
+        }
+    }
+
+    pub fn profile(self) -> Profile {
+        let desktop = (2 << 30) - 4;
+        match self {
+            Limits::Webgpu => Profile::baseline(),
+            Limits::Desktop => Profile { max_binding_bytes: desktop, max_buffer_bytes: 4 << 30, ..Profile::baseline() },
+        }
+    }
 }
 
 /// A model that can be explained.

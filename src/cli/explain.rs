@@ -1,12 +1,12 @@
 //! `wgrad explain`: how a model becomes GPU work, stage by stage.
 
-use super::args::{ExplainArgs, ExplainModel, Stage};
+use super::args::{ExplainArgs, ExplainModel, Limits, Stage};
 use super::format::memory;
 use super::print;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::kernels::Profile;
+use crate::lower::Recompute;
 use crate::nn::Parameters;
 use crate::nn::models::{Gpt, GptConfig, Mlp};
 use crate::optim::Sgd;
@@ -21,6 +21,8 @@ use std::process::ExitCode;
 /// Runs the command.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
     let (trainer, loss) = model(args.model)?;
+    let trainer = trainer.precision(args.precision.unwrap_or_default());
+    let trainer = if args.recompute { trainer.recompute(Recompute::Auto) } else { trainer };
     let [micro, update, forward] = trainer.trace(&*loss)?;
     let wants = |stage| args.stage.is_none_or(|only| only == stage);
     if wants(Stage::Graph) {
@@ -45,10 +47,14 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
 /// The programs for the chosen adapter; without one, for the limits that every browser grants.
 fn program(args: &ExplainArgs, trainer: &TrainerBuilder, loss: &Loss) -> Result<()> {
     let choice = args.adapter.choice();
-    let (name, profile) = match Device::open(choice.as_deref()) {
-        Ok(device) => (device.name().to_string(), device.profile().clone()),
-        Err(Error::NoAdapter(_)) if choice.is_none() => ("WebGPU's default limits".into(), Profile::baseline()),
-        Err(error) => return Err(error),
+    let assumed = |limits: Limits| (limits.name().to_string(), limits.profile());
+    let (name, profile) = match args.limits.map(assumed) {
+        Some(assumed) => assumed,
+        None => match Device::open(choice.as_deref()) {
+            Ok(device) => (device.name().to_string(), device.profile().clone()),
+            Err(Error::NoAdapter(_)) if choice.is_none() => assumed(Limits::Webgpu),
+            Err(error) => return Err(error),
+        },
     };
     let plan = trainer.plan(&profile, loss)?;
     print(&format!("==== programs for {name} ({})\n", profile.tier()))?;

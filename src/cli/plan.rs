@@ -94,15 +94,12 @@ fn subject(args: &PlanArgs) -> Result<Subject> {
 
 fn target(args: &PlanArgs, adapter: Option<String>) -> Result<Target> {
     let choice = args.adapter.choice().or(adapter);
-    let without = |name: &str, profile: Profile| {
-        let rates = Rates::typical(&profile);
-        Ok(Target { name: name.into(), profile, rates, of: "guessed for a discrete GPU".into() })
+    let without = |limits: Limits| {
+        let (profile, of) = (limits.profile(), "guessed for a discrete GPU".into());
+        Ok(Target { name: limits.name().into(), rates: Rates::typical(&profile), profile, of })
     };
-    let desktop = Profile { max_binding_bytes: (2 << 30) - 4, max_buffer_bytes: 4 << 30, ..Profile::baseline() };
-    match args.limits {
-        Some(Limits::Webgpu) => return without("WebGPU's default limits", Profile::baseline()),
-        Some(Limits::Desktop) => return without("a desktop GPU's limits", desktop),
-        None => {}
+    if let Some(limits) = args.limits {
+        return without(limits);
     }
     match Device::open(choice.as_deref()) {
         Ok(device) => {
@@ -115,7 +112,7 @@ fn target(args: &PlanArgs, adapter: Option<String>) -> Result<Target> {
             );
             Ok(Target { name: device.name().into(), profile, rates, of })
         }
-        Err(Error::NoAdapter(_)) if choice.is_none() => without("WebGPU's default limits", Profile::baseline()),
+        Err(Error::NoAdapter(_)) if choice.is_none() => without(Limits::Webgpu),
         Err(error) => Err(error),
     }
 }

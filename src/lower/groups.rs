@@ -267,6 +267,11 @@ impl<'a> Grouper<'a> {
         crate::sort::sort_by_key(&mut candidates, |&group| {
             std::cmp::Reverse(self.before[group].iter().map(|word| word.count_ones()).sum::<u32>())
         });
+        // Of products whose results are added up, the one that comes last: were another to wait for it, so would all that
+        // the other reads, such as every part of the logits' gradient.
+        if candidates.iter().all(|&group| self.is_product(group)) {
+            crate::sort::sort_by_key(&mut candidates, |&group| std::cmp::Reverse(self.last_node(group)));
+        }
         for group in candidates {
             match joined {
                 None if self.may_join(index, group) => {
@@ -278,6 +283,16 @@ impl<'a> Grouper<'a> {
             }
         }
         joined.is_some()
+    }
+
+    fn is_product(&self, group: usize) -> bool {
+        let anchor = self.grouping.groups[group].anchor;
+        anchor.is_some_and(|anchor| self.nodes[anchor as usize].op == Op::MatMul)
+    }
+
+    fn last_node(&self, group: usize) -> Option<u32> {
+        let Group { anchor, members, .. } = &self.grouping.groups[group];
+        members.iter().chain(anchor).copied().max()
     }
 
     pub(super) fn may_join(&self, index: u32, group: usize) -> bool {

@@ -5,6 +5,7 @@ use super::{Operands, Optimizer, Slot, StepHyper, Updated, require, rounded};
 use crate::error::{Error, Result};
 use crate::graph::{Op, Tensor};
 use crate::shape::Shape;
+use serde::{Deserialize, Serialize};
 
 /// Muon. The iterations are computed in f32, where PyTorch's are in bf16.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,12 +25,15 @@ pub struct Muon {
 }
 
 /// What the learning rate is multiplied by, so that steps suit a matrix of `a` rows and `b` columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The names in configurations are PyTorch's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AdjustLr {
     /// `sqrt(max(1, a / b))`: Jordan's.
     Original,
     /// `0.2 sqrt(max(a, b))`: steps have the root mean square of AdamW's, whose learning rate may be used
     /// (Liu et al. 2025, Moonlight).
+    #[serde(rename = "match_rms_adamw")]
     MatchRmsAdamW,
     /// `sqrt(a / b)` (Bernstein 2025).
     SpectralUnclamped,

@@ -6,14 +6,18 @@
 //! so the optimizer. A pointwise operation costs nothing more in f32, because it shares a kernel with what it follows, and
 //! only what that kernel stores is rounded.
 //!
-//! Parameters and inputs, which lie in f32 anyway, are read as they are: rounding them would take memory, and time to
-//! write them, and give less precise products. Not one of [`super::PASSES`]: a trainer asks for it by name, with the
-//! type. What else gradients read is [`super::save_in_half`]'s affair.
+//! Parameters, inputs and what does not go up in fours lie in f32 anyway and are read as they are: rounding them would take
+//! memory, and time to write them, and give less precise products. So are results of max pooling in the forward pass. Not one
+//! of [`super::PASSES`]: a trainer asks for it by name, with the type. What else gradients read is
+//! [`super::save_in_half`]'s affair.
 
 use super::Rewriter;
 use crate::dtype::DType;
 use crate::graph::{Graph, MacroOp, Node, Op, ReduceKind, Tensor, Value};
 use std::collections::HashSet;
+
+/// A stored half has a multiple of so many elements.
+pub(super) const IN_FOURS: usize = 4;
 
 /// Rounds to `dtype` (f16 or bf16) what the operations of the policy read.
 pub fn mixed_precision(graph: &Graph, dtype: DType) -> Graph {
@@ -43,13 +47,15 @@ fn rounded(nodes: &[Node], live: &[bool]) -> HashSet<Value> {
     nodes.iter().enumerate().filter(|(index, _)| live[*index]).flat_map(read).collect()
 }
 
-/// The computed f32 value behind movements; `None` if it is a leaf.
+/// The computed f32 value behind movements; `None` if it is a leaf, or stays in f32 because halves are stored in fours.
 fn base(nodes: &[Node], value: Value) -> Option<Value> {
     let node = &nodes[value.node as usize];
     if is_movement(&node.op) {
         return base(nodes, node.inputs[0]);
     }
-    (is_computed(&node.op) && node.outputs[value.output as usize].dtype == DType::F32).then_some(value)
+    let ty = &node.outputs[value.output as usize];
+    let fits = ty.dtype == DType::F32 && ty.shape.numel().is_multiple_of(IN_FOURS);
+    (is_computed(&node.op) && fits).then_some(value)
 }
 
 /// A value of the old graph, rounded and in f32 again, at the end of the new one. It is rounded before it is moved, so that
@@ -143,7 +149,10 @@ pub(super) fn is_movement(op: &Op) -> bool {
     )
 }
 
-/// Whether rounding makes it smaller: leaves lie in memory as they are, and constants nowhere.
+/// Whether rounding it saves anything: leaves lie in memory as they are, and constants nowhere. What max pooling gives is
+/// in f32 in any case, because its kernel stores no halves. The forward pass reads that, which is more precise and no slower;
+/// gradients read what [`super::save_in_half`] keeps of it. `docs/decisions/mixed-precision.md` has what it is worth.
 fn is_computed(op: &Op) -> bool {
-    !matches!(op, Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. })
+    let leaf = matches!(op, Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. });
+    !leaf && !matches!(op, Op::Macro(MacroOp::MaxPool { .. }))
 }

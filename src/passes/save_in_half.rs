@@ -4,7 +4,7 @@
 //! Not one of [`super::PASSES`]: a trainer asks for it by name, with the type.
 
 use super::Rewriter;
-use super::mixed_precision::is_movement;
+use super::mixed_precision::{IN_FOURS, is_movement};
 use crate::dtype::DType;
 use crate::graph::{Graph, MacroOp, Node, Op, Tensor, Value};
 use std::collections::HashMap;
@@ -78,7 +78,7 @@ fn saved(nodes: &[Node], forward: &[bool], backward: &[bool]) -> Vec<bool> {
     }
     let fits = |node: &Node| {
         let ty = &node.outputs[0];
-        ty.dtype == DType::F32 && ty.shape.numel() >= LEAST && ty.shape.numel().is_multiple_of(4)
+        ty.dtype == DType::F32 && ty.shape.numel() >= LEAST && ty.shape.numel().is_multiple_of(IN_FOURS)
     };
     let chosen = |(index, node): (usize, &Node)| forward[index] && read[index] && may_be_half(&node.op) && fits(node);
     nodes.iter().enumerate().map(chosen).collect()

@@ -82,7 +82,8 @@ fn rule(config: &Config, adamw: AdamW) -> Box<dyn Optimizer> {
         OptimizerKind::Adagrad => {
             let usual = Adagrad::new();
             let lr_decay = own.lr_decay.unwrap_or(usual.lr_decay);
-            Box::new(Adagrad { lr_decay, eps: eps(usual.eps), weight_decay, ..usual })
+            let initial_accumulator_value = own.initial_accumulator_value.unwrap_or(usual.initial_accumulator_value);
+            Box::new(Adagrad { lr_decay, initial_accumulator_value, eps: eps(usual.eps), weight_decay })
         }
         OptimizerKind::Adadelta => {
             let usual = Adadelta::new();
@@ -91,7 +92,8 @@ fn rule(config: &Config, adamw: AdamW) -> Box<dyn Optimizer> {
         OptimizerKind::Adafactor => {
             let usual = Adafactor::new();
             let (beta2_decay, d) = (own.beta2_decay.unwrap_or(usual.beta2_decay), own.d.unwrap_or(usual.d));
-            Box::new(Adafactor { beta2_decay, d, weight_decay, ..usual })
+            let (eps1, eps2) = (own.eps1.unwrap_or(usual.eps1), own.eps2.unwrap_or(usual.eps2));
+            Box::new(Adafactor { beta2_decay, eps1, eps2, d, weight_decay })
         }
         OptimizerKind::Lion => {
             let usual = Lion::new();
@@ -105,7 +107,8 @@ fn rule(config: &Config, adamw: AdamW) -> Box<dyn Optimizer> {
                 nesterov: own.nesterov.unwrap_or(usual.nesterov),
                 ns_steps: own.ns_steps.unwrap_or(usual.ns_steps),
                 // One learning rate is for both rules.
-                adjust_lr: AdjustLr::MatchRmsAdamW,
+                adjust_lr: own.adjust_lr_fn.unwrap_or(AdjustLr::MatchRmsAdamW),
+                eps: eps(usual.eps),
                 weight_decay,
                 ..usual
             })
@@ -159,4 +162,60 @@ pub fn plateau(config: &Config) -> Option<Plateau> {
         min_lr: own.min_lr.unwrap_or(usual.min_lr),
         ..usual
     })
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+    use crate::graph::Graph;
+    use crate::optim::{Operands, Slot, StepHyper};
+    use crate::shape::Shape;
+    use crate::train::config::RawConfig;
+
+    /// All that a rule says of a matrix: what it remembers, its scalars, and its update.
+    fn written(settings: &[&str]) -> String {
+        let mut raw = RawConfig::default();
+        settings.iter().for_each(|setting| raw.set_pair(setting).unwrap());
+        let rule = rule(&raw.resolve().unwrap(), AdamW::new());
+        rule.check().unwrap();
+        let (graph, shape) = (Graph::new(), Shape::from([4, 8]));
+        let slots = rule.slots(&shape);
+        let state = |slot: &Slot| graph.state(slot.name, &slot.shape, slot.dtype);
+        let state: Vec<_> = slots.iter().map(state).collect();
+        let scalars: Vec<_> = rule.scalars().iter().map(|name| graph.input(name, [], DType::F32)).collect();
+        let (parameter, gradient) = (graph.state("w", &shape, DType::F32), graph.state("g", &shape, DType::F32));
+        let new = rule.update(Operands { parameter, gradient, slots: &state, scalars: &scalars });
+        graph.output("w", new.parameter);
+        new.slots.iter().zip(&slots).for_each(|(new, slot)| graph.assign(slot.name, *new));
+        let values = rule.scalar_values(StepHyper { step: 3, lr: 0.01, weight_decay: None });
+        format!("{slots:?} {values:?}\n{}", graph.to_text())
+    }
+
+    #[test]
+    fn every_option_reaches_its_rule() {
+        for kind in OptimizerKind::ALL {
+            let (name, options) = kind.row();
+            // What other options need to show.
+            let mut settings = vec![format!("train.optimizer={name}")];
+            settings.extend((kind == OptimizerKind::Sgd).then(|| "optimizer.momentum=0.5".to_string()));
+            let told = |more: &[String]| {
+                let all = [&settings[..], more].concat();
+                written(&all.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            let usual = told(&[]);
+            for option in options {
+                let value = match *option {
+                    "nesterov" if kind == OptimizerKind::Muon => "false",
+                    "nesterov" | "amsgrad" | "centered" => "true",
+                    "ns_steps" => "3",
+                    "adjust_lr_fn" => "original",
+                    "beta2_decay" => "-0.6",
+                    "d" => "1.5",
+                    _ => "0.125",
+                };
+                assert_ne!(told(&[format!("optimizer.{option}={value}")]), usual, "{name}: {option}");
+            }
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod long;
 mod loss_scaling;
 mod memory;
 mod models;
+mod odd_widths;
 mod one_step;
 mod optimizers;
 #[cfg(feature = "onnx")]

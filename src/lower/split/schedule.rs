@@ -2,11 +2,13 @@
 //!
 //! Traced operation by operation, all parts of the logits would be there before the first becomes a loss. Nodes that
 //! compute parts therefore run as soon as they can, those first whose operands are newest; all others keep their order.
-//! In GPT-2's backward pass all parts of the logits' gradient are alive at once all the same: `docs/decisions/bindings.md`.
+//! What computes nothing comes before both: were the slice of the activations that a part is multiplied with to wait for its
+//! turn among all others, the part would wait with it, and so would all parts of the logits' gradient.
 
 use super::movement::is_movement;
 use crate::graph::{Graph, Node, Op};
 use crate::passes::Rewriter;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -29,13 +31,12 @@ pub(super) fn by_parts(graph: &Graph, parts: &[Range<usize>]) -> Graph {
     }
     let mut rewriter = Rewriter::new(graph);
     let mut newest = vec![0; nodes.len()];
-    // Those that go on with a part, the newest last; and all others.
-    let (mut going, mut waiting) = (BTreeSet::new(), BTreeSet::new());
+    let mut queue = Queue::default();
     (0..nodes.len()).filter(|&index| live[index] && missing[index] == 0).for_each(|index| {
-        waiting.insert(index);
+        queue.push(index, &nodes[index], 0);
     });
     let mut place = 0;
-    while let Some(next) = going.pop_last().map(|(_, std::cmp::Reverse(index))| index).or_else(|| waiting.pop_first()) {
+    while let Some(next) = queue.pop() {
         rewriter.copy(next as u32);
         place += 1;
         for &user in &users[next] {
@@ -44,14 +45,39 @@ pub(super) fn by_parts(graph: &Graph, parts: &[Range<usize>]) -> Graph {
                 newest[user] = place;
             }
             if missing[user] == 0 {
-                match newest[user] {
-                    0 => drop(waiting.insert(user)),
-                    newest => drop(going.insert((newest, std::cmp::Reverse(user)))),
-                }
+                queue.push(user, &nodes[user], newest[user]);
             }
         }
     }
     rewriter.finish()
+}
+
+/// Nodes whose operands are there.
+#[derive(Default)]
+struct Queue {
+    /// Those that compute nothing.
+    free: BTreeSet<usize>,
+    /// Those that go on with a part, the newest last.
+    going: BTreeSet<(usize, Reverse<usize>)>,
+    waiting: BTreeSet<usize>,
+}
+
+impl Queue {
+    /// `newest`: the place of the newest of its operands that are parts, or 0.
+    fn push(&mut self, index: usize, node: &Node, newest: usize) {
+        if is_leaf(node) || is_movement(&node.op) {
+            self.free.insert(index);
+        } else if newest > 0 {
+            self.going.insert((newest, Reverse(index)));
+        } else {
+            self.waiting.insert(index);
+        }
+    }
+
+    fn pop(&mut self) -> Option<usize> {
+        let going = |queue: &mut Queue| queue.going.pop_last().map(|(_, Reverse(index))| index);
+        self.free.pop_first().or_else(|| going(self)).or_else(|| self.waiting.pop_first())
+    }
 }
 
 /// What is there from the start belongs to no part.

@@ -148,12 +148,16 @@ pub const KEYS: &[Key] = &[
     key("optimizer.alpha", BELOW_ONE, |c| part(c.optimizer.alpha)),
     key("optimizer.centered", "true or false", |_| true),
     key("optimizer.lr_decay", POSITIVE, |c| positive(c.optimizer.lr_decay)),
+    key("optimizer.initial_accumulator_value", POSITIVE, |c| positive(c.optimizer.initial_accumulator_value)),
     key("optimizer.rho", BELOW_ONE, |c| part(c.optimizer.rho)),
     key("optimizer.beta2_decay", "a number of at most 0", |c| positive(c.optimizer.beta2_decay.map(|x| -x))),
     key("optimizer.d", "a number of at least 1", |c| c.optimizer.d.is_none_or(|d| d >= 1.0 && d.is_finite())),
+    key("optimizer.eps1", POSITIVE, |c| positive(c.optimizer.eps1)),
+    key("optimizer.eps2", POSITIVE, |c| positive(c.optimizer.eps2)),
     key("optimizer.ns_steps", "an integer from 1 to 99", |c| {
         c.optimizer.ns_steps.is_none_or(|steps| (1..=99).contains(&steps))
     }),
+    text("optimizer.adjust_lr_fn", "\"original\", \"match_rms_adamw\" or \"spectral_unclamped\"", |_| true),
     key("schedule.min_lr", POSITIVE, |c| positive(c.schedule.min_lr)),
     key("schedule.power", POSITIVE, |c| positive(c.schedule.power)),
     key("schedule.period", STEPS, |c| steps(c.schedule.period)),

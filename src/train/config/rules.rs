@@ -6,6 +6,7 @@
 
 use super::{Config, TaskKind};
 use crate::error::{Error, Result};
+use crate::optim::AdjustLr;
 use serde::{Deserialize, Serialize};
 
 /// The rule that updates parameters.
@@ -49,14 +50,25 @@ pub struct OptimizerConfig {
     pub centered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_decay: Option<f64>,
+    /// What the sums of Adagrad start with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_accumulator_value: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta2_decay: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub d: Option<f64>,
+    /// The first of the two of PyTorch's `eps` of Adafactor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eps1: Option<f64>,
+    /// The second of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eps2: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ns_steps: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjust_lr_fn: Option<AdjustLr>,
 }
 
 /// How the learning rate changes over the steps.
@@ -133,11 +145,11 @@ impl OptimizerKind {
             OptimizerKind::AdamW8bit => ("adamw8bit", &["beta1", "beta2", "eps"]),
             OptimizerKind::Sgd => ("sgd", &["momentum", "dampening", "nesterov"]),
             OptimizerKind::RmsProp => ("rmsprop", &["alpha", "eps", "momentum", "centered"]),
-            OptimizerKind::Adagrad => ("adagrad", &["lr_decay", "eps"]),
+            OptimizerKind::Adagrad => ("adagrad", &["lr_decay", "initial_accumulator_value", "eps"]),
             OptimizerKind::Adadelta => ("adadelta", &["rho", "eps"]),
-            OptimizerKind::Adafactor => ("adafactor", &["beta2_decay", "d"]),
+            OptimizerKind::Adafactor => ("adafactor", &["beta2_decay", "d", "eps1", "eps2"]),
             OptimizerKind::Lion => ("lion", &["beta1", "beta2"]),
-            OptimizerKind::Muon => ("muon", &["momentum", "nesterov", "ns_steps"]),
+            OptimizerKind::Muon => ("muon", &["momentum", "nesterov", "ns_steps", "adjust_lr_fn", "eps"]),
         }
     }
 
