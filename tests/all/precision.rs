@@ -5,6 +5,7 @@ use wgrad::Error;
 use wgrad::dtype::DType;
 use wgrad::graph::{Graph, Op};
 use wgrad::io::HostTensor;
+use wgrad::kernels::Profile;
 use wgrad::nn::{Init, Parameters};
 use wgrad::optim::{AdamW, LossScaling, Optimizer, Sgd};
 use wgrad::train::workloads::{Workload, losses_in, setup};
@@ -272,6 +273,17 @@ fn half_precision_takes_less_memory_and_hardly_more_dispatches() {
         });
         assert!(workload != Workload::W4 || f16.0 * 100 <= full.0 * 75, "{workload}: {} and {} bytes", f16.0, full.0);
         assert!(workload != Workload::W4 || bf16.0 * 100 <= full.0 * 75, "{workload}: {} and {} bytes", bf16.0, full.0);
+    }
+}
+
+/// Loss scaling computes what the optimizer reads on the device: one binding, and no kernel for each parameter.
+#[test]
+fn an_update_in_f16_takes_few_dispatches_where_eight_buffers_are_bound() {
+    for workload in [Workload::W2, Workload::W3, Workload::W4] {
+        let setup = setup(workload, 0).expect("a workload");
+        let plan = setup.trainer.precision(Precision::F16).plan(&Profile::baseline(), &setup.loss).expect("compiles");
+        let dispatches = plan.programs[1].dispatches();
+        assert!(dispatches <= 4, "{workload}: {dispatches}");
     }
 }
 

@@ -16,8 +16,10 @@ use std::ops::Range;
 pub(super) fn by_parts(graph: &Graph, parts: &[Range<usize>]) -> Graph {
     let (nodes, live) = (graph.nodes(), graph.live());
     let mut tagged = vec![false; nodes.len()];
-    parts.iter().flat_map(Clone::clone).for_each(|index| tagged[index] = !is_leaf(&nodes[index]));
-    // A view of a part belongs to it.
+    let computes = |index: usize| !is_leaf(&nodes[index]) && !is_movement(&nodes[index].op);
+    parts.iter().flat_map(Clone::clone).for_each(|index| tagged[index] = computes(index));
+    // A view of a part belongs to it; a slice of what is no part is there as soon as the whole is, and says nothing of
+    // which part comes first.
     for (index, node) in nodes.iter().enumerate().filter(|(_, node)| is_movement(&node.op)) {
         tagged[index] |= tagged[node.inputs[0].node as usize];
     }
