@@ -61,8 +61,7 @@ fn blocks() -> Result<Vec<(&'static str, String)>> {
 
 /// The source of the executor's loop, and where it starts: the last function of its file.
 const EXECUTOR: &str = include_str!("../../src/gpu/run.rs");
-const EXECUTOR_STARTS: &str =
-    "    /// Steps in one pass, or in several submissions where they would take too long.\n";
+const EXECUTOR_STARTS: &str = "    /// Steps in one pass, or in several submissions where they would take too long.\n";
 
 /// The text from after `start` to before `end` or the end of the text; `start` stays where it is a line of code.
 fn between(text: &str, start: &str, end: &str) -> String {
