@@ -57,7 +57,7 @@ pub(super) fn by_parts(graph: &Graph, parts: &[Range<usize>]) -> Graph {
 /// Nodes whose operands are there.
 #[derive(Default)]
 struct Queue {
-    /// Those that compute nothing.
+    /// Those that compute nothing, or single numbers, such as what the loss is scaled by: no part waits for these.
     free: BTreeSet<usize>,
     /// Those that go on with a part, the newest last.
     going: BTreeSet<(usize, Reverse<usize>)>,
@@ -67,7 +67,8 @@ struct Queue {
 impl Queue {
     /// `newest`: the place of the newest of its operands that are parts, or 0.
     fn push(&mut self, index: usize, node: &Node, newest: usize) {
-        if is_leaf(node) || is_movement(&node.op) {
+        let scalar = node.outputs.iter().all(|ty| ty.shape.numel() == 1);
+        if is_leaf(node) || is_movement(&node.op) || scalar {
             self.free.insert(index);
         } else if newest > 0 {
             self.going.insert((newest, Reverse(index)));
