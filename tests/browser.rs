@@ -1,7 +1,7 @@
 //! The library in Chromium, by the suites of `web/test`: kernels, rows, package and site. A binary of its own, so that nothing else
 //! runs beside a browser.
 //!
-//! They need node 20, npm, a Chromium and Rust's wasm target. Without those they say so, loudly, and pass:
+//! They need node 20, npm, a Chromium, and Rust's wasm target and rust-src component. Without those they say so, loudly, and pass:
 //! `WGRAD_BROWSER=required` makes that a failure.
 
 use std::path::Path;
@@ -43,6 +43,11 @@ fn missing() -> &'static [String] {
         let library = output("rustc", &["--print", "target-libdir", "--target", "wasm32-unknown-unknown"]);
         if library.is_none_or(|folder| !Path::new(&folder).exists()) {
             missing.push("Rust's target; `rustup target add wasm32-unknown-unknown`".into());
+        }
+        // The page's program is built with its own standard library (`web/build.sh`).
+        let root = output("rustc", &["--print", "sysroot"]);
+        if root.is_none_or(|folder| !Path::new(&folder).join("lib/rustlib/src/rust/library").exists()) {
+            missing.push("the sources of Rust's standard library; `rustup component add rust-src`".into());
         }
         missing
     })
