@@ -5,6 +5,7 @@
 
 use super::object::Fields;
 use crate::error::{Error, Result};
+use crate::optim::AdjustLr;
 use crate::train::config::{Config, OptimizerKind, Schedule};
 use js_sys::Object;
 use wasm_bindgen::JsValue;
@@ -26,6 +27,9 @@ pub fn read(config: &mut Config, fields: &Fields, lr: bool, weight_decay: bool) 
             ("rho", &mut own.rho),
             ("beta2Decay", &mut own.beta2_decay),
             ("d", &mut own.d),
+            ("initialAccumulatorValue", &mut own.initial_accumulator_value),
+            ("eps1", &mut own.eps1),
+            ("eps2", &mut own.eps2),
         ];
         for (key, place) in &mut numbers {
             **place = options.number(key)?;
@@ -35,6 +39,14 @@ pub fn read(config: &mut Config, fields: &Fields, lr: bool, weight_decay: bool) 
             *place = options.flag(key)?;
         }
         own.ns_steps = options.size("nsSteps")?;
+        if let Some(name) = options.word("adjustLrFn")? {
+            let all = [
+                ("original", AdjustLr::Original),
+                ("match_rms_adamw", AdjustLr::MatchRmsAdamW),
+                ("spectral_unclamped", AdjustLr::SpectralUnclamped),
+            ];
+            own.adjust_lr_fn = Some(find(all, "values of `adjustLrFn`", &name)?);
+        }
         options.end()?;
         config.use_rules_defaults(lr, weight_decay);
     }

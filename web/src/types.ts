@@ -17,12 +17,13 @@ export type Optimizer =
     | { name: "adamw8bit"; beta1?: number; beta2?: number; eps?: number }
     | { name: "sgd"; momentum?: number; dampening?: number; nesterov?: boolean }
     | { name: "rmsprop"; alpha?: number; eps?: number; momentum?: number; centered?: boolean }
-    | { name: "adagrad"; lrDecay?: number; eps?: number }
+    | { name: "adagrad"; lrDecay?: number; initialAccumulatorValue?: number; eps?: number }
     | { name: "adadelta"; rho?: number; eps?: number }
-    | { name: "adafactor"; beta2Decay?: number; d?: number }
+    /** `eps1` and `eps2` are the two of PyTorch's `eps`. */
+    | { name: "adafactor"; beta2Decay?: number; d?: number; eps1?: number; eps2?: number }
     | { name: "lion"; beta1?: number; beta2?: number }
     /** For the matrices of a text model's blocks; AdamW updates the rest. */
-    | { name: "muon"; momentum?: number; nesterov?: boolean; nsSteps?: number };
+    | { name: "muon"; momentum?: number; nesterov?: boolean; nsSteps?: number; eps?: number; adjustLrFn?: "original" | "match_rms_adamw" | "spectral_unclamped" };
 
 /** How the learning rate changes over the steps, after a linear rise over `warmup`. */
 export type Schedule =

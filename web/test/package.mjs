@@ -418,7 +418,7 @@ async function rules({ page }) {
         const optimizers = {};
         for (const name of ["adamw", "adam", "adamw8bit", "sgd", "rmsprop", "adagrad", "adadelta", "adafactor", "lion"]) optimizers[name] = (await run({ optimizer: name })).losses;
         optimizers.momentum = (await run({ optimizer: { name: "sgd", momentum: 0.9, nesterov: true } })).losses;
-        optimizers.muon = (await run({ optimizer: { name: "muon", nsSteps: 3 } }, wgrad.gpt({ layers: 1, heads: 2, width: 16, context: 16 }), { text: "abcabd".repeat(200) })).losses;
+        optimizers.muon = (await run({ optimizer: { name: "muon", nsSteps: 3, adjustLrFn: "match_rms_adamw" } }, wgrad.gpt({ layers: 1, heads: 2, width: 16, context: 16 }), { text: "abcabd".repeat(200) })).losses;
         const schedules = {};
         for (const name of ["constant", "onecycle", "cosine", "linear", "polynomial", "restarts", "stable"]) schedules[name] = (await run({ schedule: name, lr: 0.01 })).rates;
         schedules.low = (await run({ schedule: { name: "linear", minLr: 0.009 }, lr: 0.01 })).rates;
