@@ -1,8 +1,9 @@
 //! NaN wherever nobody has written, for tests: what a kernel reads of it shows in what it gives.
 //!
 //! Memory that programs share is filled when it is new, before each program runs, and value by value within a run when
-//! nobody needs them any more. Knows no programs beyond their buffers. State and inputs begin as zeros, and so do the gaps between their tensors: one dispatch
-//! goes over all tensors that are treated alike, and gaps of zeros stay zeros.
+//! nobody needs them any more. Of programs it knows their buffers, and what they say has expired. State and inputs begin as
+//! zeros, and so do the gaps between their tensors: one dispatch goes over all tensors that are treated alike, and gaps of
+//! zeros stay zeros.
 
 use super::Device;
 use crate::error::Result;
