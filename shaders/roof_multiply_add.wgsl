@@ -2,6 +2,8 @@
 // A round is two multiply-adds a chain: 8 * 4 * 2 * 2 operations a lane.
 
 const WG: u32 = 64u;
+// f32, or f16 where the adapter computes with it.
+alias Real = f32;
 
 struct Params {
     rounds: u32,
@@ -9,8 +11,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 // ---- body
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<Real>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<Real>>;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -21,7 +23,7 @@ fn main(
     // Read, so that no compiler can know them.
     let m = x[0];
     let c = x[1];
-    var a0 = c + vec4<f32>(f32(lane));
+    var a0 = c + vec4<Real>(Real(lane));
     var a1 = a0 + c;
     var a2 = a1 + c;
     var a3 = a2 + c;

@@ -6,12 +6,14 @@ use super::say;
 use super::tune::with_table;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::train::bench::{Measurement, Samples, failed, measure, profile};
+use crate::train::bench::{Samples, failed, measure, profile};
 use crate::train::encode::host_cost;
+use crate::train::recovery::recovery;
 use crate::train::roof::Roofs;
 use crate::train::roofline::roofline;
 use crate::train::stall::stall;
 use crate::train::workloads::Workload;
+use serde::Serialize;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use web_time::Instant;
@@ -20,6 +22,9 @@ use web_time::Instant;
 pub fn bench(args: &BenchArgs, started: Instant) -> Result<ExitCode> {
     if args.host {
         return args.workloads.iter().try_for_each(|&workload| host(args, workload)).map(|()| ExitCode::SUCCESS);
+    }
+    if args.recovery {
+        return args.workloads.iter().try_for_each(|&workload| lost(args, workload)).map(|()| ExitCode::SUCCESS);
     }
     if args.here {
         return args.workloads.iter().try_fold(ExitCode::SUCCESS, |code, &workload| {
@@ -49,10 +54,15 @@ fn host(args: &BenchArgs, workload: Workload) -> Result<()> {
     let fake = Device::fake(device.profile())?;
     for (device, usual) in [(device, 20), (fake, 2000)] {
         let cost = host_cost(workload, args.precision, args.steps.unwrap_or(usual), &device)?;
-        let line = serde_json::to_string(&cost);
-        say(line.map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)?;
+        print_line(&cost)?;
     }
     Ok(())
+}
+
+/// How long a training takes to stand on another device: a JSON line.
+fn lost(args: &BenchArgs, workload: Workload) -> Result<()> {
+    let device = cache::open(args.adapter.choice().as_deref())?;
+    print_line(&recovery(workload, args.seed, args.precision, args.steps.unwrap_or(0), &device)?)
 }
 
 /// Measures in a new process, which prints the line itself. Its exit code.
@@ -101,8 +111,7 @@ fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Resul
         print_profile(args, workload, &device)?;
     }
     if let Some(directory) = args.saves.as_ref().filter(|_| worked) {
-        let stall = stall(workload, args.seed, args.precision, directory, &device)?;
-        say(serde_json::to_string(&stall).map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)?;
+        print_line(&stall(workload, args.seed, args.precision, directory, &device)?)?;
     }
     Ok(worked)
 }
@@ -127,6 +136,6 @@ fn print_profile(args: &BenchArgs, workload: Workload, device: &Device) -> Resul
     if args.profile { say(profile.table(Some(&roofs)).trim_end()) } else { Ok(()) }
 }
 
-fn print_line(line: &Measurement) -> Result<()> {
+fn print_line(line: &impl Serialize) -> Result<()> {
     say(serde_json::to_string(line).map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)
 }

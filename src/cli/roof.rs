@@ -26,7 +26,9 @@ pub fn roof(args: &RoofArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     say(device.name())?;
-    let mut rows = vec![["arithmetic, f32".into(), format!("{:.1}", roofs.gflops), "GFLOP/s".into()]];
+    let arithmetic = |dtype: &str, rate: f64| [format!("arithmetic, {dtype}"), format!("{rate:.1}"), "GFLOP/s".into()];
+    let mut rows = vec![arithmetic("f32", roofs.gflops)];
+    rows.extend(roofs.gflops_f16.map(|rate| arithmetic("f16", rate)));
     let copy =
         |amount: u64, rate: f64| [format!("{} read and written", bytes(amount)), format!("{rate:.1}"), "GB/s".into()];
     rows.extend(roofs.copies.iter().map(|at| copy(at.bytes, at.gigabytes)));

@@ -10,7 +10,7 @@ use super::pipelines::PipelineCache;
 use crate::error::{Error, Result};
 use crate::kernels::Profile;
 use crate::kernels::matmul::Choices;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ struct Inner {
     health: Arc<Health>,
     pipelines: PipelineCache,
     faults: Faults,
+    /// Bytes uploaded since the last submission.
+    uploaded: AtomicU64,
     /// Verdicts of error scopes, which a browser gives later.
     #[cfg(target_arch = "wasm32")]
     pending: Mutex<Vec<Verdict>>,
@@ -133,6 +135,7 @@ impl Device {
             health: Arc::default(),
             pipelines: PipelineCache::default(),
             faults: Faults::default(),
+            uploaded: AtomicU64::new(0),
             #[cfg(target_arch = "wasm32")]
             pending: Mutex::default(),
         };
@@ -232,6 +235,10 @@ impl Device {
 
     pub(super) fn cache(&self) -> &PipelineCache {
         &self.inner.pipelines
+    }
+
+    pub(super) fn uploaded(&self) -> &AtomicU64 {
+        &self.inner.uploaded
     }
 
     pub(super) fn faults(&self) -> &Faults {

@@ -75,29 +75,9 @@ impl Device {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn compile_all(&self, kernels: Vec<&Kernel>) -> Result<Vec<(Key, Arc<Pipeline>)>> {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        // The front end of the shader compiler recurses.
-        const STACK: usize = 8 << 20;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(kernels.len());
-        if threads <= 1 {
-            return kernels.into_iter().map(|kernel| Ok((key(kernel), self.compile(kernel)?))).collect();
-        }
-        let next = AtomicUsize::new(0);
-        let compiled = Mutex::new(Vec::new());
-        let work = || {
-            while let Some(&kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let pipeline = self.compile(kernel).map(|pipeline| (key(kernel), pipeline));
-                lock(&compiled).push(pipeline);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                // A thread that cannot be had leaves its share to the others.
-                let _ = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
-            }
-            work();
-        });
-        compiled.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_iter().collect()
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let compiled = at_once(&kernels, threads, |kernel| Ok((key(kernel), self.compile(kernel)?)));
+        compiled.into_iter().collect()
     }
 
     fn compile(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
@@ -166,6 +146,30 @@ impl Device {
     }
 }
 
+/// What `work` makes of each item, in any order, by so many threads at once.
+#[cfg(not(target_arch = "wasm32"))]
+fn at_once<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    // The front end of the shader compiler recurses.
+    const STACK: usize = 8 << 20;
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let share = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let made = work(item);
+            lock(&done).push(made);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()) {
+            // A thread that cannot be had leaves its share to the others.
+            let _ = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, share);
+        }
+        share();
+    });
+    done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 fn key(kernel: &Kernel) -> Key {
     (kernel.wgsl.clone(), kernel.writable.clone())
 }
@@ -181,5 +185,31 @@ fn layout_entry((ty, binding): (wgpu::BufferBindingType, u32)) -> wgpu::BindGrou
             min_binding_size: None,
         },
         count: None,
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use std::sync::Condvar;
+    use std::time::Duration;
+
+    #[test]
+    fn kernels_are_compiled_at_once_by_several_threads() {
+        // Each waits until another one is under way: one after the other, none would end before its patience does.
+        let (under_way, changed) = (Mutex::new(0), Condvar::new());
+        let meet = |&item: &i32| {
+            let mut count = lock(&under_way);
+            *count += 1;
+            changed.notify_all();
+            let (_count, patience) =
+                changed.wait_timeout_while(count, Duration::from_secs(60), |count| *count < 3).unwrap();
+            (item, patience.timed_out())
+        };
+        let mut met = at_once(&[1, 2, 3], 3, meet);
+        met.sort_unstable();
+        assert_eq!(met, [(1, false), (2, false), (3, false)]);
+        assert_eq!(at_once(&[] as &[i32], 3, |_| 0), [0; 0]);
+        assert_eq!(at_once(&[5, 6], 1, |item| item + 1), [6, 7]);
     }
 }

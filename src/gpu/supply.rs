@@ -7,9 +7,14 @@ use super::Device;
 use super::device::device_error;
 use super::faults::Fault;
 use crate::error::{Error, Result};
+use std::sync::atomic::Ordering::Relaxed;
 
-/// Large uploads and downloads go in pieces of this size, so that staging stays small beside the planned memory.
+/// Large downloads go in pieces of this size, so that staging stays small beside the planned memory.
 pub(super) const CHUNK: u64 = 64 << 20;
+
+/// Uploads are handed over after so many bytes, for the same reason: until then each has staging memory of its own. Small
+/// enough that allocators give the next piece the memory of an earlier one.
+const UPLOADED_AT_ONCE: u64 = 16 << 20;
 
 impl Device {
     /// A new buffer. What it is for stands in the error if there is no memory: `holds` says what of it is largest.
@@ -48,10 +53,19 @@ impl Device {
     pub(super) fn release(&self) -> Result<()> {
         self.cache().release();
         #[cfg(not(target_arch = "wasm32"))]
-        {
-            let submission = self.caught("refused to be waited for", || self.wgpu_queue().submit([]))?;
-            self.wait_for(&submission)?;
-        }
+        self.synchronize()?;
+        self.check()
+    }
+
+    /// Waits until all that was handed to the device so far is done, as `torch.cuda.synchronize`.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and [`Error::DeviceHung`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn synchronize(&self) -> Result<()> {
+        let submission = self.caught("refused to be waited for", || self.wgpu_queue().submit([]))?;
+        self.wait_for(&submission)?;
+        // A loss is known when its callback has run.
         self.check()
     }
 
@@ -60,11 +74,31 @@ impl Device {
         self.twice(|| {
             let injected = self.faults().error(Fault::Creation);
             if injected.is_none() && cfg!(target_arch = "wasm32") {
-                return self.caught(what, || write_words(self.wgpu_queue(), buffer, offset, bytes));
+                return self.caught(what, || self.write_words(buffer, offset, bytes));
             }
             let explain = move |error| device_error(what, &error);
-            self.judged(injected, explain, || write_words(self.wgpu_queue(), buffer, offset, bytes))
+            self.judged(injected, explain, || self.write_words(buffer, offset, bytes))
         })
+    }
+
+    fn write_words(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        let write = |at: u64, part: &[u8]| {
+            self.wgpu_queue().write_buffer(buffer, at, part);
+            if self.uploaded().fetch_add(part.len() as u64, Relaxed) + part.len() as u64 >= UPLOADED_AT_ONCE {
+                // Frees the staging memory soon.
+                self.wgpu_queue().submit([]);
+                self.uploaded().store(0, Relaxed);
+            }
+        };
+        for (at, part) in (offset..).step_by(UPLOADED_AT_ONCE as usize).zip(whole.chunks(UPLOADED_AT_ONCE as usize)) {
+            write(at, part);
+        }
+        if !rest.is_empty() {
+            let mut word = [0; 4];
+            word[..rest.len()].copy_from_slice(rest);
+            write(offset + whole.len() as u64, &word);
+        }
     }
 
     /// Hands work to the queue.
@@ -74,6 +108,7 @@ impl Device {
         commands: Option<wgpu::CommandBuffer>,
     ) -> Result<wgpu::SubmissionIndex> {
         self.faults().count_submission();
+        self.uploaded().store(0, Relaxed);
         let injected = self.faults().error(Fault::Submission);
         let lost = injected.is_some() || self.faults().due(Fault::Dropped);
         let submit = || self.wgpu_queue().submit(commands.filter(|_| !lost));
@@ -81,23 +116,5 @@ impl Device {
             None => self.caught(what, submit),
             injected => self.judged(injected, move |error| device_error(what, &error), submit),
         }
-    }
-}
-
-fn write_words(queue: &wgpu::Queue, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
-    let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
-    let mut at = offset;
-    for chunk in whole.chunks(CHUNK as usize) {
-        queue.write_buffer(buffer, at, chunk);
-        at += chunk.len() as u64;
-        if chunk.len() as u64 == CHUNK {
-            // Frees the staging memory of this chunk soon.
-            queue.submit([]);
-        }
-    }
-    if !rest.is_empty() {
-        let mut word = [0; 4];
-        word[..rest.len()].copy_from_slice(rest);
-        queue.write_buffer(buffer, at, &word);
     }
 }

@@ -3,6 +3,7 @@
 //! Names are listed once; pixels are read when asked for, from any thread. What belongs to training and what is
 //! held out depends on the names alone. Knows nothing about batches, seeds or devices.
 
+use super::image_bytes;
 use crate::error::{Error, Result};
 use crate::random::threefry2x32;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, imageops::FilterType};
@@ -207,16 +208,14 @@ pub fn image_of_bytes(path: &str, bytes: &[u8], side: usize, channels: usize) ->
     // The decoders are made for hostile files; were one to panic nevertheless, this file is what is wrong.
     let decoded = std::panic::catch_unwind(|| decode(bytes));
     let image = decoded.unwrap_or_else(|_| Err("the decoder failed".into())).map_err(|message| {
-        let format = if is_jpeg(bytes) { "JPEG" } else { "PNG or JPEG" };
+        let format = if image_bytes::is_jpeg(bytes) { "JPEG" } else { "PNG or JPEG" };
         Error::Format { path: path.into(), format, message }
     })?;
     Ok(planes(&image, side, channels))
 }
 
 fn decode(bytes: &[u8]) -> std::result::Result<DynamicImage, String> {
-    if is_jpeg(bytes) && !has_end(bytes) {
-        return Err("the file ends in the middle of the image".into());
-    }
+    image_bytes::check(bytes)?;
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
     limits.max_alloc = Some(MAX_UNPACKED);
@@ -226,6 +225,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<DynamicImage, String> {
     if decoder.total_bytes() > MAX_UNPACKED {
         return Err(format!("the image takes {} bytes; at most {MAX_UNPACKED} are read", decoder.total_bytes()));
     }
+    image_bytes::check_size(bytes, decoder.total_bytes())?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     image.apply_orientation(orientation);
@@ -233,16 +233,6 @@ fn decode(bytes: &[u8]) -> std::result::Result<DynamicImage, String> {
         0 => Err("the image has no pixels".into()),
         _ => Ok(image),
     }
-}
-
-fn is_jpeg(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0xff, 0xd8])
-}
-
-/// Whether an end of image follows the last beginning of pixels: the decoder would fill up what is missing.
-fn has_end(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    last(0xda) < last(0xd9)
 }
 
 /// The middle square, resized; one plane after the other.

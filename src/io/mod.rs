@@ -22,6 +22,8 @@ pub mod digits;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;
 #[cfg(feature = "cli")]
+mod image_bytes;
+#[cfg(feature = "cli")]
 pub mod images;
 pub mod json;
 mod manifest;

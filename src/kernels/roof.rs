@@ -25,7 +25,16 @@ pub fn copy(profile: &Profile) -> Kernel {
 
 /// Rounds of multiply-adds by `x[0]` and `x[1]`, whose sum is written to `y`, one vec4 a lane; parameter: rounds.
 pub fn multiply_add(profile: &Profile) -> Kernel {
-    kernel(profile, "roof_multiply_add", "rounds", "", include_str!("../../shaders/roof_multiply_add.wgsl"))
+    let file = include_str!("../../shaders/roof_multiply_add.wgsl");
+    kernel(profile, "roof_multiply_add", "rounds", "alias Real = f32;\n", file)
+}
+
+/// The same with `array<vec4<f16>>`, for adapters with `shader-f16`.
+pub fn multiply_add_f16(profile: &Profile) -> Kernel {
+    let file = include_str!("../../shaders/roof_multiply_add.wgsl");
+    let kernel = kernel(profile, "roof_multiply_add_f16", "rounds", "alias Real = f16;\n", file);
+    // Directives stand before everything else.
+    Kernel { wgsl: format!("enable f16;\n{}", kernel.wgsl), ..kernel }
 }
 
 fn kernel(profile: &Profile, name: &str, param: &str, constants: &str, file: &'static str) -> Kernel {

@@ -53,6 +53,8 @@ pub mod keeper;
 #[cfg(feature = "cli")]
 pub mod stall;
 #[cfg(feature = "cli")]
+pub mod recovery;
+#[cfg(feature = "cli")]
 pub mod debug;
 #[cfg(feature = "cli")]
 pub mod run;

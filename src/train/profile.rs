@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn dispatches_of_one_kernel_are_one_row() {
         let dispatches = vec![timed("a", "x", 0.0, 1.0), timed("b", "y", 1.0, 5.0), timed("a", "x", 6.0, 2.0)];
-        let roofs = Roofs { gflops: 8.0, copies: vec![CopyRate { bytes: 1 << 20, gigabytes: 2.0 }] };
+        let roofs = Roofs { gflops: 8.0, gflops_f16: None, copies: vec![CopyRate { bytes: 1 << 20, gigabytes: 2.0 }] };
         let table = Profile { dispatches }.table(Some(&roofs));
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4, "{table}");

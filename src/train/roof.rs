@@ -13,6 +13,8 @@ use serde::Serialize;
 pub struct Roofs {
     /// Billions of f32 multiplications and additions in a second.
     pub gflops: f64,
+    /// The same of f16, where the adapter has `shader-f16`. No kernel of wgrad computes so; it tells whether one should.
+    pub gflops_f16: Option<f64>,
     /// For amounts read and written together, from small to large: what fits a cache moves faster.
     pub copies: Vec<CopyRate>,
 }
@@ -38,7 +40,10 @@ const REPEATS: usize = 5;
 impl Roofs {
     /// Measures this device; takes about a second.
     pub fn measure(device: &Device) -> Result<Roofs> {
-        Ok(Roofs { gflops: arithmetic(device)?, copies: copies(device)? })
+        let profile = device.profile();
+        let halves = profile.shader_f16.then(|| arithmetic(device, &roof::multiply_add_f16(profile))).transpose()?;
+        let gflops = arithmetic(device, &roof::multiply_add(profile))?;
+        Ok(Roofs { gflops, gflops_f16: halves, copies: copies(device)? })
     }
 
     /// Bandwidth when nothing fits a cache: that of the largest copy, in billions of bytes a second.
@@ -60,16 +65,15 @@ impl Roofs {
 }
 
 /// Billions of operations a second, with enough rounds for a time that can be trusted.
-fn arithmetic(device: &Device) -> Result<f64> {
+fn arithmetic(device: &Device, kernel: &Kernel) -> Result<f64> {
     let profile = device.profile();
-    let kernel = roof::multiply_add(profile);
     // A GPU needs many invocations to be full; a processor has few cores.
     let groups = if profile.params_in_storage() { 256 } else { 4096 };
     let lanes = groups * u64::from(kernel.workgroup);
     let mut rounds = 64u32;
     loop {
         let flops = lanes * u64::from(rounds) * roof::FLOPS_OF_A_ROUND;
-        let program = program(profile, &kernel, 32, lanes * 16, vec![(rounds, groups, flops)]);
+        let program = program(profile, kernel, 32, lanes * 16, vec![(rounds, groups, flops)]);
         let micros = least(device, program)?[0];
         if micros >= LONG || rounds >= 1 << 20 {
             return Ok(flops as f64 / micros.max(f64::MIN_POSITIVE) / 1e3);
@@ -143,7 +147,7 @@ mod tests {
     fn the_nearer_roof_bounds_the_time() {
         let copies = [(1000, 50.0), (4000, 100.0), (16_000, 20.0)];
         let copies = copies.map(|(bytes, gigabytes)| CopyRate { bytes, gigabytes }).into();
-        let roofs = Roofs { gflops: 10.0, copies };
+        let roofs = Roofs { gflops: 10.0, gflops_f16: None, copies };
         assert_eq!(
             [10, 1000, 4000, 4001, 99_999].map(|bytes| roofs.bandwidth(bytes)),
             [100.0, 100.0, 100.0, 20.0, 20.0]

@@ -174,7 +174,7 @@ mod tests {
 
     fn roofs() -> Roofs {
         let copies = [(1000, 40.0), (1 << 28, 10.0)].map(|(bytes, gigabytes)| CopyRate { bytes, gigabytes });
-        Roofs { gflops: 50.0, copies: copies.into() }
+        Roofs { gflops: 50.0, gflops_f16: None, copies: copies.into() }
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_step_without_kernels_and_absurd_roofs_still_make_a_picture() {
-        let none = Roofs { gflops: 0.0, copies: Vec::new() };
+        let none = Roofs { gflops: 0.0, gflops_f16: None, copies: Vec::new() };
         for (profile, roofs) in [(Profile::default(), roofs()), (Profile::default(), none.clone())] {
             let svg = roofline(&profile, &roofs, "nothing");
             svg::is_well_formed(&svg).unwrap();

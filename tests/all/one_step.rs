@@ -4,6 +4,7 @@
 //! A block of the document that is compared begins with ```` ```text NAME ```` or ```` ```rust NAME ````.
 
 use std::fs;
+use std::process::Command;
 use wgrad::dtype::DType;
 use wgrad::graph::{Graph, Tensor};
 use wgrad::kernels::Profile;
@@ -146,4 +147,26 @@ fn the_document_shows_what_the_compiler_does() {
             line + 1
         );
     }
+}
+
+/// What `wgrad explain` says, given these words.
+fn explained(words: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
+    let output = command.arg("explain").args(words.split_whitespace()).output().expect("the program runs");
+    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn explain_shows_the_step_in_the_precision_and_under_the_limits_that_are_asked_for() {
+    let halves = |words: &str| explained(words).contains("f16");
+    assert!(!halves("mlp --stage passes") && halves("mlp --stage passes --precision f16"));
+    let dispatches = |words: &str| -> usize {
+        let text = explained(words);
+        assert!(text.contains("==== programs for WebGPU's default limits"), "{text}");
+        let count = text.split("a step takes ").nth(1).and_then(|rest| rest.split(' ').next());
+        count.and_then(|count| count.parse().ok()).expect("a count")
+    };
+    let program = "W4 --stage program --limits webgpu";
+    assert!(dispatches(&format!("{program} --recompute")) > dispatches(program));
 }

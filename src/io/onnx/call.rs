@@ -4,7 +4,7 @@
 //! `ops/mod.rs`, which lists them.
 
 use super::constant::{Constant, shape_of};
-use super::limits::{MAX_ELEMENTS, MAX_VIEWED};
+use super::limits::{MAX_ELEMENTS, MAX_FOLDED, MAX_VIEWED};
 use super::proto::{AttributeProto, GraphProto, NodeProto};
 use super::trace::Tracer;
 use crate::dtype::DType;
@@ -271,6 +271,14 @@ impl<'c, 'g> Call<'c, 'g> {
             Ok(count) if count <= MAX_ELEMENTS => Ok(count),
             _ => Err(self.invalid(format_args!("{value} is no possible count"))),
         }
+    }
+
+    /// Notes that so many elements are computed here and now, not by the graph.
+    pub fn computed(&self, elements: usize) -> Result<()> {
+        if elements <= MAX_FOLDED && self.tracer.may_compute(elements) {
+            return Ok(());
+        }
+        Err(self.unsupported(format_args!("its {elements} elements are more than can be computed while importing")))
     }
 
     /// A function of one tensor.

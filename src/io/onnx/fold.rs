@@ -72,7 +72,8 @@ pub fn fold<'g>(
     graph.error()?;
     let ints = rule != AsFloats::None && is(call, Elem::is_int);
     let doubles = is(call, |elem| elem == Elem::F64);
-    if !small(&graph, &outputs) {
+    // What is not computed here is computed by the graph.
+    if !work(&graph, &outputs).is_some_and(|elements| call.tracer.may_compute(elements)) {
         return Ok(None);
     }
     for (name, (array, _)) in tracer.states.take() {
@@ -109,10 +110,15 @@ fn typed(array: Array, ints: bool, doubles: bool) -> Constant {
     Constant { elem, ..constant }
 }
 
-/// Whether the results, and everything on the way to them, are small enough to be computed here.
-fn small(graph: &Graph, outputs: &[Val<'_>]) -> bool {
-    let elements = |shape: &Shape| shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+/// How many elements the results and everything on the way to them have, if each is small enough to be computed here.
+fn work(graph: &Graph, outputs: &[Val<'_>]) -> Option<usize> {
+    let within = |shape: &Shape, most: usize| {
+        let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        elements.filter(|&count| count <= most)
+    };
+    for value in outputs {
+        within(&value.shape(), MAX_FOLDED)?;
+    }
     let on_the_way = (0..graph.len() as u32).map(|node| graph.type_of(Value { node, output: 0 }).shape);
-    outputs.iter().all(|value| elements(&value.shape()).is_some_and(|count| count <= MAX_FOLDED))
-        && on_the_way.into_iter().all(|shape| elements(&shape).is_some_and(|count| count <= 4 * MAX_FOLDED))
+    on_the_way.into_iter().try_fold(0, |sum: usize, shape| sum.checked_add(within(&shape, 4 * MAX_FOLDED)?))
 }

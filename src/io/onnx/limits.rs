@@ -22,6 +22,8 @@ pub const MAX_ELEMENTS: usize = if usize::BITS > 32 { 1 << 30 } else { 1 << 26 }
 pub const MAX_VIEWED: usize = if usize::BITS > 32 { usize::MAX >> 16 } else { 1 << 30 };
 /// Elements up to which constants are computed while importing.
 pub const MAX_FOLDED: usize = 1 << 20;
+/// Elements that are computed while importing, all constants together: about a second.
+pub const MAX_COMPUTED: u64 = 1 << 25;
 /// Nodes that an import may add to a graph.
 pub const MAX_TRACED: usize = 4_000_000;
 /// Functions within functions, or graphs within graphs, while tracing.

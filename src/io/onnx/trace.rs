@@ -7,7 +7,7 @@
 use super::call::{Call, Outputs, Val};
 use super::constant::{Constant, Elem};
 use super::fold;
-use super::limits::{MAX_CALLS, MAX_ELEMENTS, MAX_FOLDED, MAX_TRACED, MAX_VIEWED, MAX_WRITTEN_OUT};
+use super::limits::{MAX_CALLS, MAX_COMPUTED, MAX_ELEMENTS, MAX_FOLDED, MAX_TRACED, MAX_VIEWED, MAX_WRITTEN_OUT};
 use super::needs::Needs;
 use super::ops;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
@@ -47,6 +47,8 @@ pub struct Tracer<'m, 'g> {
     pub filled_weights: bool,
     pub states: RefCell<BTreeMap<String, (Array, Kind)>>,
     pub executed: Cell<usize>,
+    /// Elements that were computed while importing, also into graphs of their own.
+    pub computed: Rc<Cell<u64>>,
     pub needs: Needs<'m>,
 }
 
@@ -65,15 +67,34 @@ pub struct Frame<'m> {
 impl<'m, 'g> Tracer<'m, 'g> {
     /// An import that has seen nothing yet.
     pub fn new(model: &'m Model, graph: &'g Graph) -> Tracer<'m, 'g> {
-        let (states, executed, needs) = (RefCell::default(), Cell::new(0), Needs::new(model));
-        Tracer { model, graph, parameters: None, filled_weights: false, states, executed, needs }
+        let (states, executed, computed) = (RefCell::default(), Cell::new(0), Rc::default());
+        Tracer {
+            model,
+            graph,
+            parameters: None,
+            filled_weights: false,
+            states,
+            executed,
+            computed,
+            needs: Needs::new(model),
+        }
     }
 
     /// The same import writing into another graph, for what is computed while importing.
     pub fn scratch<'s>(&'s self, graph: &'s Graph) -> Tracer<'s, 's> {
-        let tracer = Tracer::new(self.model, graph);
+        let tracer = Tracer { computed: Rc::clone(&self.computed), ..Tracer::new(self.model, graph) };
         tracer.executed.set(self.executed.get());
         tracer
+    }
+
+    /// Whether so many more elements may be computed while importing; they are counted then.
+    pub fn may_compute(&self, elements: usize) -> bool {
+        let sum = self.computed.get().saturating_add(elements as u64);
+        let may = sum <= MAX_COMPUTED;
+        if may {
+            self.computed.set(sum);
+        }
+        may
     }
 
     /// A value as a tensor of the graph.

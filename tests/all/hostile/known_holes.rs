@@ -208,6 +208,33 @@ fn an_axis_that_is_resized_beyond_measure_is_refused_before_it_is_computed() {
     assert!(held < 64 << 20, "{held} bytes were held");
 }
 
+/// Found by fuzzing: 119 bytes whose transform of 2304 elements had its two tables of cosines and sines computed while
+/// importing, for seconds and in 170 MB.
+#[test]
+fn a_long_transform_is_no_long_import() {
+    let ((), held) = measured(|| parsers::onnx(include_bytes!("../../../fuzz/corpus/onnx/DFT-long")));
+    assert!(held < 8 << 20, "{held} bytes were held");
+}
+
+/// Found by fuzzing: a palette and a sampling on which the decoders panic, and 315 bytes that were drawn over half a gigabyte for five seconds.
+#[test]
+fn images_that_a_decoder_does_not_look_at_closely_are_refused_before_it_sees_them() {
+    let palette: &[u8] = include_bytes!("../../../fuzz/corpus/image/palette-of-131.png");
+    let enormous: &[u8] = include_bytes!("../../../fuzz/corpus/image/enormous.jpg");
+    let finer: &[u8] = include_bytes!("../../../fuzz/corpus/image/finer-colours.jpg");
+    let reasons = [
+        (palette, "palette of 131 bytes"),
+        (enormous, "a file of 315 bytes cannot hold"),
+        (finer, "finer than its brightness"),
+    ];
+    for (bytes, reason) in reasons {
+        let (result, held) = measured(|| images::image_of_bytes("given.png", bytes, 8, images::CHANNELS));
+        let message = result.expect_err("no image").to_string();
+        assert!(message.contains(reason) && message.contains("given.png"), "{message}");
+        assert!(held < 1 << 20, "{held} bytes were held");
+    }
+}
+
 #[test]
 fn what_nests_without_end_is_refused_where_it_is_read() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000)).into_bytes();

@@ -177,6 +177,23 @@ fn sizes_beyond_all_bounds_are_refused() {
 }
 
 #[test]
+fn what_is_computed_while_importing_is_bounded_together() {
+    let numbers = || vec![ints("zero", &[0]), ints("million", &[1_000_000]), ints("one", &[1])];
+    let range = |output: &str| node("Range", &["zero", "million", "one"], &[output]);
+    let mut ranges: Vec<Node> = (0..60).map(|i| range(&format!("x{i}"))).collect();
+    ranges.push(node("Identity", &["x59"], &["y"]));
+    says(&model(ranges, numbers(), vec![]), "computed while importing");
+    // What the graph can compute is left to it.
+    let mut sums = vec![range("x0")];
+    sums.extend((0..60).map(|i| node("Add", &[&format!("x{i}"), "one"], &[&format!("x{}", i + 1)])));
+    sums.push(node("Identity", &["x60"], &["y"]));
+    let (graph, bytes) = (Graph::new(), model(sums, numbers(), vec![]));
+    let model = Model::parse(&bytes).expect("a model");
+    model.trace(&graph, &[], &[]).expect("a graph");
+    assert!((20..60).contains(&graph.len()), "some sums are in the graph, not all: {}", graph.len());
+}
+
+#[test]
 fn what_never_ends_is_refused() {
     // A function that calls itself, and functions that call the next one twice.
     let call = |name: &str, input: &str, output: &str| Node { domain: "f".into(), ..node(name, &[input], &[output]) };

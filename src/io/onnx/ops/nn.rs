@@ -2,7 +2,6 @@
 
 use super::super::call::{Call, Outputs, Val, one};
 use super::super::constant::{Constant, Elem};
-use super::super::limits::MAX_FOLDED;
 use super::twister::Twister;
 use super::{Op, op, with};
 use crate::error::Result;
@@ -184,9 +183,8 @@ fn dropout<'g>(c: &Call<'_, 'g>) -> Outputs<'g> {
         return one(x.dropout(ratio));
     }
     let seed = c.attribute("seed").and_then(|attribute| attribute.i).and_then(|seed| u32::try_from(seed).ok());
-    let (Some(seed), true) = (seed, x.shape().numel() <= MAX_FOLDED) else {
-        return Err(c.unsupported("random masks without a seed outside of a training graph"));
-    };
+    let seed = seed.ok_or_else(|| c.unsupported("random masks without a seed outside of a training graph"))?;
+    c.computed(x.shape().numel())?;
     let mut twister = Twister::new(seed);
     let kept = (0..x.shape().numel()).map(|_| f64::from(u8::from(twister.uniform() >= ratio))).collect();
     let kept = Constant { elem: Elem::Bool, shape: x.shape(), data: kept };

@@ -164,8 +164,14 @@ impl Settings {
     fn resize<'g>(&self, c: &Call<'_, 'g>, x: Tensor<'g>, axis: &Axis) -> Result<Tensor<'g>> {
         // Where each element comes from is computed here, one by one.
         let weights = if self.mode == "nearest" { 0 } else { axis.new.saturating_mul(axis.old) };
-        if axis.new > MAX_FOLDED || weights > MAX_WEIGHTS {
-            return Err(c.unsupported(format_args!("an axis of {} resized to {}", axis.old, axis.new)));
+        // Shrinking looks at as many elements more.
+        let looked_at = if self.antialias { axis.old.saturating_mul(4) } else { 0 };
+        let work = axis.new.saturating_mul(8).saturating_add(weights).saturating_add(looked_at);
+        if axis.new > MAX_FOLDED || weights > MAX_WEIGHTS || !c.tracer.may_compute(work) {
+            return Err(c.unsupported(format_args!(
+                "an axis of {} resized to {}, or more of the kind than can be computed while importing",
+                axis.old, axis.new
+            )));
         }
         let places = (0..axis.new).map(|i| self.place(c, axis, i)).collect::<Result<Vec<f64>>>()?;
         let last = axis.old as f64 - 1.0;

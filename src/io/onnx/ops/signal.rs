@@ -4,7 +4,6 @@
 
 use super::super::call::{Call, Outputs, Val, one};
 use super::super::constant::{Constant, Elem};
-use super::super::limits::MAX_FOLDED;
 use super::{Op, with};
 use crate::error::Result;
 use crate::graph::Tensor;
@@ -29,9 +28,10 @@ pub fn lookup(name: &str) -> Option<Op> {
 fn window<'g>(c: &Call<'_, 'g>, shape: fn(f64) -> f64) -> Outputs<'g> {
     let size = c.count(c.int(0)?)?;
     let around = if c.attr_int("periodic", 1) != 0 { size } else { size.saturating_sub(1) };
-    if size > MAX_FOLDED || c.attr_int("output_datatype", 1) != 1 {
-        return Err(c.unsupported("windows of more than a million elements, or of other elements than f32"));
+    if c.attr_int("output_datatype", 1) != 1 {
+        return Err(c.unsupported("windows of other elements than f32"));
     }
+    c.computed(size)?;
     let data = (0..size).map(|i| shape(2.0 * PI * i as f64 / around.max(1) as f64)).collect();
     one(Constant { elem: Elem::F32, shape: [size].into(), data })
 }
@@ -42,13 +42,17 @@ struct Signal<'g> {
     imaginary: Option<Tensor<'g>>,
 }
 
-/// `cos` and `sin` of `2 pi i j / length` as `[rows, columns]`, computed while importing: the graph's constants are f32.
+/// `cos` and `sin` of `2 pi i j / length` as `[rows, columns]`. One turn is computed while importing, in f64, since WGSL's
+/// own functions are coarse; the device looks the rest up in it, so that a short file cannot make a long import.
 fn tables<'g>(c: &Call<'_, 'g>, rows: usize, columns: usize, length: usize) -> Result<[Tensor<'g>; 2]> {
-    let angle = |i: usize, j: usize| 2.0 * PI * ((i * j) % length) as f64 / length as f64;
-    let table = |name: &str, value: fn(f64) -> f64| {
-        let data = (0..rows).flat_map(|i| (0..columns).map(move |j| value(angle(i, j)))).collect();
-        let table = Constant { elem: Elem::F32, shape: [rows, columns].into(), data };
-        c.tracer.tensor(&Val { name: format!("{}.{name}", c.path).into(), ..table.into() })
+    c.computed(2 * length)?;
+    let graph = c.tracer.graph;
+    let along = |axis: usize| graph.iota([rows, columns], axis);
+    let place = (along(0) * along(1)).fmod(length as i32);
+    let table = |name: &str, value: fn(f64) -> f64| -> Result<Tensor<'g>> {
+        let data = (0..length).map(|at| value(2.0 * PI * at as f64 / length as f64)).collect();
+        let turn = Constant { elem: Elem::F32, shape: [length].into(), data };
+        Ok(c.tracer.tensor(&Val { name: format!("{}.{name}", c.path).into(), ..turn.into() })?.gather(place))
     };
     Ok([table("cos", f64::cos)?, table("sin", f64::sin)?])
 }
