@@ -72,6 +72,9 @@ if [[ $small ]]; then
 else
   run tune-check "$wgrad" tune --check
   run tune "$wgrad" tune W4 W5
+  run tune-f16 "$wgrad" tune "$square" W4 W5 --precision f16
+  run square-f16-tuned "$wgrad" bench "$square" --precision f16 --tuned
+  run W4-f16-tuned "$wgrad" bench W4 --precision f16 --tuned
   run W5-f16-tuned "$wgrad" bench W5 --precision f16 --tuned
   run W5-profile "$wgrad" bench W5 --precision f16 --profile --roofline "$out/W5.svg" --trace "$out/W5.trace.json"
 fi
@@ -94,7 +97,9 @@ else
   device=$([[ $cuda == True ]] && echo cuda || echo cpu)
   run torch-square "$python" "$here/peers/torch_bench.py" --workload "$square" --device "$device"
   if [[ $device == cuda ]]; then
-    run torch-square-bf16 "$python" "$here/peers/torch_bench.py" --workload "$square" --device cuda --dtype bf16
+    for dtype in f16 bf16; do
+      run "torch-square-$dtype" "$python" "$here/peers/torch_bench.py" --workload "$square" --device cuda --dtype "$dtype"
+    done
     for workload in W4 W5; do
       run "torch-$workload" "$python" "$here/peers/torch_bench.py" --workload "$workload" --device cuda
       run "torch-$workload-bf16" "$python" "$here/peers/torch_bench.py" --workload "$workload" --device cuda --dtype bf16
@@ -140,6 +145,7 @@ field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^,\"}]*\)\"\{0,1\}.*/\1/p" <<<"$1"; }
     echo "Host: $(field "$line" thread_us) us of processor time a dispatch on $(field "$line" adapter), $(field "$line" submit_us) us to submit."
   done
   [[ -f $out/tune-check.log ]] && tail -n 1 "$out/tune-check.log"
+  [[ -f $out/tune-f16.log ]] && grep '^matrix units' "$out/tune-f16.log"
   [[ -f $out/tests.log ]] && grep '^test result' "$out/tests.log"
   echo
   echo "Not measured:"

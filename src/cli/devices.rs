@@ -31,12 +31,13 @@ fn describe(adapter: &AdapterReport) -> String {
          \x20  kind             {device_type} through {backend}\n\
          \x20  driver           {driver}\n\
          \x20  kernel tier      {}\n\
-         \x20  features         shader-f16 {}, timestamps {}, subgroups of {smallest} to {largest}\n\
+         \x20  features         shader-f16 {}, timestamps {}, subgroups of {smallest} to {largest}, matrix units {}\n\
          \x20  limits           {} a buffer, {} a binding, {} storage buffers\n\
          \x20                   {} invocations and {} of shared memory a workgroup, {} workgroups\n",
         profile.tier(),
         yes(profile.shader_f16),
         yes(*timestamps),
+        profile.cooperative.map_or("no".into(), |units| format!("of {0} x {0}", units.size)),
         bytes(profile.max_buffer_bytes),
         bytes(profile.max_binding_bytes),
         profile.max_storage_buffers,

@@ -7,12 +7,14 @@ use super::{print, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::io::choices::ChoiceFile;
-use crate::kernels::matmul::Matmul;
+use crate::kernels::matmul::{Choices, Matmul, Units};
+use crate::train::Precision;
 use crate::train::config::{Config, RawConfig};
 use crate::train::run::read_config;
 use crate::train::task::Task;
 use crate::train::tune::{Clock, Tuned, tune};
 use crate::train::tune_shapes::{shapes, usual_limit};
+use crate::train::units::are_unchecked;
 use crate::train::workloads::{Workload, setup, square};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,7 +39,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
         for subject in subjects {
             subject.products(&device)?.into_iter().for_each(|(product, count)| join(&mut products, product, count));
         }
-        measure(&device, products, &path)?;
+        measure(&with_table(&device)?, products, &path)?;
     }
     if let Some(to) = &args.export {
         ChoiceFile::read_if_there(&path)?.write(to)?;
@@ -53,12 +55,13 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
 
 /// What is measured for.
 enum Subject {
-    Workload(Workload),
+    Workload(Workload, Precision),
     Config(Box<Config>),
 }
 
 fn subjects(args: &TuneArgs) -> Result<Vec<Subject>> {
-    let mut subjects: Vec<Subject> = args.workloads.iter().map(|&workload| Subject::Workload(workload)).collect();
+    let mut subjects: Vec<Subject> =
+        args.workloads.iter().map(|&workload| Subject::Workload(workload, args.precision)).collect();
     let mut read = |path: &str, text: &str| -> Result<()> {
         let mut raw = RawConfig::default();
         raw.read_toml(path, text)?;
@@ -85,10 +88,10 @@ fn subjects(args: &TuneArgs) -> Result<Vec<Subject>> {
 impl Subject {
     fn products(&self, device: &Device) -> Result<Vec<(Matmul, u64)>> {
         match self {
-            Subject::Workload(Workload::W1(size)) => Ok(vec![(square(*size), 1)]),
-            Subject::Workload(workload) => {
+            Subject::Workload(Workload::W1(size), precision) => Ok(vec![(square(*size, precision.dtype()), 1)]),
+            Subject::Workload(workload, precision) => {
                 let setup = setup(*workload, 0)?;
-                setup.trainer.products(device.profile(), &*setup.loss)
+                setup.trainer.precision(*precision).products(device.profile(), &*setup.loss)
             }
             Subject::Config(config) => products_of(config, device),
         }
@@ -121,6 +124,7 @@ fn measure(device: &Device, products: Vec<(Matmul, u64)>, path: &Path) -> Result
         regrets.extend(tuned.regret());
         print(&line(tuned))
     })?;
+    say_units(device, &choices)?;
     let mut file = ChoiceFile::read_if_there(path)?;
     file.add(&device.identity(), choices);
     file.write(path)?;
@@ -189,16 +193,37 @@ pub fn with_table(device: &Device) -> Result<Device> {
 pub fn with_measured(device: Device, config: &Config) -> Result<Device> {
     let path = table_path()?;
     let mut file = ChoiceFile::read_if_there(&path)?;
-    let known = file.of(&device.identity());
+    let device = device.with_choices(file.of(&device.identity()));
+    let known = device.profile().choices.clone();
     let mut missing = products_of(config, &device)?;
-    missing.retain(|(product, _)| !known.knows(product));
+    // What another machine found best on matrix units is measured again where they turn out to be right here.
+    let unchecked = are_unchecked(&device, &missing);
+    missing.retain(|(product, _)| unchecked || !known.knows(product));
     if !missing.is_empty() {
         say(format!("autotune  measuring kernels for {} products; what is found is kept", missing.len()))?;
-        file.add(&device.identity(), tune(&device, missing, Clock::Device, &mut |_| Ok(()))?);
+        let found = tune(&device, missing, Clock::Device, &mut |_| Ok(()))?;
+        say_units(&device, &found)?;
+        file.add(&device.identity(), found);
         file.write(&path)?;
     }
     let choices = file.of(&device.identity());
     Ok(device.with_choices(choices))
+}
+
+/// Says what was found of the device's matrix units, if that is new.
+fn say_units(device: &Device, found: &Choices) -> Result<()> {
+    if device.profile().choices.units() == found.units() {
+        return Ok(());
+    }
+    match found.units() {
+        Units::Unchecked => Ok(()),
+        Units::Right => {
+            say("matrix units: they give the numbers of the other kernels, and are used where they are faster")
+        }
+        Units::Wrong(seen) => {
+            say(format!("matrix units: ruled out on this adapter under this driver, because they are wrong: {seen}"))
+        }
+    }
 }
 
 /// Where this user's table lies.

@@ -5,7 +5,7 @@
 use super::Device;
 use crate::error::{Error, Result};
 use crate::kernels::matmul::Choices;
-use crate::kernels::{AdapterClass, Profile};
+use crate::kernels::{AdapterClass, Cooperative, Profile};
 use serde::Serialize;
 
 /// One adapter as `wgrad devices` lists it.
@@ -53,7 +53,7 @@ async fn enumerate() -> Vec<wgpu::Adapter> {
 
 fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
     let info = adapter.get_info();
-    let features = wanted_features(adapter.features());
+    let (features, cooperative) = wanted(adapter, &info);
     AdapterReport {
         index,
         backend: format!("{:?}", info.backend),
@@ -61,7 +61,7 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
         device_type: format!("{:?}", info.device_type),
         subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-        profile: profile_of(&info, features, &wanted_limits(&adapter.limits())),
+        profile: Profile { cooperative, ..profile_of(&info, features, &wanted_limits(&adapter.limits())) },
         name: info.name,
     }
 }
@@ -110,6 +110,32 @@ pub(super) fn wanted_features(offered: wgpu::Features) -> wgpu::Features {
     offered & (compute | wgpu::Features::PIPELINE_CACHE)
 }
 
+/// What is asked of an adapter, and the matrix units that come with it.
+fn wanted(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> (wgpu::Features, Option<Cooperative>) {
+    const UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    let features = wanted_features(adapter.features());
+    let needed = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    let offered = adapter.features().contains(UNITS) && features.contains(needed) && !cfg!(target_arch = "wasm32");
+    let units = if offered { units_of(info, &adapter.cooperative_matrix_properties()) } else { None };
+    (if units.is_some() { features | UNITS } else { features }, units)
+}
+
+/// The matrix units that kernels can use: f16 with sums in f32, of the one size that can be written for the backend.
+fn units_of(info: &wgpu::AdapterInfo, offered: &[wgpu::CooperativeMatrixProperties]) -> Option<Cooperative> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let (size, lanes) = match info.backend {
+        wgpu::Backend::Vulkan => (16, info.subgroup_max_size),
+        // Every GPU of Apple's that has such units has subgroups of 32.
+        wgpu::Backend::Metal => (8, 32),
+        _ => return None,
+    };
+    let fits = |one: &wgpu::CooperativeMatrixProperties| {
+        [one.m_size, one.n_size, one.k_size] == [size; 3] && (one.ab_type, one.cr_type) == (F16, F32)
+    };
+    let usual = lanes.is_power_of_two() && (4..=128).contains(&lanes);
+    (usual && offered.iter().any(fits)).then_some(Cooperative { size, lanes })
+}
+
 /// The adapter's own limits for what compute uses, the defaults for the rest, which can cost memory.
 pub(super) fn wanted_limits(offered: &wgpu::Limits) -> wgpu::Limits {
     wgpu::Limits {
@@ -135,6 +161,7 @@ pub(super) fn profile_of(info: &wgpu::AdapterInfo, features: wgpu::Features, lim
         class: class_of(info),
         subgroup: subgroup_of(info, features),
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        cooperative: None,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -168,13 +195,14 @@ fn subgroup_of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Option<u32
 /// Opens a device of our own on this adapter.
 pub(super) async fn open(adapter: wgpu::Adapter) -> Result<Device> {
     let info = adapter.get_info();
-    let features = wanted_features(adapter.features());
+    let (features, cooperative) = wanted(&adapter, &info);
     let limits = wanted_limits(&adapter.limits());
-    let profile = profile_of(&info, features, &limits);
+    let profile = Profile { cooperative, ..profile_of(&info, features, &limits) };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgrad"),
         required_features: features,
         required_limits: limits,
+        experimental_features: experimental(cooperative),
         // Peaks are planned to the byte; large blocks held in reserve would break the promise.
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()
@@ -184,6 +212,18 @@ pub(super) async fn open(adapter: wgpu::Adapter) -> Result<Device> {
         .await
         .map_err(|error| Error::NoAdapter(format!("the adapter `{}` refused to open a device: {error}", info.name)))?;
     Ok(Device::own(device, queue, info, profile))
+}
+
+/// The permission to use what wgpu calls experimental, where there are matrix units.
+#[allow(unsafe_code)]
+fn experimental(units: Option<Cooperative>) -> wgpu::ExperimentalFeatures {
+    if units.is_none() {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    // SAFETY: of the experimental features only matrix units are asked for. Kernels that use them are run only to be compared
+    // with the direct product on this adapter, and after that only where they gave its numbers; whatever the size of a
+    // subgroup, the matrices that they load and store lie within workgroup memory.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 /// The adapter that says the same of itself as this one did.

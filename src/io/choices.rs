@@ -74,9 +74,9 @@ impl ChoiceFile {
         self.adapters.entry(identity.to_string()).or_default().merge(choices);
     }
 
-    /// Adds everything of another file.
+    /// Adds everything of another machine's file, but its trust in matrix units.
     pub fn merge(&mut self, other: ChoiceFile) {
-        other.adapters.into_iter().for_each(|(identity, choices)| self.add(&identity, choices));
+        other.adapters.into_iter().for_each(|(identity, choices)| self.add(&identity, choices.for_another()));
     }
 
     /// Adapters with the number of their choices.
@@ -88,6 +88,7 @@ impl ChoiceFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::matmul::Units;
 
     #[test]
     fn a_file_comes_back_and_what_is_none_is_refused() -> Result<()> {
@@ -102,6 +103,22 @@ mod tests {
         assert_eq!((read.of("GPU | Vulkan").len(), read.of("another").len()), (1, 0));
         read.merge(file);
         assert_eq!(read.adapters().collect::<Vec<_>>(), [("GPU | Vulkan", 1)]);
+        // Whether matrix units are right is for each machine to see; that they are wrong is taken over.
+        for (text, trusted, kept) in [
+            (r#"{"matrix units": "right", "a": "Direct"}"#, "", 1),
+            (r#"{"matrix units": {"wrong": "a number"}, "a": "Direct"}"#, "a number", 1),
+        ] {
+            let text = format!(r#"{{"format": 1, "adapters": {{"GPU": {text}}}}}"#);
+            let mut joined = ChoiceFile::default();
+            joined.merge(ChoiceFile::parse(&text).map_err(Error::Config)?);
+            let choices = joined.of("GPU");
+            let wrong = Units::Wrong(trusted.to_string());
+            assert_eq!(
+                (choices.units(), choices.len()),
+                (if trusted.is_empty() { &Units::Unchecked } else { &wrong }, kept)
+            );
+            assert_eq!(ChoiceFile::parse(&serde_json::to_string(&joined).expect("JSON")), Ok(joined));
+        }
         for (text, said) in [
             ("[]", "no table of kernel choices"),
             (r#"{"format": 7, "adapters": {}}"#, "format is 7"),

@@ -15,7 +15,7 @@ pub fn read_packed(spec: &mut KernelSpec, index: usize, stored: DType) {
         Element::F32x4 => true,
         Element::F32 => false,
         Element::Wide => spec.width == 4,
-        Element::I32 | Element::I32x4 | Element::U32 | Element::U32x2 | Element::U32x4 => return,
+        _ => return,
     };
     let load = match (stored, wide) {
         (DType::F16, true) => F16_VECTOR,
@@ -25,6 +25,19 @@ pub fn read_packed(spec: &mut KernelSpec, index: usize, stored: DType) {
         _ => return,
     };
     port.element = if wide { Element::U32x2 } else { Element::U32 };
+    spec.body = format!("{}{}", load.replace('$', port.name), called(&spec.body, port.name)).into();
+}
+
+/// As [`read_packed`] for f16, on a device whose arrays can hold it: nothing has to be unpacked, and a compiler sees that
+/// what is made f16 again was so before.
+pub fn read_native(spec: &mut KernelSpec, index: usize) {
+    let Some(port) = spec.inputs.get_mut(index) else { return };
+    let (element, load) = match port.element {
+        Element::F32x4 => (Element::F16x4, F16_NATIVE_VECTOR),
+        Element::F32 => (Element::F16, F16_NATIVE_ONE),
+        _ => return,
+    };
+    port.element = element;
     spec.body = format!("{}{}", load.replace('$', port.name), called(&spec.body, port.name)).into();
 }
 
@@ -83,6 +96,20 @@ fn $_packed(i: u32) -> f32 {
     let normal = (size << 13u) + select(0x38000000u, 0x70000000u, size >= 0x7c00u);
     let small = bitcast<u32>(f32(size) * 5.9604644775390625e-8);
     return bitcast<f32>(select(normal, small, size < 0x400u) | ((half & 0x8000u) << 16u));
+}
+
+";
+
+const F16_NATIVE_VECTOR: &str = "\
+fn $_packed(i: u32) -> vec4<f32> {
+    return vec4<f32>($[i]);
+}
+
+";
+
+const F16_NATIVE_ONE: &str = "\
+fn $_packed(i: u32) -> f32 {
+    return f32($[i]);
 }
 
 ";

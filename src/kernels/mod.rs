@@ -29,5 +29,5 @@ mod library_tests;
 #[cfg(test)]
 mod validate;
 
-pub use profile::{AdapterClass, Profile};
+pub use profile::{AdapterClass, Cooperative, Profile};
 pub use spec::{Element, KernelSpec, Param, Port};

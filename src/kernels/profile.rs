@@ -14,6 +14,15 @@ pub enum AdapterClass {
     Cpu,
 }
 
+/// Matrix units: a subgroup multiplies square matrices of f16 and adds up in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cooperative {
+    /// Rows, columns and depth of a matrix: 16 (Vulkan) or 8 (Metal).
+    pub size: u32,
+    /// Invocations of a subgroup, at most.
+    pub lanes: u32,
+}
+
 /// Limits and features of a device, in the words of WebGPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
@@ -21,6 +30,10 @@ pub struct Profile {
     /// The subgroup size, if subgroups may be used and every subgroup has this size.
     pub subgroup: Option<u32>,
     pub shader_f16: bool,
+    /// The matrix units that the driver says there are. Kernels for them are chosen only where they were checked and measured
+    /// ([`Choices::units`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooperative: Option<Cooperative>,
     pub max_storage_buffers: u32,
     pub max_invocations: u32,
     pub max_workgroup_bytes: u32,
@@ -41,6 +54,7 @@ impl Profile {
             class: AdapterClass::Discrete,
             subgroup: None,
             shader_f16: false,
+            cooperative: None,
             max_storage_buffers: 8,
             max_invocations: 256,
             max_workgroup_bytes: 16 << 10,

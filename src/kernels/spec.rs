@@ -12,6 +12,9 @@ pub enum Element {
     /// `F`: `f32` or `vec4<f32>`, following the kernel's width.
     Wide,
     F32,
+    /// Numbers of two bytes, for kernels that need a device with `shader-f16`.
+    F16,
+    F16x4,
     /// `vec4<f32>` whatever the width.
     F32x4,
     I32,
@@ -28,6 +31,8 @@ impl Element {
         match self {
             Element::Wide => "F",
             Element::F32 => "f32",
+            Element::F16 => "f16",
+            Element::F16x4 => "vec4<f16>",
             Element::F32x4 => "vec4<f32>",
             Element::I32 => "i32",
             Element::I32x4 => "vec4<i32>",
@@ -101,6 +106,15 @@ pub struct KernelSpec {
     pub groups: u64,
     /// Floating-point operations of one dispatch, for reports and the cost model.
     pub flops: u64,
+}
+
+impl KernelSpec {
+    /// The directives with which a text begins that uses f16 and matrix units; nothing for all others.
+    pub fn enables(&self) -> String {
+        let used = [("f16>", "f16"), ("coop_mat", "wgpu_cooperative_matrix")];
+        let used = used.iter().filter(|(mark, _)| self.body.contains(mark));
+        used.map(|(_, name)| format!("enable {name};\n")).collect()
+    }
 }
 
 /// The part of a kernel file behind the line `// ---- body`: what runs whatever the prelude.

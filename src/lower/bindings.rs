@@ -152,7 +152,8 @@ pub fn alias(dtype: DType) -> &'static str {
         DType::F32 | DType::F16 | DType::BF16 => "F",
         DType::I32 => "I",
         DType::U32 | DType::U8 => "U",
-        DType::Bool => "B",
+        // `B` is what WGSL with matrix units calls the right factor.
+        DType::Bool => "L",
     }
 }
 
@@ -185,7 +186,7 @@ pub fn constant(dtype: DType, value: f64) -> String {
             value => format!("I({value})"),
         },
         DType::U32 | DType::U8 => format!("U({}u)", value as u64),
-        DType::Bool => format!("B({})", value != 0.0),
+        DType::Bool => format!("L({})", value != 0.0),
     }
 }
 
@@ -193,8 +194,8 @@ pub fn cast(from: DType, to: DType, x: &str) -> String {
     let zero = constant(from, 0.0);
     match (alias(from), alias(to)) {
         (a, b) if a == b => x.to_string(),
-        ("B", _) => format!("select({}, {}, {x})", constant(to, 0.0), constant(to, 1.0)),
-        (_, "B") => format!("({x} != {zero})"),
+        ("L", _) => format!("select({}, {}, {x})", constant(to, 0.0), constant(to, 1.0)),
+        (_, "L") => format!("({x} != {zero})"),
         (_, target) => format!("{target}({x})"),
     }
 }

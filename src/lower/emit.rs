@@ -331,8 +331,8 @@ impl GroupEmitter<'_> {
             let unit = match port.element {
                 Element::Wide if spec.width == 4 => 16,
                 Element::F32x4 | Element::I32x4 | Element::U32x4 => 16,
-                Element::U32x2 => 8,
-                Element::Wide | Element::F32 | Element::I32 | Element::U32 => 4,
+                Element::U32x2 | Element::F16x4 => 8,
+                Element::Wide | Element::F32 | Element::F16 | Element::I32 | Element::U32 => 4,
             };
             let bytes = location.bytes.next_multiple_of(unit);
             bindings.push((binding(Location { bytes, ..*location }), *write));
@@ -458,9 +458,9 @@ impl Text {
 
     fn finish(&self, spec: &KernelSpec, fused: &[Fused], writable: &[bool], profile: &Profile) -> String {
         let params = if profile.params_in_storage() { "storage, read" } else { "uniform" };
-        let mut text = String::new();
+        let mut text = spec.enables();
         let vector = |scalar: &str| if spec.width == 4 { format!("vec4<{scalar}>") } else { scalar.to_string() };
-        for (name, scalar) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("B", "bool")] {
+        for (name, scalar) in [("F", "f32"), ("I", "i32"), ("U", "u32"), ("L", "bool")] {
             let _ = writeln!(text, "alias {name} = {};", vector(scalar));
         }
         let _ = writeln!(text, "const W: u32 = {}u;\nconst WG: u32 = {}u;", spec.width, spec.workgroup);

@@ -44,7 +44,7 @@ pub struct Samples {
     pub warmup: usize,
     pub timed: usize,
     pub seed: u32,
-    /// Of training.
+    /// Of training, or of the matrices of W1.
     pub precision: Precision,
     /// Whether activations are computed twice, of training.
     pub recompute: bool,
@@ -61,9 +61,6 @@ struct Timed {
 /// Runs a workload and times its steps.
 pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<Measurement> {
     let timed = match workload {
-        Workload::W1(_) if samples.precision != Precision::F32 => {
-            return Err(Error::Config(format!("{workload} multiplies matrices of f32, not of {}", samples.precision)));
-        }
         Workload::W1(size) => products(size, samples, device)?,
         Workload::W2 | Workload::W3 | Workload::W4 | Workload::W5 => training(workload, samples, device)?,
     };
@@ -96,7 +93,7 @@ pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<
 /// The least time of each dispatch of a workload's step over some rounds (W1: a chain of products).
 pub fn profile(workload: Workload, seed: u32, precision: Precision, rounds: usize, device: &Device) -> Result<Profile> {
     if let Workload::W1(size) = workload {
-        let (mut session, ..) = product_session(size, seed, device)?;
+        let (mut session, ..) = product_session(size, seed, precision, device)?;
         let timings = (0..=rounds).map(|_| session.profile(&[0])).collect::<Result<Vec<_>>>()?;
         return Ok(Profile::new(&[session.program(0)], &timings[1..]));
     }
@@ -160,7 +157,7 @@ fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Tim
 }
 
 fn products(size: usize, samples: Samples, device: &Device) -> Result<Timed> {
-    let (mut session, a, b) = product_session(size, samples.seed, device)?;
+    let (mut session, a, b) = product_session(size, samples.seed, samples.precision, device)?;
     let (mut seconds, mut cold_s) = (Vec::with_capacity(samples.timed), 0.0);
     for sample in 0..samples.warmup + samples.timed {
         let start = Instant::now();
@@ -176,7 +173,7 @@ fn products(size: usize, samples: Samples, device: &Device) -> Result<Timed> {
     let ticket = session.run(&[1])?;
     let error = largest_error(size, &a, &b, &session.fetch(ticket)?.f32("product")?);
     let verdict = if error < 1e-3 { "" } else { ", DEFECT: the product is wrong" };
-    let note = format!("max abs error {error:.1e}{verdict}");
+    let note = format!("{}, max abs error {error:.1e}{verdict}", samples.precision);
     Ok(Timed { seconds, cold_s, losses: Vec::new(), note })
 }
 

@@ -65,6 +65,8 @@ pub mod tune;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune_shapes;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod units;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod roof;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod profile;

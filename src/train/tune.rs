@@ -1,14 +1,17 @@
 //! Measuring the kernels of a model's products on a device, for the choice table.
 //!
-//! Every candidate is compared with the direct kernel before it may win. Nothing of a model in training is touched:
-//! winners are for the next time that programs are compiled.
+//! Every candidate is compared with the direct kernel before it may win; matrix units are checked before that and, once
+//! wrong, ruled out ([`super::units`]). Nothing of a model in training is touched: winners are for the next time that
+//! programs are compiled.
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, READBACK_RING, Session};
 use crate::kernels::matmul::alone::{OPERANDS, RESULTS, lengths, program, state};
 use crate::kernels::matmul::{Choices, Matmul, Variant, candidates};
+use crate::program::Program;
 use crate::train::workloads::uniform;
+use crate::train::{products, units};
 
 /// A variant and the least microseconds that it took; `None` if it was wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +66,9 @@ pub enum Clock {
     Processor,
 }
 
-/// Measures every candidate for each product, the longest first, and tells `each` what was found.
+/// Measures every candidate for each product, the longest first, and tells `each` what was found. Matrix units are a
+/// candidate only where the device's choices say that they were found right, or where they are so now: what was found is in
+/// the choices that are returned.
 pub fn tune(
     device: &Device,
     products: Vec<(Matmul, u64)>,
@@ -74,29 +79,46 @@ pub fn tune(
     let work = |mm: &Matmul| (mm.m * mm.n * mm.k * mm.batch[0] * mm.batch[1]) as u64;
     products.retain(|(mm, _)| work(mm) > 0);
     products.sort_by_key(|(mm, count)| std::cmp::Reverse(work(mm) * count));
-    let mut choices = Choices::default();
+    let mut choices = units::judged(device, products.iter().map(|(product, _)| product));
     for (product, count) in products {
-        let candidates = measure(device, &product, clock)?;
+        let candidates = measure(&device.with_choices(choices.units_alone()), &product, clock)?;
         let tuned = Tuned { product, count, candidates };
         if let Some(winner) = tuned.winner() {
             choices.set(&tuned.product, winner.variant);
+        }
+        let wrong = |candidate: &&Candidate| candidate.variant.is_cooperative() && candidate.micros.is_none();
+        if let Some(candidate) = tuned.candidates.iter().find(wrong) {
+            choices.judge_units(units::wrong(candidate.variant, &tuned.product));
         }
         each(&tuned)?;
     }
     Ok(choices)
 }
 
-fn measure(device: &Device, mm: &Matmul, clock: Clock) -> Result<Vec<Candidate>> {
+/// Numbers within 1 for both operands, in whole vectors: those that f16 has where matrix units are among the candidates, which
+/// round what is stored in f32, so that nothing is to be seen but their mistakes.
+pub(super) fn data(mm: &Matmul, halves: bool) -> [Vec<f32>; 2] {
     let mut data = lengths(mm).map(|elements| vec![0.0; elements]);
     for (stream, values) in (1..).zip(&mut data) {
         *values = uniform(0, stream, values.len(), 1.0);
+        if halves {
+            products::round(values, DType::F16);
+        }
         // Vectors are bound whole.
         values.resize(values.len().next_multiple_of(4), 0.0);
     }
-    // The direct kernel gives no sums of rows; for those the smallest block is the judge.
-    let judge = if mm.row_sums { Variant::Register { rows: 4, quads: 1 } } else { Variant::Direct };
-    let expected = results(&mut session(device, &[judge], mm, &data)?, 0)?;
+    data
+}
+
+/// What a product is compared with. The direct kernel gives no sums of rows; for those the smallest block is the judge.
+pub(super) fn judge(mm: &Matmul) -> Variant {
+    if mm.row_sums { Variant::Register { rows: 4, quads: 1 } } else { Variant::Direct }
+}
+
+fn measure(device: &Device, mm: &Matmul, clock: Clock) -> Result<Vec<Candidate>> {
     let variants = candidates(device.profile(), mm);
+    let data = data(mm, variants.iter().any(Variant::is_cooperative));
+    let expected = results(&mut session(device, &[judge(mm)], mm, &data)?, 0)?;
     let bytes = 4 * mm.m * mm.n * mm.batch[0] * mm.batch[1] * READBACK_RING;
     let mut measured = Vec::new();
     for variants in variants.chunks((AT_ONCE / bytes.max(1)).max(1)) {
@@ -115,10 +137,19 @@ fn measure(device: &Device, mm: &Matmul, clock: Clock) -> Result<Vec<Candidate>>
 const AT_ONCE: usize = 256 << 20;
 
 /// A program for each variant, over the same operands.
-fn session(device: &Device, variants: &[Variant], mm: &Matmul, data: &[Vec<f32>; 2]) -> Result<Session> {
-    let profile = device.profile();
-    let programs = variants.iter().map(|&variant| program(variant, mm, profile)).collect();
-    let mut session = Session::new(device, state(mm, profile)?, programs)?;
+pub(super) fn session(device: &Device, variants: &[Variant], mm: &Matmul, data: &[Vec<f32>; 2]) -> Result<Session> {
+    let programs = variants.iter().map(|&variant| program(variant, mm, device.profile())).collect();
+    session_of(device, programs, mm, data)
+}
+
+/// Programs of one product, over the same operands.
+pub(super) fn session_of(
+    device: &Device,
+    programs: Vec<Program>,
+    mm: &Matmul,
+    data: &[Vec<f32>; 2],
+) -> Result<Session> {
+    let mut session = Session::new(device, state(mm, device.profile())?, programs)?;
     for ((name, values), stored) in OPERANDS.iter().zip(data).zip(mm.stored) {
         session.write_state(name, &packed(values, stored))?;
     }
@@ -127,17 +158,13 @@ fn session(device: &Device, variants: &[Variant], mm: &Matmul, data: &[Vec<f32>;
 
 /// Numbers as they are stored, in whole vectors.
 fn packed(values: &[f32], stored: DType) -> Vec<u8> {
-    let mut bytes: Vec<u8> = match stored {
-        DType::F16 => values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
-        DType::BF16 => values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
-        _ => bytemuck::cast_slice(values).to_vec(),
-    };
+    let mut bytes = products::bytes(values, stored);
     bytes.resize(bytes.len().next_multiple_of(16), 0);
     bytes
 }
 
 /// The product, and the sums beside it if there are any.
-fn results(session: &mut Session, program: usize) -> Result<Vec<Vec<f32>>> {
+pub(super) fn results(session: &mut Session, program: usize) -> Result<Vec<Vec<f32>>> {
     let names = RESULTS.iter().take(session.program(program).outputs.len());
     let ticket = session.run(&[program])?;
     let results = session.fetch(ticket)?;
@@ -145,7 +172,7 @@ fn results(session: &mut Session, program: usize) -> Result<Vec<Vec<f32>>> {
 }
 
 /// Whether every number is what rounding allows it to be, for sums of `k` terms within 1.
-fn agree(expected: &[Vec<f32>], found: &[Vec<f32>], k: usize) -> bool {
+pub(super) fn agree(expected: &[Vec<f32>], found: &[Vec<f32>], k: usize) -> bool {
     let allowed = 1e-5 + 4e-7 * k as f32;
     let near = |(expected, found): (&f32, &f32)| (expected - found).abs() <= allowed;
     let same = |(expected, found): (&Vec<f32>, &Vec<f32>)| {

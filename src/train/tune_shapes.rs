@@ -66,7 +66,7 @@ pub fn shapes(profile: &Profile, limit: u64) -> Result<Vec<Matmul>> {
 }
 
 /// A stack of products of contiguous matrices, of which `kind` says which are stored transposed.
-fn product(kind: &str, [batch, m, n, k]: [usize; 4]) -> Matmul {
+pub(super) fn product(kind: &str, [batch, m, n, k]: [usize; 4]) -> Matmul {
     let operand = |transposed: bool, rows: usize, cols: usize| Operand {
         offset: 0,
         row: if transposed { 1 } else { cols },

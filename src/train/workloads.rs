@@ -112,8 +112,8 @@ pub struct Setup {
     pub about: &'static str,
 }
 
-/// One product of W1.
-pub fn square(size: usize) -> Matmul {
+/// One product of W1, of matrices that are stored as `dtype`.
+pub fn square(size: usize, dtype: DType) -> Matmul {
     let operand = Operand { offset: 0, row: size, col: 1, batch: [0, 0] };
     Matmul {
         m: size,
@@ -127,7 +127,7 @@ pub fn square(size: usize) -> Matmul {
         row_sums: false,
         pairs: false,
         walks: [None, None],
-        stored: [DType::F32; 2],
+        stored: [dtype; 2],
     }
 }
 

@@ -17,6 +17,8 @@ fn numbers(variant: Variant) -> [u32; NUMBERS] {
         Variant::Register { rows, quads } => [0, 0, 0, rows, quads],
         Variant::Subgroup { lanes, rows, quads } => [lanes, 0, 0, rows, quads],
         Variant::Tiled { tile_m, tile_n, tile_k, rows, quads } => [tile_m, tile_n, tile_k, rows, quads],
+        // Browsers have no matrix units.
+        Variant::Cooperative { .. } => [0; NUMBERS],
     }
 }
 

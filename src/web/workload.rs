@@ -4,7 +4,7 @@ use super::{Engine, fail};
 use crate::error::Result as LibraryResult;
 use crate::gpu::Session;
 use crate::train::workloads::{self, Setup};
-use crate::train::{Batch, CHAIN, SAME_BATCH, Trainer, product_session};
+use crate::train::{Batch, CHAIN, Precision, SAME_BATCH, Trainer, product_session};
 use wasm_bindgen::prelude::*;
 
 /// A standard workload (`W1-512` and other sizes, `W2`, `W3` or `W4`), compiled and ready to run.
@@ -31,7 +31,7 @@ impl Workload {
     pub fn new(engine: &Engine, name: &str, seed: u32) -> Result<Workload, JsError> {
         let workload = workloads::Workload::parse(name).map_err(|message| JsError::new(&message))?;
         if let workloads::Workload::W1(size) = workload {
-            let (session, ..) = product_session(size, seed, &engine.device).map_err(fail)?;
+            let (session, ..) = product_session(size, seed, Precision::F32, &engine.device).map_err(fail)?;
             return Ok(Workload { kind: Kind::Products(Box::new(session)) });
         }
         let Setup { trainer, loss, batch, parameters, .. } = workloads::setup(workload, seed).map_err(fail)?;

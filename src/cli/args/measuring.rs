@@ -144,6 +144,9 @@ pub struct TuneArgs {
     /// Measure for these standard workloads, such as W4 or W1-512
     #[arg(value_name = "WORKLOAD", value_parser = Workload::parse)]
     pub workloads: Vec<Workload>,
+    /// For these workloads in f32, f16 or bf16
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::F32, value_parser = Precision::parse, requires = "workloads")]
+    pub precision: Precision,
     /// Measure for the model of the run in this directory
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
@@ -188,7 +191,7 @@ pub struct BenchArgs {
     /// Seed of data and weights; 0 is the standard
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u32,
-    /// Train in f32, f16 or bf16; not of W1
+    /// Train in f32, f16 or bf16; W1: how the matrices are stored
     #[arg(long, value_name = "TYPE", default_value_t = Precision::F32, value_parser = Precision::parse)]
     pub precision: Precision,
     /// With the kernels that `wgrad tune` found to be fastest

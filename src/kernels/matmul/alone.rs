@@ -98,7 +98,8 @@ fn kernel(spec: &KernelSpec, mm: &Matmul, profile: &Profile) -> Kernel {
     }
     let subgroups = spec.body.contains("subgroup");
     let writable = [false, false].into_iter().chain(outputs.iter().map(|_| true)).collect();
-    let wgsl = format!("{}{}{}", prelude(spec, &outputs, params_in_storage), hooks(mm.row_sums), spec.body);
+    let prelude = prelude(spec, &outputs, params_in_storage);
+    let wgsl = format!("{}{prelude}{}{}", spec.enables(), hooks(mm.row_sums), spec.body);
     Kernel { name: spec.name.clone(), wgsl, writable, workgroup: spec.workgroup, params_in_storage, subgroups }
 }
 

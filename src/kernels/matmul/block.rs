@@ -273,13 +273,19 @@ pub fn vector(element: impl Fn(u32) -> String) -> String {
 
 /// Opens `main` and finds the workgroup's tile: `batch`, `row0`, `col0`.
 pub fn open_main(text: &mut Text, builtin: &str, tile_m: u32, tile_n: u32) {
+    open_main_with(text, &[(builtin, "lane")], "workgroup_index(wid, nwg)", [tile_m, tile_n]);
+}
+
+/// The same with several builtins of type `u32`, each with its name, and another way to say which workgroup this is.
+pub fn open_main_with(text: &mut Text, builtins: &[(&str, &str)], group: &str, [tile_m, tile_n]: [u32; 2]) {
     text.line("@compute @workgroup_size(WG)");
     text.line("fn main(");
     text.line("    @builtin(workgroup_id) wid: vec3<u32>,");
     text.line("    @builtin(num_workgroups) nwg: vec3<u32>,");
-    text.line(format!("    @builtin({builtin}) lane: u32,"));
+    builtins.iter().for_each(|(builtin, name)| text.line(format!("    @builtin({builtin}) {name}: u32,")));
     text.open(")");
-    text.lines("let group = workgroup_index(wid, nwg);\nif (group >= params.groups) {\n    return;\n}");
+    text.line(format!("let group = {group};"));
+    text.lines("if (group >= params.groups) {\n    return;\n}");
     text.line("let tiles = params.tiles_m * params.tiles_n;");
     text.line("let batch = group / tiles;");
     text.line("let tile = group % tiles;");

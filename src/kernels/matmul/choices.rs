@@ -11,14 +11,67 @@ use std::collections::BTreeMap;
 /// A product is told by its sizes, by how its operands are read, and by what it gives; not by where it lies. Choices that a
 /// device does not allow, or that this version does not know, are as if they were not there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Choices {
+    #[serde(default, rename = "matrix units", skip_serializing_if = "Units::are_unchecked")]
+    units: Units,
+    #[serde(flatten)]
     variants: BTreeMap<String, Variant>,
+}
+
+/// What is known of the matrix units of an adapter under its driver: they may be said to be there and give wrong numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Units {
+    #[default]
+    Unchecked,
+    /// They gave the numbers of the direct product.
+    Right,
+    /// They did not, and are not used any more; with what was seen.
+    Wrong(String),
+}
+
+impl Units {
+    pub fn are_unchecked(&self) -> bool {
+        *self == Units::Unchecked
+    }
+
+    pub fn are_wrong(&self) -> bool {
+        matches!(self, Units::Wrong(_))
+    }
 }
 
 impl Choices {
     pub fn is_empty(&self) -> bool {
-        self.variants.is_empty()
+        self.variants.is_empty() && self.units.are_unchecked()
+    }
+
+    /// What is known of the matrix units.
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// What is known of the matrix units, and no choices.
+    pub fn units_alone(&self) -> Choices {
+        Choices { units: self.units.clone(), variants: BTreeMap::new() }
+    }
+
+    /// Notes what was found of the matrix units. Where they were wrong once, nothing makes them right again, and what was
+    /// chosen for them has to be measured anew.
+    pub fn judge_units(&mut self, found: Units) {
+        if !found.are_unchecked() && !self.units.are_wrong() {
+            self.units = found;
+        }
+        if self.units.are_wrong() {
+            self.variants.retain(|_, variant| !variant.is_cooperative());
+        }
+    }
+
+    /// The same for another machine, which has to check its matrix units itself.
+    pub fn for_another(mut self) -> Choices {
+        if !self.units.are_wrong() {
+            self.units = Units::Unchecked;
+        }
+        self
     }
 
     pub fn len(&self) -> usize {
@@ -30,11 +83,12 @@ impl Choices {
         self.variants.contains_key(&mm.name())
     }
 
-    /// The measured choice, if it is one of the candidates on such a device.
+    /// The measured choice, if it is one of the candidates on such a device; one for matrix units only if these were checked.
     pub fn get(&self, profile: &Profile, mm: &Matmul) -> Option<Variant> {
         // Without choices nothing is looked up: that is the usual case.
         let variant = *if self.is_empty() { None } else { self.variants.get(&mm.name()) }?;
-        candidates(profile, mm).contains(&variant).then_some(variant)
+        let trusted = !variant.is_cooperative() || self.units == Units::Right;
+        (trusted && candidates(profile, mm).contains(&variant)).then_some(variant)
     }
 
     pub fn set(&mut self, mm: &Matmul, variant: Variant) {
@@ -49,6 +103,7 @@ impl Choices {
     /// Adds the choices of another table, which win.
     pub fn merge(&mut self, other: Choices) {
         self.variants.extend(other.variants);
+        self.judge_units(other.units);
     }
 
     /// Each product, in words, with its variant.

@@ -68,7 +68,7 @@ fn cost(variant: Variant, mm: &Matmul) -> f32 {
         Variant::Register { .. } => rounds * area(outputs, 10.0),
         Variant::Direct => area((mm.m * mm.n * batches).div_ceil(CORES), if mm.out_wide { 2.8 } else { 1.0 }),
         // Software adapters have no memory that is nearer than others.
-        Variant::Tiled { .. } => f32::INFINITY,
+        Variant::Tiled { .. } | Variant::Cooperative { .. } => f32::INFINITY,
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod alone;
 mod block;
 mod choices;
+mod cooperative;
 mod cost;
 mod direct;
 mod register;
@@ -23,7 +24,7 @@ mod tests;
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile, halves};
 use crate::dtype::DType;
 use block::{Layout, Side, Sum};
-pub use choices::Choices;
+pub use choices::{Choices, Units};
 pub use walk::{Walk, Walks};
 
 /// `c[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, computed in f32 (`torch.matmul`).
@@ -74,6 +75,9 @@ pub enum Variant {
     Subgroup { lanes: u32, rows: u32, quads: u32 },
     /// Tiles of `tile_m` x `tile_n` through workgroup memory, `rows` x `4 * quads` per invocation.
     Tiled { tile_m: u32, tile_n: u32, tile_k: u32, rows: u32, quads: u32 },
+    /// Tiles of f16 through workgroup memory to matrix units: `rows` x `cols` matrices of `size` x `size` for each subgroup
+    /// of at most `lanes`. Never chosen by rule.
+    Cooperative { size: u32, lanes: u32, tile_m: u32, tile_n: u32, tile_k: u32, rows: u32, cols: u32 },
 }
 
 /// Big tiles for GPUs: 64 invocations of 8 x 8 outputs.
@@ -133,6 +137,10 @@ pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
     if !mm.row_sums {
         others.push(Variant::Direct);
     }
+    let units = profile.cooperative.filter(|_| profile.shader_f16 && !profile.choices.units().are_wrong());
+    if let Some(units) = units.filter(|_| cooperative::takes(mm)) {
+        others.extend(cooperative::variants(units));
+    }
     for variant in others {
         if !all.contains(&variant) && fits(profile, variant) {
             all.push(variant);
@@ -146,6 +154,7 @@ fn fits(profile: &Profile, variant: Variant) -> bool {
     let memory = match variant {
         Variant::Tiled { tile_m, tile_n, tile_k, .. } => tiled::workgroup_bytes(tile_m, tile_n, tile_k),
         Variant::Direct | Variant::Register { .. } | Variant::Subgroup { .. } => 0,
+        Variant::Cooperative { .. } => variant.matrices().map_or(0, |tile| tile.workgroup_bytes()),
     };
     memory <= profile.max_workgroup_bytes && variant.workgroup() <= profile.max_invocations
 }
@@ -158,6 +167,22 @@ impl Variant {
             Variant::Register { .. } => register::WORKGROUP,
             Variant::Subgroup { lanes, .. } => lanes,
             Variant::Tiled { tile_m, tile_n, rows, quads, .. } => (tile_m / rows) * (tile_n / (4 * quads)),
+            Variant::Cooperative { .. } => self.matrices().map_or(1, |tile| tile.workgroup()),
+        }
+    }
+
+    /// Whether it needs matrix units.
+    pub fn is_cooperative(&self) -> bool {
+        self.matrices().is_some()
+    }
+
+    /// The matrices of a variant for matrix units.
+    fn matrices(self) -> Option<cooperative::Tile> {
+        match self {
+            Variant::Cooperative { size, lanes, tile_m, tile_n, tile_k, rows, cols } => {
+                Some(cooperative::Tile { m: tile_m, n: tile_n, k: tile_k, size, lanes, rows, cols })
+            }
+            Variant::Direct | Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => None,
         }
     }
 
@@ -175,7 +200,7 @@ impl Variant {
             Variant::Direct => (1, 1),
             Variant::Register { rows, quads } => (lanes[0] * rows, lanes[1] * 4 * quads),
             Variant::Subgroup { lanes, rows, quads } => (rows, lanes * 4 * quads),
-            Variant::Tiled { tile_m, tile_n, .. } => (tile_m, tile_n),
+            Variant::Tiled { tile_m, tile_n, .. } | Variant::Cooperative { tile_m, tile_n, .. } => (tile_m, tile_n),
         }
     }
 
@@ -184,7 +209,7 @@ impl Variant {
         match self {
             Variant::Direct => 1,
             Variant::Register { .. } | Variant::Subgroup { .. } => 4,
-            Variant::Tiled { tile_k, .. } => tile_k,
+            Variant::Tiled { tile_k, .. } | Variant::Cooperative { tile_k, .. } => tile_k,
         }
     }
 
@@ -194,6 +219,9 @@ impl Variant {
             Variant::Register { rows, quads } => format!("matmul_register_{rows}x{}", 4 * quads),
             Variant::Subgroup { lanes, rows, quads } => format!("matmul_subgroup{lanes}_{rows}x{}", 4 * quads),
             Variant::Tiled { tile_m, tile_n, tile_k, .. } => format!("matmul_tiled_{tile_m}x{tile_n}x{tile_k}"),
+            Variant::Cooperative { size, tile_m, tile_n, tile_k, rows, cols, .. } => {
+                format!("matmul_cooperative{size}_{tile_m}x{tile_n}x{tile_k}_{}x{}", rows * size, cols * size)
+            }
         }
     }
 }
@@ -215,6 +243,10 @@ pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
         Variant::Subgroup { lanes, rows, quads } => subgroup::body(&layout, &mm.walks, lanes, rows, quads),
         Variant::Tiled { tile_m, tile_n, tile_k, rows, quads } => {
             tiled::body(&layout, &mm.walks, tiled::Tile { m: tile_m, n: tile_n, k: tile_k, rows, quads })
+        }
+        Variant::Cooperative { size, lanes, tile_m, tile_n, tile_k, rows, cols } => {
+            let tile = cooperative::Tile { m: tile_m, n: tile_n, k: tile_k, size, lanes, rows, cols };
+            cooperative::body(&layout, &mm.walks, tile)
         }
     };
     let element = |vec4: bool| if vec4 { Element::F32x4 } else { Element::F32 };
@@ -243,7 +275,12 @@ pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
         groups: groups(variant, tile, mm, layout.width),
         flops: 2 * (mm.m * mm.n * mm.k) as u64 * batches(mm),
     };
-    mm.stored.iter().enumerate().for_each(|(port, &stored)| halves::read_packed(&mut spec, port, stored));
+    for (port, &stored) in mm.stored.iter().enumerate() {
+        match variant.is_cooperative() && stored == DType::F16 {
+            true => halves::read_native(&mut spec, port),
+            false => halves::read_packed(&mut spec, port, stored),
+        }
+    }
     spec
 }
 
@@ -263,7 +300,7 @@ fn groups(variant: Variant, (tile_m, tile_n): (u32, u32), mm: &Matmul, width: u3
             let outputs = mm.m as u64 * mm.n as u64 / u64::from(width) * batches(mm);
             outputs.div_ceil(u64::from(direct::WORKGROUP))
         }
-        Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => {
+        Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } | Variant::Cooperative { .. } => {
             (mm.m as u64).div_ceil(tile_m.into()) * (mm.n as u64).div_ceil(tile_n.into()) * batches(mm)
         }
     }
@@ -312,7 +349,9 @@ fn layout(variant: Variant, mm: &Matmul, profile: &Profile) -> Layout {
     let layout = Layout { a, b, k_exact, width, sums: mm.bias_gradient, row_sums: mm.row_sums, sum, hide_k };
     match variant {
         Variant::Direct => direct::layout(layout),
-        Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => layout,
+        Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } | Variant::Cooperative { .. } => {
+            layout
+        }
     }
 }
 

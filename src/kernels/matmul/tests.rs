@@ -4,6 +4,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 use super::*;
+use crate::kernels::Cooperative;
 
 /// A prelude as the lowering writes it, with a plain hook.
 fn prelude(spec: &KernelSpec) -> String {
@@ -31,7 +32,7 @@ fn prelude(spec: &KernelSpec) -> String {
 }
 
 fn file(spec: &KernelSpec) -> String {
-    format!("{}// ---- body\n{}", prelude(spec), spec.body)
+    format!("{}{}// ---- body\n{}", spec.enables(), prelude(spec), spec.body)
 }
 
 /// A contiguous product; `kind` is `nn`, `nt`, `tn` or `tt`.
@@ -155,6 +156,104 @@ fn walked_operands_are_legal() {
             }
         }
     }
+}
+
+/// A GPU with matrix units: of Vulkan's size, or of Metal's.
+fn with_units(size: u32) -> Profile {
+    let class = if size == 16 { AdapterClass::Discrete } else { AdapterClass::Apple };
+    let cooperative = Some(Cooperative { size, lanes: 32 });
+    Profile { class, cooperative, shader_f16: true, max_workgroup_bytes: 32 << 10, ..Profile::baseline() }
+}
+
+/// Products for matrix units: every transposition, with and without whole tiles and vectors, epilogues and sums.
+fn products_for_units() -> Vec<Matmul> {
+    let mut all = Vec::new();
+    for kind in ["nn", "nt", "tn", "tt"] {
+        for shape in [[128, 128, 64], [64, 64, 10], [70, 10, 13], [10, 64, 64]] {
+            all.push(product(kind, shape, false));
+            all.push(Matmul { row_sums: shape[0].is_multiple_of(4), ..product(kind, shape, true) });
+        }
+    }
+    all.push(Matmul { batch: [3, 2], ..product("nt", [70, 52, 40], false) });
+    all.extend([walked(32, false), walked(16, true), Matmul { k: 143, out_wide: false, ..walked(5, false) }]);
+    all
+}
+
+fn on_units(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
+    candidates(profile, mm).into_iter().filter(Variant::is_cooperative).collect()
+}
+
+#[test]
+fn texts_for_matrix_units_are_legal_where_they_are() {
+    for profile in [with_units(16), with_units(8)] {
+        let mut texts = 0;
+        for mm in products_for_units() {
+            for stored in [[DType::F16; 2], [DType::F32, DType::F16], [DType::F16, DType::F32]] {
+                let mm = Matmul { stored, ..mm.clone() };
+                let found = on_units(&profile, &mm);
+                let rounded_sums =
+                    mm.bias_gradient && stored[1] == DType::F32 || mm.row_sums && stored[0] == DType::F32;
+                assert_eq!(found.len() >= 3, !rounded_sums, "{found:?} for {mm:?}");
+                for variant in found {
+                    let text = file(&emit(variant, &mm, &profile));
+                    let hook = "fn store_row_sums(batch: u32, row: u32, value: vec4<f32>) {}\n";
+                    compile_for_units(&format!("{text}{hook}"), &profile);
+                    texts += 1;
+                }
+            }
+        }
+        assert!(texts >= 200, "{texts}");
+    }
+}
+
+fn compile_for_units(text: &str, profile: &Profile) {
+    let units = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+    let (module, info) = validate(text, units);
+    if profile.class == AdapterClass::Apple {
+        let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
+        let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).expect("MSL");
+        // The writer would name types that Metal does not have, and hand pointers to vectors to what takes numbers.
+        assert!(
+            !text.contains("16x16") && text.contains("simdgroup_half8x8") && !text.contains("half4 tile_"),
+            "{text}"
+        );
+    } else {
+        let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+        spv::write_vec(&module, &info, &options, None).expect("SPIR-V");
+    }
+    // Direct3D, OpenGL and browsers have none: their capabilities refuse it before a writer sees it.
+    for supported in [hlsl::supported_capabilities(), Capabilities::default(), Capabilities::SHADER_FLOAT16] {
+        let refused = Validator::new(ValidationFlags::all(), supported).validate(&module);
+        assert!(refused.is_err(), "passes without matrix units");
+    }
+}
+
+/// The driver's word is not enough: only units that were checked are chosen, and where they were wrong nothing brings them back.
+#[test]
+fn matrix_units_are_chosen_only_where_they_were_checked() {
+    let mut profile = with_units(16);
+    let mm = Matmul { stored: [DType::F16; 2], ..product("nt", [512, 512, 512], false) };
+    let rule = by_rule(&profile, &mm);
+    let units = on_units(&profile, &mm)[0];
+    assert!(!rule.is_cooperative());
+    profile.choices.set(&mm, units);
+    assert_eq!(choose(&profile, &mm), rule, "measured, but not checked");
+    profile.choices.judge_units(Units::Right);
+    assert_eq!(choose(&profile, &mm), units);
+    let without = [
+        Profile { cooperative: None, ..profile.clone() },
+        Profile { shader_f16: false, ..profile.clone() },
+        Profile { choices: profile.choices.clone().for_another(), ..profile.clone() },
+    ];
+    without.iter().for_each(|profile| assert_eq!(choose(profile, &mm), rule));
+    for stored in [[DType::F32; 2], [DType::BF16, DType::F16]] {
+        assert_eq!(on_units(&profile, &Matmul { stored, ..mm.clone() }), []);
+    }
+    profile.choices.judge_units(Units::Wrong("a number".into()));
+    assert!(!profile.choices.knows(&mm), "it would not be measured again");
+    profile.choices.judge_units(Units::Right);
+    profile.choices.set(&mm, units);
+    assert_eq!((choose(&profile, &mm), on_units(&profile, &mm)), (rule, vec![]));
 }
 
 #[test]
