@@ -10,6 +10,7 @@ use crate::io::checkpoint::{Checkpoint, CheckpointStore};
 use crate::io::safetensors::Weights;
 use crate::io::storage::Disk;
 use crate::kernels::matmul::Choices;
+use crate::train::units::with_checked;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ impl Standing {
 pub fn as_before(device: &Device, state: Option<&Weights>) -> Device {
     match state.map(Standing::of) {
         None => device.clone(),
-        Some(standing) if standing.adapter == device.name() => device.with_choices(standing.choices),
+        Some(standing) if standing.adapter == device.name() => with_checked(device, standing.choices),
         Some(_) => device.with_choices(Choices::default()),
     }
 }

@@ -22,6 +22,18 @@ pub fn judged<'p>(device: &Device, mut products: impl Iterator<Item = &'p Matmul
     choices
 }
 
+/// The device with choices that were made before. What they say of matrix units is checked again, for the driver may be
+/// another one now.
+pub fn with_checked(device: &Device, choices: Choices) -> Device {
+    let device = device.with_choices(choices);
+    if *device.profile().choices.units() != Units::Right {
+        return device;
+    }
+    let mut choices = device.profile().choices.clone().for_another();
+    choices.judge_units(checked(&device));
+    device.with_choices(choices)
+}
+
 /// Whether matrix units are there, could compute one of the products, and were not checked yet.
 pub fn are_unchecked(device: &Device, products: &[(Matmul, u64)]) -> bool {
     let could = |(mm, _): &(Matmul, u64)| !on_units(device.profile(), mm).is_empty();
@@ -40,7 +52,9 @@ fn on_units(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
 
 /// Checks matrix units. A device that is not ours to open again is left alone, and its units unused.
 fn checked(device: &Device) -> Units {
-    let Ok(device) = device.reopener()() else { return Units::Unchecked };
+    let Some(device) = device.profile().cooperative.and_then(|_| device.reopener()().ok()) else {
+        return Units::Unchecked;
+    };
     match first_wrong(&device) {
         Ok(None) => Units::Right,
         Ok(Some(wrong)) => wrong,
@@ -86,15 +100,26 @@ fn probes() -> Vec<Matmul> {
 mod tests {
     use super::super::tune::session_of;
     use super::*;
+    use crate::gpu::Session;
+    use crate::graph::Graph;
     use crate::kernels::Cooperative;
     use crate::kernels::matmul::alone::program;
-    use crate::program::Program;
+    use crate::lower::lower;
+    use crate::program::{Program, StateLayout};
+    use crate::train::workloads::uniform;
 
     /// The kernel's text with loops in place of matrix units: each invocation keeps its share of a subgroup's sums. All that
     /// the text says of matrices, where they lie, how far apart their rows are and in which order they are multiplied, is
     /// taken from it as it stands.
     fn emulated(mut program: Program, units: Cooperative) -> Program {
-        let text = &mut program.kernels[0].wgsl;
+        program.kernels.iter_mut().for_each(|kernel| emulate(&mut kernel.wgsl, units));
+        program
+    }
+
+    fn emulate(text: &mut String, units: Cooperative) {
+        if !text.contains("coop") {
+            return;
+        }
         for (from, to) in [
             ("enable wgpu_cooperative_matrix;\n", String::new()),
             ("    @builtin(subgroup_id) subgroup_index: u32,\n", String::new()),
@@ -106,7 +131,6 @@ mod tests {
         }
         *text = text.lines().map(|line| emulated_line(line, units)).collect::<String>() + &helpers(units);
         assert!(!text.contains("coop"), "{text}");
-        program
     }
 
     /// `load_tile_a(lane, at, stride, by_rows)` for `coopLoad<type>(&tile_a[at], stride)`, and `store_tile_c` likewise.
@@ -250,6 +274,40 @@ mod tests {
         indices_are_right(8, usual)
     }
 
+    /// Between other kernels: stored halves are bound as f16 where they lie, and what follows is fused into the product.
+    #[test]
+    fn products_on_matrix_units_read_and_store_as_others() -> Result<()> {
+        let units = Cooperative { size: 16, lanes: 32 };
+        let Some((device, mut profile)) = emulating(units)? else { return Ok(()) };
+        let graph = Graph::new();
+        let half = |name: &str, shape: [usize; 2]| {
+            let stored = graph.input(name, shape, DType::F32).cast(DType::F16);
+            graph.output(&format!("{name} is stored"), stored.cast(DType::F32) * 2.0);
+            stored.cast(DType::F32)
+        };
+        let (x, w) = (half("x", [72, 40]), half("w", [52, 40]).t());
+        let y = x.slice(0, 2, 66).matmul(w) + graph.input("bias", [52], DType::F32);
+        graph.output("y", y.relu());
+        let lowered = |profile: &Profile| lower("step", &graph, &StateLayout::default(), profile);
+        let usual = lowered(&profile)?;
+        let variant = on_units(&profile, &probes()[0])[1];
+        profile.choices.judge_units(Units::Right);
+        profile.choices.set_named("64x52x40 batch 1x1 a k4 b k4 out 4 a f16 b f16".into(), variant);
+        let chosen = lowered(&profile)?;
+        assert!(chosen.kernels.iter().any(|kernel| kernel.wgsl.contains("coopMultiplyAdd")), "{chosen:?}");
+        let mut session = Session::new(&device, StateLayout::default(), vec![usual, emulated(chosen, units)])?;
+        let mut found = Vec::new();
+        for program in [0, 1] {
+            for (stream, (name, length)) in (1..).zip([("x", 72 * 40), ("w", 52 * 40), ("bias", 52)]) {
+                session.write_input(program, name, bytemuck::cast_slice(&uniform(0, stream, length, 1.0)))?;
+            }
+            let ticket = session.run(&[program])?;
+            found.push(vec![session.fetch(ticket)?.f32("y")?]);
+        }
+        assert!(found[0][0].iter().any(|y| *y > 1.0) && agree(&found[0], &found[1], 40));
+        Ok(())
+    }
+
     /// That the tests above can fail.
     #[test]
     fn matrices_in_wrong_places_are_seen() -> Result<()> {
@@ -303,7 +361,15 @@ mod tests {
         assert!(found.units().are_wrong(), "{:?}", found.units());
         let again = device.with_choices(found.clone());
         assert_eq!(judged(&again, [&halves].into_iter()), found);
-        assert!(!are_unchecked(&again, &[(halves, 1)]));
+        assert!(!are_unchecked(&again, &[(halves.clone(), 1)]));
+        // A run's choices, when it goes on: their trust is not taken over.
+        let mut before = Choices::default();
+        before.judge_units(Units::Right);
+        before.set(&halves, on_units(&profile, &halves)[0]);
+        let resumed = with_checked(&device, before.clone());
+        assert!(resumed.profile().choices.units().are_wrong() && !resumed.profile().choices.knows(&halves));
+        let elsewhere = Device::fake(&Profile { cooperative: None, ..profile }).expect("a fake device");
+        assert!(with_checked(&elsewhere, before).profile().choices.units().are_unchecked());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod hostile;
 mod legality;
 mod long;
 mod loss_scaling;
+mod matrix_units;
 mod memory;
 mod models;
 mod odd_widths;

@@ -119,7 +119,8 @@ impl<'a> Walk<'a> {
             | Statement::WorkGroupUniformLoad { .. }
             | Statement::SubgroupBallot { .. }
             | Statement::SubgroupCollectiveOperation { .. }
-            | Statement::SubgroupGather { .. } => {
+            | Statement::SubgroupGather { .. }
+            | Statement::CooperativeStore { .. } => {
                 let name = self.function.name.as_deref().unwrap_or("main");
                 if parted {
                     Err(format!("`{name}` has a barrier or subgroup operation in non-uniform control flow"))

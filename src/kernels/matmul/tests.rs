@@ -331,7 +331,9 @@ fn golden_texts() {
     let mm = product("nn", [512, 512, 512], false);
     let gpu = Profile::baseline();
     let conv = walked(32, false);
+    let (units, halves) = (with_units(16), Matmul { stored: [DType::F16; 2], ..mm.clone() });
     let goldens = [
+        ("matmul_cooperative", on_units(&units, &halves)[0], &units, &halves),
         ("matmul_direct", Variant::Direct, &gpu, &mm),
         ("matmul_register", REGISTER, &gpu, &mm),
         ("matmul_subgroup", choose(&cpu(Some(8)), &mm), &cpu(Some(8)), &mm),
