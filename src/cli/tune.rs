@@ -48,7 +48,14 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
     if args.list {
         let file = ChoiceFile::read_if_there(&path)?;
         say(path.display())?;
-        file.adapters().try_for_each(|(adapter, count)| say(format!("{count:6} products  {adapter}")))?;
+        for (adapter, count) in file.adapters() {
+            say(format!("{count:6} products  {adapter}"))?;
+            match file.of(adapter).units() {
+                Units::Unchecked => {}
+                Units::Right => say("       matrix units  right")?,
+                Units::Wrong(seen) => say(format!("       matrix units  ruled out: {seen}"))?,
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -205,6 +205,9 @@ fn product(profile: &Profile, [a, b]: [&View; 2], stored: [DType; 2], group: &Gr
         walks: [None, None],
         stored,
     };
+    if let Some(plan) = super::chunks::product(profile, &mm) {
+        return plan;
+    }
     let spec = matmul::emit(matmul::choose(profile, &mm), &mm, profile);
     let sums = if group.column_sums.is_some() { vec![PortSource::ColumnSums] } else { vec![] };
     Plan { product: Some(mm), ..single(spec, ports(2), sums, Hook::Store) }

@@ -5,11 +5,12 @@
 //! further apart by its definition (`tensor::expand`).
 
 use super::anchors::{Hook, Plan, PortSource, Stage};
+use super::chunks::{PARTIAL_BYTES, store_partials};
 use crate::dtype::DType;
 use crate::graph::windows::Windows;
 use crate::graph::{Literal, MacroOp, Node, Op, Tensor};
 use crate::kernels::matmul::{self, Matmul, Operand, Walk, Walks};
-use crate::kernels::{AdapterClass, Element, KernelSpec, Port, Profile, conv, reduce};
+use crate::kernels::{AdapterClass, KernelSpec, Profile, conv, reduce};
 use crate::shape::{Shape, View};
 
 /// Whether a convolution has a kernel: a product, or term by term. What has neither is the data gradient of windows
@@ -282,9 +283,6 @@ fn data_grad(windows: &Windows, groups: usize, g: &View, weight: &View, size: &[
     product([rows, size.iter().product(), outputs * windows.area()], [g.shape[0], groups], a, b)
 }
 
-/// Bytes that the partial sums of a weight gradient may take.
-const PARTIAL_BYTES: usize = 16 << 20;
-
 /// Whether the gradient of a weight `[o, c / groups, ..]` can give that of a bias beside: its sums are written four
 /// channels at a time.
 pub fn gives_channel_sums(op: MacroOp, weight: &Shape) -> bool {
@@ -331,9 +329,11 @@ fn weight_grad(
     let beside = if sums { g.shape[1] } else { 0 };
     let mm = Matmul { row_sums: sums, stored, ..mm };
     let mut first = emit(profile, &mm);
-    first.body = format!("{}{}", partial_store(sums, first.width), first.body).into();
-    first.constants.extend([("PARTIALS", (outputs + beside) as u32), ("ROW_SUMS", outputs as u32)]);
-    first.outputs = vec![Port::new("partials", Element::Wide)];
+    if sums {
+        first.body = format!("{}{}", partial_row_sums(first.width), first.body).into();
+    }
+    store_partials(&mut first, outputs + beside);
+    first.constants.push(("ROW_SUMS", outputs as u32));
     let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
     let work = vec![PortSource::Workspace(0)];
     let second = reduce::sum_chunks(profile, [outputs, beside], chunks);
@@ -349,26 +349,15 @@ fn weight_grad(
     }
 }
 
-/// What a product writes when another stage adds up its chunks, the outer batches.
-fn partial_store(sums: bool, width: u32) -> String {
-    let mut text = "\
-fn store(batch: u32, row: u32, col: u32, value: F) {
-    let within = (batch % params.batch_inner * params.m + row) * params.n + col;
-    partials[(batch / params.batch_inner * PARTIALS + within) / W] = value;
-}
-
-"
-    .to_string();
-    if sums {
-        let write = match width {
-            4 => "    partials[at / W] = value;\n".to_string(),
-            _ => (0..4).map(|j| format!("    partials[at + {j}u] = value[{j}];\n")).collect(),
-        };
-        text += &format!(
-            "fn store_row_sums(batch: u32, row: u32, value: vec4<f32>) {{\n    \
-             let within = batch % params.batch_inner * params.m + row;\n    \
-             let at = batch / params.batch_inner * PARTIALS + ROW_SUMS + within;\n{write}}}\n\n"
-        );
-    }
-    text
+/// What a product's row sums are written to when another stage adds up its chunks.
+fn partial_row_sums(width: u32) -> String {
+    let write = match width {
+        4 => "    partials[at / W] = value;\n".to_string(),
+        _ => (0..4).map(|j| format!("    partials[at + {j}u] = value[{j}];\n")).collect(),
+    };
+    format!(
+        "fn store_row_sums(batch: u32, row: u32, value: vec4<f32>) {{\n    \
+         let within = batch % params.batch_inner * params.m + row;\n    \
+         let at = batch / params.batch_inner * PARTIALS + ROW_SUMS + within;\n{write}}}\n\n"
+    )
 }

@@ -12,6 +12,7 @@ mod bindings;
 mod body;
 mod border;
 mod cells;
+mod chunks;
 mod convolve;
 mod cost;
 mod emit;

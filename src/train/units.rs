@@ -375,7 +375,9 @@ mod tests {
     #[test]
     #[ignore = "nightly: a software adapter compiles large tiles for minutes"]
     fn the_indices_of_all_variants_are_right() -> Result<()> {
-        indices_are_right(16, |mm, area| !usual(mm, area))?;
-        indices_are_right(8, |mm, area| !usual(mm, area))
+        // The largest for a few sizes only.
+        let others = |mm: &Matmul, area| !usual(mm, area) && (area <= 32 * 32 || mm.m == 72 || mm.a.col + mm.m == 129);
+        indices_are_right(16, others)?;
+        indices_are_right(8, others)
     }
 }
