@@ -104,7 +104,7 @@ fn no_adapter(reason: &str) -> String {
     )
 }
 
-/// What kernels can make use of, where it is there. In the browser wgpu offers no subgroups.
+/// What kernels can make use of, where it is there. In the browser wgpu offers no subgroups: [`Device::with_subgroups`].
 pub(super) fn wanted_features(offered: wgpu::Features) -> wgpu::Features {
     let compute = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
     offered & (compute | wgpu::Features::PIPELINE_CACHE)
@@ -184,10 +184,13 @@ fn class_of(info: &wgpu::AdapterInfo) -> AdapterClass {
     }
 }
 
+/// The sizes of subgroups that kernels can make use of.
+pub(super) const SUBGROUPS: std::ops::RangeInclusive<u32> = 4..=128;
+
 /// The subgroup size, if every subgroup is sure to have it.
 fn subgroup_of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Option<u32> {
     let size = info.subgroup_min_size;
-    let fixed = size == info.subgroup_max_size && (4..=128).contains(&size);
+    let fixed = size == info.subgroup_max_size && SUBGROUPS.contains(&size);
     let usable = features.contains(wgpu::Features::SUBGROUP) && !cfg!(target_arch = "wasm32");
     (fixed && usable).then_some(size)
 }

@@ -8,8 +8,8 @@ use super::faults::Faults;
 use super::lock;
 use super::pipelines::PipelineCache;
 use crate::error::{Error, Result};
-use crate::kernels::Profile;
 use crate::kernels::matmul::Choices;
+use crate::kernels::{AdapterClass, Profile};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -150,6 +150,17 @@ impl Device {
     /// The same device, on which programs are compiled with these measured choices of kernels.
     pub fn with_choices(&self, choices: Choices) -> Device {
         let profile = Profile { choices, ..Profile::clone(&self.profile) };
+        Device { inner: Arc::clone(&self.inner), profile: Arc::new(profile) }
+    }
+
+    /// The same device with subgroups of so many lanes, every one: for a page that asked the browser for them itself, since wgpu
+    /// does not. Only where programs take time to run on a processor; on GPUs kernels without them are as fast.
+    pub fn with_subgroups(&self, lanes: u32) -> Device {
+        let subgroup = match self.profile.class {
+            AdapterClass::Cpu => Some(lanes).filter(|lanes| adapters::SUBGROUPS.contains(lanes)),
+            AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple => self.profile.subgroup,
+        };
+        let profile = Profile { subgroup, ..Profile::clone(&self.profile) };
         Device { inner: Arc::clone(&self.inner), profile: Arc::new(profile) }
     }
 

@@ -34,6 +34,12 @@ impl Engine {
         Ok(Engine { device: Device::open_async(None).await.map_err(fail)? })
     }
 
+    /// The device was opened with the feature `subgroups`, and all of them have so many lanes.
+    #[wasm_bindgen(js_name = useSubgroups)]
+    pub fn use_subgroups(&mut self, lanes: u32) {
+        self.device = self.device.with_subgroups(lanes);
+    }
+
     /// What the browser calls the adapter; browsers say little about it.
     #[wasm_bindgen(getter)]
     pub fn adapter(&self) -> String {
@@ -48,6 +54,7 @@ impl Engine {
         object::object([
             ("class", format!("{:?}", profile.class).into()),
             ("shaderF16", profile.shader_f16.into()),
+            ("subgroup", profile.subgroup.into()),
             ("maxStorageBuffers", profile.max_storage_buffers.into()),
             ("maxInvocations", profile.max_invocations.into()),
             ("maxWorkgroupBytes", profile.max_workgroup_bytes.into()),

@@ -21,6 +21,8 @@ use wgrad::program::StateLayout;
 
 /// The classes of adapters whose kernels are run, whatever the browser's adapter is.
 const CLASSES: [AdapterClass; 2] = [AdapterClass::Cpu, AdapterClass::Discrete];
+/// Lanes of SwiftShader's subgroups.
+const SUBGROUP: u32 = 4;
 
 #[wasm_bindgen(start)]
 fn start() {
@@ -31,6 +33,7 @@ fn start() {
 #[wasm_bindgen]
 pub struct Rows {
     device: Device,
+    profiles: Vec<Profile>,
     rows: Vec<(&'static str, Vec<Sample>)>,
 }
 
@@ -40,7 +43,15 @@ impl Rows {
         let mut rows = ops::all_rows();
         let numbers = |sample: &Sample| sample.inputs.iter().map(|input| input.shape.numel()).sum::<usize>();
         rows.iter_mut().for_each(|(_, samples)| samples.sort_by_key(numbers));
-        Ok(Rows { device: Device::open_async(None).await?, rows })
+        let device = Device::open_async(None).await?;
+        let profiles = CLASSES.map(|class| Profile { class, ..device.profile().clone() }).into();
+        Ok(Rows { device, profiles, rows })
+    }
+
+    /// The device was opened with subgroups of so many lanes: a software adapter's kernels make use of them.
+    pub fn use_subgroups(&mut self, lanes: u32) {
+        let profile = Profile { class: AdapterClass::Cpu, subgroup: Some(lanes), ..self.device.profile().clone() };
+        self.profiles.push(profile);
     }
 
     /// The rows' names.
@@ -53,7 +64,7 @@ impl Rows {
         self.rows[row].1.len()
     }
 
-    /// Runs samples of a row by their places with the kernels of each class. The first string is how many tensors were compared, each
+    /// Runs samples of a row by their places with the kernels of each class, and with subgroups where there are any. The first string is how many tensors were compared, each
     /// further one says what was wrong.
     pub async fn run(&self, row: usize, from: usize, to: usize) -> Result<Vec<String>, JsError> {
         let (name, samples) = &self.rows[row];
@@ -61,13 +72,12 @@ impl Rows {
         let graph = Graph::new();
         let prepared = prepare(name, samples, &graph);
         let (mut compared, mut failures) = (0, Vec::new());
-        for class in CLASSES {
-            let profile = Profile { class, ..self.device.profile().clone() };
-            let program = lower(name, &graph, &StateLayout::default(), &profile)?;
+        for profile in &self.profiles {
+            let program = lower(name, &graph, &StateLayout::default(), profile)?;
             let outputs = program.outputs.clone();
             let values = decoded(&outputs, &run(&self.device, program, &prepared.feeds).await?);
             compared += values.len();
-            failures.extend(prepared.failures(&format!("{name} ({class:?}, from {from})"), samples, &values));
+            failures.extend(prepared.failures(&format!("{name} ({}, from {from})", profile.tier()), samples, &values));
         }
         failures.insert(0, compared.to_string());
         Ok(failures)

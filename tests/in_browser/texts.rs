@@ -1,15 +1,15 @@
 //! Every distinct kernel that a browser may be given: of the rows, the models, the standard workloads and whole training
-//! setups, for a GPU and for a software adapter.
+//! setups, for a GPU and for a software adapter with and without subgroups.
 
 use super::ops::{all_rows, harness::trace_all};
-use super::{CLASSES, models};
+use super::{CLASSES, SUBGROUP, models};
 use js_sys::Array;
 use std::collections::BTreeMap;
 use wasm_bindgen::prelude::*;
 use wgrad::dtype::DType;
 use wgrad::error::{Error, Result};
 use wgrad::graph::Graph;
-use wgrad::kernels::Profile;
+use wgrad::kernels::{AdapterClass, Profile};
 use wgrad::lower::{Recompute, lower};
 use wgrad::nn::Parameters;
 use wgrad::nn::models::{Cnn, CnnConfig};
@@ -30,7 +30,9 @@ struct Texts(BTreeMap<String, String>);
 impl Texts {
     fn add(&mut self, whose: &str, program: &Program) {
         for kernel in &program.kernels {
-            self.0.entry(kernel.wgsl.clone()).or_insert_with(|| format!("{} of {whose}", kernel.name));
+            let enable = if kernel.subgroups { "enable subgroups;\n" } else { "" };
+            let text = format!("{enable}{}", kernel.wgsl);
+            self.0.entry(text).or_insert_with(|| format!("{} of {whose}", kernel.name));
         }
     }
 
@@ -109,8 +111,9 @@ impl Texts {
 #[wasm_bindgen]
 pub fn kernels() -> std::result::Result<Array, JsError> {
     let mut texts = Texts::default();
-    for class in CLASSES {
-        let profile = Profile { class, ..Profile::baseline() };
+    let (without, with) = (CLASSES.map(|class| (class, None)), [(AdapterClass::Cpu, Some(SUBGROUP))]);
+    for (class, subgroup) in without.into_iter().chain(with) {
+        let profile = Profile { class, subgroup, ..Profile::baseline() };
         texts.add_rows(&profile)?;
         texts.add_models(&profile)?;
         texts.add_training(&profile)?;

@@ -124,6 +124,8 @@ export interface TestResult {
 export interface Profile {
     class: string;
     shaderF16: boolean;
+    /** Lanes of every subgroup, where kernels make use of them. */
+    subgroup?: number;
     maxStorageBuffers: number;
     maxInvocations: number;
     maxWorkgroupBytes: number;

@@ -62,9 +62,39 @@ function choose(more: Record<string, Kernel>): void {
     engine?.choose(Object.keys(kernels).join("\n"), Uint32Array.from(Object.values(kernels).flatMap(toNumbers)));
 }
 
+interface Adapter {
+    info: Record<string, string> & { subgroupMinSize?: number; subgroupMaxSize?: number };
+    features: ReadonlySet<string>;
+    requestDevice(wanted: { requiredFeatures: string[] }): Promise<unknown>;
+}
+
+/** Opens the program's device. It asks for no subgroups, since wgpu does not know that browsers have them: that is done for it here. */
+async function open(): Promise<Engine> {
+    const { GPUAdapter } = globalThis as unknown as { GPUAdapter?: { prototype: Adapter } };
+    if (!GPUAdapter) return await Engine.open();
+    const { prototype } = GPUAdapter;
+    const { requestDevice } = prototype;
+    let lanes = 0;
+    prototype.requestDevice = function (wanted) {
+        const { subgroupMinSize: least = 0, subgroupMaxSize: most } = this.info;
+        if (this.features.has("subgroups") && least === most) {
+            lanes = least;
+            wanted.requiredFeatures = [...wanted.requiredFeatures, "subgroups"];
+        }
+        return requestDevice.call(this, wanted);
+    };
+    try {
+        const opened = await Engine.open();
+        if (lanes) opened.useSubgroups(lanes);
+        return opened;
+    } finally {
+        prototype.requestDevice = requestDevice;
+    }
+}
+
 /** What the browser says of the adapter that the program opens. */
 async function describe(): Promise<string> {
-    const { gpu } = navigator as unknown as { gpu: { requestAdapter(options: object): Promise<{ info?: Record<string, string> } | null> } };
+    const { gpu } = navigator as unknown as { gpu: { requestAdapter(options: object): Promise<Adapter | null> } };
     const info = (await gpu.requestAdapter({ powerPreference: "high-performance" }))?.info;
     return [info?.description, info?.vendor, info?.architecture, info?.device].filter(Boolean).join(" ") || "unknown";
 }
@@ -117,7 +147,7 @@ const host = {
     async open(wasm: string | undefined, shipped: Choices | undefined): Promise<{ adapter: string; profile: Profile }> {
         const program = await init({ module_or_path: wasm ?? new URL("./wgrad_bg.wasm", import.meta.url) });
         memory = program.memory;
-        engine = await Engine.open();
+        engine = await open();
         adapter = await describe();
         choose({ ...(shipped && kernelsOf(shipped, adapter)), ...(await recall(adapter)) });
         return { adapter, profile: engine.profile };

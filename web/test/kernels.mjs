@@ -1,5 +1,5 @@
 // Chromium's compiler over every kernel that a browser may be given (tests/in_browser/texts.rs): modules without a message, and with
-// `--pipelines`, which takes a software adapter minutes, pipelines that can be made. Kernels with `enable f16` only where the adapter has it.
+// `--pipelines`, which takes a software adapter minutes, pipelines that can be made. Kernels with `enable f16` or `enable subgroups` only where the adapter has them.
 import assert from "node:assert/strict";
 import { launch, run, web } from "./browser.mjs";
 import { serve } from "./server.mjs";
@@ -10,10 +10,12 @@ const tests = {
             const { default: init, kernels } = await import("/test/pkg/in_browser.js");
             await init();
             const adapter = await navigator.gpu.requestAdapter();
-            const half = adapter.features.has("shader-f16");
-            const device = await adapter.requestDevice({ requiredFeatures: half ? ["shader-f16"] : [] });
+            const features = ["shader-f16", "subgroups"].filter((feature) => adapter.features.has(feature));
+            const device = await adapter.requestDevice({ requiredFeatures: features });
+            const has = (feature, pattern, code) => features.includes(feature) || !pattern.test(code);
             const all = kernels();
-            const [taken, wrong] = [all.filter(([, code]) => half || !/enable f16/.test(code)), []];
+            const taken = all.filter(([, code]) => has("shader-f16", /enable f16/, code) && has("subgroups", /enable subgroups/, code));
+            const wrong = [];
             for (const [name, code] of taken) {
                 device.pushErrorScope("validation");
                 const module = device.createShaderModule({ code });

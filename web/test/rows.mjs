@@ -1,5 +1,5 @@
 // The rows of the operations' tests in Chromium: values and gradients that the browser's GPU computes against the f64 reference, with
-// the kernels of a GPU and with those of a software adapter. `--few` takes two small samples of each row; another argument,
+// the kernels of a GPU and with those of a software adapter, with and without subgroups. `--few` takes two small samples of each row; another argument,
 // a pattern, chooses rows by name.
 import assert from "node:assert/strict";
 import path from "node:path";
@@ -17,7 +17,15 @@ const open = async (page, url) => {
     return page.evaluate(async () => {
         const { default: init, Rows } = await import("/test/pkg/in_browser.js");
         await init();
+        // Subgroups are asked for as the package's worker does it.
+        const { requestDevice } = GPUAdapter.prototype;
+        let lanes = 0;
+        GPUAdapter.prototype.requestDevice = function (wanted) {
+            if (this.features.has("subgroups") && this.info.subgroupMinSize === this.info.subgroupMaxSize) lanes = this.info.subgroupMinSize;
+            return requestDevice.call(this, lanes ? { ...wanted, requiredFeatures: [...wanted.requiredFeatures, "subgroups"] } : wanted);
+        };
         const rows = await Rows.open();
+        if (lanes) rows.use_subgroups(lanes);
         // A panic within a promise comes out as an error of the page, and the promise never ends.
         window.attempt = (...which) => new Promise((resolve) => {
             const failed = (error) => resolve(["0", String(error)]);

@@ -4,8 +4,11 @@
 //! a part that grows with its rows (multiply-adds and broadcasts) and one that does not (the loads of `b`); of others their
 //! area. The constants are those of the table in `docs/performance.md`, two cores with subgroups of 8, in units in which a
 //! step of a 32 x 32 block takes 0.81. `wgrad tune --check` measures how near the best candidates the choice comes.
+//!
+//! Subgroups of four are those of SwiftShader, in which nothing is as dear as reading: it takes an element for one lane after
+//! the other. Its costs are in units of their own: a read of one element in every lane.
 
-use super::{Matmul, REGISTER, Variant, fits, register};
+use super::{Matmul, REGISTER, SWIFTSHADER, Variant, fits, register};
 use crate::kernels::Profile;
 
 /// Of a row of a subgroup's block.
@@ -17,6 +20,11 @@ const WALKED_LOADS: f32 = 0.8;
 /// Of one output, at a rate of 1 GFLOP/s.
 const OUTPUT: f32 = 0.0314;
 
+/// Of a product and a sum in every lane of SwiftShader's, beside a read.
+const PRODUCT: f32 = 0.075;
+/// Of a read there, if a walk says where.
+const WALKED_READ: f32 = 2.0;
+
 /// Cores of the machine, which a profile does not say: with more tiles than that none is idle for long.
 const CORES: usize = 4;
 
@@ -24,11 +32,20 @@ const CORES: usize = 4;
 /// product so large that it is noticed.
 const WORTH: f32 = 0.85;
 const LARGE: usize = 1 << 19;
+/// From so many products on the largest block is worth its text, which takes twice the time to be compiled.
+const LARGEST: usize = 1 << 26;
 
 /// The cheapest variant of those that most products share, or a rarer one that is worth its text.
 pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
+    let work = mm.m * mm.n * mm.k * mm.batch[0] * mm.batch[1];
     let (usual, rare): (Vec<Variant>, Vec<Variant>) = match profile.subgroup {
-        Some(lanes @ (4 | 8 | 16)) => {
+        Some(lanes @ SWIFTSHADER) => {
+            let block = |(rows, quads)| Variant::Subgroup { lanes, rows, quads };
+            let largest = (work >= LARGEST).then_some((32, 2));
+            let others = [(8, 2), (16, 1), (8, 1), (4, 1)];
+            (vec![block((16, 2))], others.into_iter().chain(largest).map(block).collect())
+        }
+        Some(lanes @ (8 | 16)) => {
             let rows = |rows: u32| Variant::Subgroup { lanes, rows, quads: 1 };
             (vec![rows(32), rows(8)], vec![rows(16), rows(4)])
         }
@@ -44,8 +61,7 @@ pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
         costs.fold((REGISTER, f32::INFINITY), |best, own| if own.1 < best.1 { own } else { best })
     };
     let (usual, rare) = (least(&usual), least(&rare));
-    let large = mm.m * mm.n * mm.k * mm.batch[0] * mm.batch[1] >= LARGE;
-    if large && rare.1 < WORTH * usual.1 { rare.0 } else { usual.0 }
+    if work >= LARGE && rare.1 < WORTH * usual.1 { rare.0 } else { usual.0 }
 }
 
 /// For each step of `k`.
@@ -58,6 +74,11 @@ fn cost(variant: Variant, mm: &Matmul) -> f32 {
     let rounds = tiles.div_ceil(CORES) as f32;
     let outputs = (tile_m * tile_n) as usize;
     match variant {
+        Variant::Subgroup { lanes: SWIFTSHADER, rows, quads } => {
+            let read = |operand: usize| if mm.walks[operand].is_some() { WALKED_READ } else { 1.0 };
+            let reads = rows as f32 * read(0) + (16 * quads) as f32 * read(1);
+            rounds * (reads + (16 * rows * quads) as f32 * PRODUCT)
+        }
         Variant::Subgroup { rows, quads, .. } => {
             let loads = if mm.walks[1].is_some() { WALKED_LOADS } else { LOADS };
             rounds * quads as f32 * (rows as f32 * ROW + loads)
@@ -107,6 +128,26 @@ mod tests {
             assert_eq!(chosen(Some(8), shape), Variant::Subgroup { lanes: 8, rows: 32, quads: 1 }, "{shape:?}");
         }
         assert_eq!(chosen(None, [512, 512, 512]), REGISTER);
+    }
+
+    #[test]
+    fn swiftshader_reads_as_little_as_it_can() {
+        for (shape, block) in [
+            ([512, 512, 512], (32, 2)),
+            ([1024, 128, 384], (16, 2)),
+            ([128, 512, 784], (16, 2)),
+            ([128, 10, 512], (16, 1)),
+            ([8, 1024, 1024], (8, 2)),
+            ([1, 1024, 1024], (4, 1)),
+            // A small product is not worth a text of its own.
+            ([1, 64, 64], (16, 2)),
+        ] {
+            assert_eq!(
+                chosen(Some(4), shape),
+                Variant::Subgroup { lanes: 4, rows: block.0, quads: block.1 },
+                "{shape:?}"
+            );
+        }
     }
 
     #[test]

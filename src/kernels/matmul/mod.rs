@@ -86,6 +86,9 @@ const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
 const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
 
+/// The lanes of SwiftShader's subgroups, for which products have blocks and sums of their own.
+const SWIFTSHADER: u32 = 4;
+
 /// The variant that was measured to be best, or else what rules say.
 pub fn choose(profile: &Profile, mm: &Matmul) -> Variant {
     profile.choices.get(profile, mm).unwrap_or_else(|| by_rule(profile, mm))
@@ -122,6 +125,9 @@ pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
     if let (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) = (profile.class, profile.subgroup) {
         for (rows, quads) in [(32, 1), (16, 1), (8, 1), (16, 2), (4, 1)] {
             others.push(Variant::Subgroup { lanes, rows, quads });
+        }
+        if lanes == SWIFTSHADER {
+            others.extend([(8, 2), (32, 2)].map(|(rows, quads)| Variant::Subgroup { lanes, rows, quads }));
         }
     } else if profile.class == AdapterClass::Cpu {
         for (rows, quads) in [(16, 1), (4, 2), (16, 2), (4, 4)] {
@@ -342,7 +348,7 @@ fn layout(variant: Variant, mm: &Matmul, profile: &Profile) -> Layout {
     let k_exact = mm.k.is_multiple_of(variant.step() as usize);
     let hide_k = profile.class == AdapterClass::Cpu;
     let sum = match (variant, profile.class) {
-        (Variant::Register { .. }, AdapterClass::Cpu) => Sum::Matrix,
+        (Variant::Register { .. } | Variant::Subgroup { lanes: SWIFTSHADER, .. }, AdapterClass::Cpu) => Sum::Matrix,
         _ if mm.pairs => Sum::Pairs,
         _ => Sum::Steps,
     };

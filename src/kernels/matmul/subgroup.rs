@@ -1,4 +1,4 @@
-//! The product for software adapters whose subgroups are SIMD registers (lavapipe): a workgroup is
+//! The product for software adapters whose subgroups are SIMD registers (lavapipe, SwiftShader): a workgroup is
 //! one subgroup. A lane's own load is dear there (it is taken lane by lane), a broadcast is almost
 //! free: so each lane loads one part of `a` and hands it to the others.
 
@@ -81,9 +81,11 @@ impl Shared<'_> {
             text.line(format!("let a{load} = {value};"));
         }
         // One broadcast a row where lanes hold four k of a row each, and one for four rows of one k otherwise.
+        // SwiftShader takes the broadcast in a subgroup apart into masks and sums, and not the one in a quad, which it is as well.
+        let broadcast = if self.lanes == 4 { "quadBroadcast" } else { "subgroupBroadcast" };
         for v in 0..self.rows {
             let (load, lane) = (v / self.lanes, v % self.lanes);
-            text.line(format!("let r{v} = subgroupBroadcast(a{load}, {lane}u);"));
+            text.line(format!("let r{v} = {broadcast}(a{load}, {lane}u);"));
         }
     }
 
