@@ -4,7 +4,7 @@
 //! Emitted, because the head's vector lives in unrolled registers (see `Template`).
 //! One invocation owns a row (on a software adapter a few) and meets the other side's rows
 //! at addresses that are the same for the whole workgroup, so that a load is a broadcast, on a GPU as on a
-//! software adapter; nothing is shared, and no barrier is needed. This module knows no graph; whether
+//! software adapter but SwiftShader; nothing is shared, and no barrier is needed. This module knows no graph; whether
 //! attention comes here or is expanded is the lowering's choice, made from the `None` returned here.
 
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
@@ -175,7 +175,7 @@ fn kernel(
     let stacks = (shape.batch * heads) as u64;
     Some(KernelSpec {
         name: template.name.to_string(),
-        body: Cow::Owned(emit(template, shape.size / 4, lane_rows)),
+        body: Cow::Owned(emit(template, shape.size / 4, lane_rows, profile.reads_lane_by_lane())),
         parts: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
@@ -214,11 +214,33 @@ fn pairs(shape: &AttentionShape) -> u64 {
     (0..time).map(seen).sum()
 }
 
-/// The body of a kernel for `vectors` vec4s of a head and `rows` rows per invocation.
-fn emit(template: &Template, vectors: usize, rows: usize) -> String {
+/// The body of a kernel for `vectors` vec4s of a head and `rows` rows per invocation; `dealt`: see [`deal`].
+fn emit(template: &Template, vectors: usize, rows: usize, dealt: bool) -> String {
     let tail: String = (0..rows).map(|row| template.tail.replace('$', &row.to_string())).collect();
-    let head = repeat_lines(&format!("{COMMON}{}{}", template.heads, template.sweep), '$', rows);
+    let sweep = if dealt { deal(template.sweep, vectors) } else { template.sweep.to_string() };
+    let head = repeat_lines(&format!("{COMMON}{}{sweep}", template.heads), '$', rows);
     repeat_lines(&format!("{head}{tail}}}\n"), '#', vectors)
+}
+
+/// A line of a sweep that is of no row of the invocation's own reads the same in every lane. Where each lane pays for that, the four lanes
+/// of a quad read a vec4 each and hand it to the others.
+fn deal(sweep: &str, vectors: usize) -> String {
+    let mut out = String::with_capacity(sweep.len() * 2);
+    for line in sweep.lines() {
+        let Some((name, read)) = line.split_once("# = ").filter(|_| !line.contains('$')) else {
+            out.push_str(&format!("{line}\n"));
+            continue;
+        };
+        for load in 0..vectors.div_ceil(4) {
+            let own = format!("min(lane + {}u, {}u)", 4 * load, vectors - 1);
+            out.push_str(&format!("{name}_own{load} = {}\n", read.replace("#u", &own)));
+        }
+        let own = name.trim_start().trim_start_matches("let ");
+        for vector in 0..vectors {
+            out.push_str(&format!("{name}{vector} = quadBroadcast({own}_own{}, {}u);\n", vector / 4, vector % 4));
+        }
+    }
+    out
 }
 
 /// Repeats each line that contains the mark, which becomes 0, 1, ... up to `copies` (exclusive).
@@ -234,7 +256,8 @@ fn repeat_lines(template: &str, mark: char, copies: usize) -> String {
     out
 }
 
-/// A kernel's text: in a line, `#` is one of the vec4s of a head and `$` one of the invocation's rows.
+/// A kernel's text: in a line, `#` is one of the vec4s of a head and `$` one of the invocation's rows. A line of the sweep with the first
+/// alone is a load.
 struct Template {
     name: &'static str,
     /// Where the vectors of the workgroup's head start.

@@ -23,6 +23,9 @@ pub struct Cooperative {
     pub lanes: u32,
 }
 
+/// The lanes of SwiftShader's subgroups.
+pub const SWIFTSHADER: u32 = 4;
+
 /// Limits and features of a device, in the words of WebGPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
@@ -73,6 +76,12 @@ impl Profile {
     /// which software adapters on Vulkan have plenty.
     pub fn params_in_storage(&self) -> bool {
         self.class == AdapterClass::Cpu && self.max_storage_buffers > 8
+    }
+
+    /// Whether an invocation pays for what its neighbours read from the same place: SwiftShader, which subgroups of four lanes give away, takes every
+    /// load apart into lanes. There lanes read a part each and hand it to the others in their quad.
+    pub fn reads_lane_by_lane(&self) -> bool {
+        self.class == AdapterClass::Cpu && self.subgroup == Some(SWIFTSHADER)
     }
 
     /// The kernel tier in one word, as `wgrad devices` prints it.

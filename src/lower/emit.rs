@@ -371,7 +371,8 @@ impl GroupEmitter<'_> {
             workgroup: spec.workgroup,
             groups: spec.groups,
             flops: spec.flops,
-            subgroups: spec.parts.contains(&"reduce_subgroup") || spec.body.contains("subgroup"),
+            subgroups: spec.parts.contains(&"reduce_subgroup")
+                || ["subgroup", "quadBroadcast"].iter().any(|word| spec.body.contains(word)),
             steps,
             linear: joins.then(|| Linear { len: self.group().shape.numel() as u64, width: spec.width }),
         })

@@ -9,7 +9,7 @@ import { serve } from "./server.mjs";
 const few = process.argv.includes("--few");
 const pattern = new RegExp(process.argv.slice(2).find((word) => !word.startsWith("--")) ?? "");
 /** Samples of one program, and of one page, about: a device keeps the kernels that it was given, and a software adapter's are large. */
-const [TOGETHER, OF_A_PAGE] = [8, 64];
+const [TOGETHER, OF_A_PAGE] = [8, 32];
 
 /** A page with a new device; the rows' names and how many samples each has. */
 const open = async (page, url) => {

@@ -8,8 +8,9 @@
 //! Subgroups of four are those of SwiftShader, in which nothing is as dear as reading: it takes an element for one lane after
 //! the other. Its costs are in units of their own: a read of one element in every lane.
 
-use super::{Matmul, REGISTER, SWIFTSHADER, Variant, fits, register};
+use super::{Matmul, REGISTER, Variant, fits, register};
 use crate::kernels::Profile;
+use crate::kernels::profile::SWIFTSHADER;
 
 /// Of a row of a subgroup's block.
 const ROW: f32 = 0.019;

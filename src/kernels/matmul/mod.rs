@@ -21,6 +21,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use super::profile::SWIFTSHADER;
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile, halves};
 use crate::dtype::DType;
 use block::{Layout, Side, Sum};
@@ -85,9 +86,6 @@ const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows
 /// Small tiles, where big ones would leave most of a GPU idle: 64 invocations of 4 x 4 outputs.
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
 const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
-
-/// The lanes of SwiftShader's subgroups, for which products have blocks and sums of their own.
-const SWIFTSHADER: u32 = 4;
 
 /// The variant that was measured to be best, or else what rules say.
 pub fn choose(profile: &Profile, mm: &Matmul) -> Variant {

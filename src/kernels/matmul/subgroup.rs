@@ -5,6 +5,7 @@
 use super::block::{self, Layout, Port, component, vector};
 use super::text::Text;
 use super::walk::Walks;
+use crate::kernels::profile::SWIFTSHADER;
 
 pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], lanes: u32, rows: u32, quads: u32) -> String {
     let mut text = Text::new();
@@ -82,7 +83,7 @@ impl Shared<'_> {
         }
         // One broadcast a row where lanes hold four k of a row each, and one for four rows of one k otherwise.
         // SwiftShader takes the broadcast in a subgroup apart into masks and sums, and not the one in a quad, which it is as well.
-        let broadcast = if self.lanes == 4 { "quadBroadcast" } else { "subgroupBroadcast" };
+        let broadcast = if self.lanes == SWIFTSHADER { "quadBroadcast" } else { "subgroupBroadcast" };
         for v in 0..self.rows {
             let (load, lane) = (v / self.lanes, v % self.lanes);
             text.line(format!("let r{v} = {broadcast}(a{load}, {lane}u);"));
