@@ -11,7 +11,7 @@ flags="${RUSTFLAGS:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/s
 [[ -d $(rustc --print sysroot)/lib/rustlib/src/rust/library ]] || rustup component add rust-src
 # The standard library is compiled with the program, without the texts of panics, which a page could not show
 # (docs/decisions/web-size.md), and under short names, which the glue repeats. Stable Rust has no other way to say so.
-RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags -Zunstable-options -Cpanic=immediate-abort -Csymbol-mangling-version=legacy" cargo rustc -Zbuild-std=std,panic_abort --quiet --lib --crate-type cdylib --profile web --target wasm32-unknown-unknown --no-default-features --features web
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags -Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Csymbol-mangling-version=legacy" cargo rustc -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size --quiet --lib --crate-type cdylib --profile web --target wasm32-unknown-unknown --no-default-features --features web
 "$bindgen" --target web --remove-name-section --remove-producers-section --out-dir web/pkg "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/web/wgrad.wasm"
 cd web
 [[ -d node_modules ]] || npm ci --silent --no-audit --no-fund
