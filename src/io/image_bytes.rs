@@ -18,7 +18,7 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
         return Err("the file ends in the middle of the image".into());
     }
     // zune-jpeg 0.5 has room for the brightness alone, and panics where colours are finer.
-    if is_jpeg(bytes) && frames(bytes).any(|frame| finer_than_the_first(frame)) {
+    if is_jpeg(bytes) && frames(bytes).any(finer_than_the_first) {
         return Err("its colours are finer than its brightness, which is not read".into());
     }
     // png 0.18 takes the colours in fours of bytes, and panics where some are left over.
@@ -50,7 +50,7 @@ fn frames(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         loop {
             // Behind pixels, what follows 0xff may be no marker.
             let at = rest.windows(2).position(|pair| matches!(pair, [0xff, 0x02..=0xcf | 0xda..=0xfe]))?;
-            let (marker, after) = (*rest.get(at + 1)?, rest.get(at + 2..)?);
+            let (&[_, marker], after) = rest.get(at..)?.split_first_chunk()?;
             let (length, _) = after.split_first_chunk()?;
             let length = usize::from(u16::from_be_bytes(*length));
             let segment = after.get(2..length.min(after.len()));
