@@ -54,7 +54,9 @@ impl Device {
         self.cache().release();
         #[cfg(not(target_arch = "wasm32"))]
         self.synchronize()?;
-        self.check()
+        #[cfg(target_arch = "wasm32")]
+        self.check()?;
+        Ok(())
     }
 
     /// Waits until all that was handed to the device so far is done, as `torch.cuda.synchronize`.
@@ -63,10 +65,10 @@ impl Device {
     /// [`Error::DeviceLost`] and [`Error::DeviceHung`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn synchronize(&self) -> Result<()> {
-        let submission = self.caught("refused to be waited for", || self.wgpu_queue().submit([]))?;
-        self.wait_for(&submission)?;
-        // A loss is known when its callback has run.
-        self.check()
+        let submitted = self.caught("refused to be waited for", || self.wgpu_queue().submit([]));
+        let waited = submitted.and_then(|submission| self.wait_for(&submission));
+        // A loss is known when its callback has run, and explains the rest.
+        self.check().and(waited)
     }
 
     /// Writes bytes at a word-aligned offset; a last incomplete word is filled with zeros.

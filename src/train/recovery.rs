@@ -103,9 +103,10 @@ mod tests {
     fn a_workload_stands_on_another_device_with_its_state() -> Result<()> {
         let device = Device::open(None)?;
         let back = recovery(Workload::W2, 0, Precision::F32, 1, &device)?;
-        assert!(matches!(device.synchronize(), Err(Error::DeviceLost { .. })), "its own device is gone");
+        let outcome = device.synchronize();
+        assert!(matches!(outcome, Err(Error::DeviceLost { .. })), "its own device is gone: {outcome:?}");
         assert_eq!((back.workload.as_str(), back.parameters), ("W2", 669_706));
-        assert!(back.state_bytes > 3 * 4 * 669_706, "weights and both moments: {back:?}");
+        assert!(back.state_bytes >= 3 * 4 * 669_706, "weights and both moments: {back:?}");
         assert!(back.total_ms >= back.open_ms + back.build_ms && back.first_step_ms.is_some(), "{back:?}");
         Ok(())
     }
