@@ -78,6 +78,11 @@ impl Profile {
         self.class == AdapterClass::Cpu && self.max_storage_buffers > 8
     }
 
+    /// Turns of all its loops together that an invocation may make: lavapipe leaves them after 65,535, without a word.
+    pub fn most_turns(&self) -> usize {
+        if self.class == AdapterClass::Cpu { 60_000 } else { usize::MAX }
+    }
+
     /// Whether an invocation pays for what its neighbours read from the same place: SwiftShader, which subgroups of four lanes give away, takes every
     /// load apart into lanes. There lanes read a part each and hand it to the others in their quad.
     pub fn reads_lane_by_lane(&self) -> bool {

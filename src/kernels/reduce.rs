@@ -69,10 +69,13 @@ pub(super) fn chunks(profile: &Profile, outputs: usize, length: usize, by_rows: 
         (_, true) => (256, 1024),
         (_, false) => (1 << 14, 32),
     };
+    // A chunk must not be too long for a lane either.
+    let lanes = if by_rows { profile.subgroup.unwrap_or(64) as usize } else { 1 };
+    let needed = length.div_ceil(profile.most_turns().saturating_mul(lanes)).max(1);
     if outputs == 0 || outputs >= busy {
-        return 1;
+        return needed;
     }
-    (busy.div_ceil(outputs)).min(length / least).max(1)
+    (busy.div_ceil(outputs)).min(length / least).max(needed)
 }
 
 fn stage(profile: &Profile, form: &Form) -> ReduceStage {

@@ -70,6 +70,7 @@ pub fn plan(
 ) -> Result<Plan> {
     let mut plan = planned(graph, views, profile, group, part)?;
     let Some(node) = group.anchor.map(|anchor| graph.node(anchor)) else { return Ok(plan) };
+    turns(profile, &node, &plan)?;
     for stage in &mut plan.stages {
         for (port, source) in stage.inputs.iter().enumerate() {
             if let &PortSource::Operand(operand) = source {
@@ -78,6 +79,22 @@ pub fn plan(
         }
     }
     Ok(plan)
+}
+
+/// Refuses what a software adapter would leave in its middle: sums of products that could not be cut, and rows whose largest
+/// element is looked for. Other kernels over rows were seen to come to the end of rows of millions (`tests/all/long_axes.rs`).
+fn turns(profile: &Profile, node: &Node, plan: &Plan) -> Result<()> {
+    // A turn is four steps of `k` at least.
+    let sum = plan.product.as_ref().map_or(0, |product| product.k / 4);
+    let constants = plan.stages.iter().flat_map(|stage| &stage.spec.constants);
+    let steps = constants.filter(|(name, _)| *name == "STEPS").map(|&(_, steps)| steps as usize).max().unwrap_or(0);
+    let row = if let Op::ArgMax { .. } = node.op { steps } else { 0 };
+    if sum.max(row) <= profile.most_turns() {
+        return Ok(());
+    }
+    let message = "walks along more elements than a software adapter's loops come to the end of; it needs a GPU, a \
+                   smaller batch or shorter rows";
+    Err(Error::Compile { what: node.op.name().into(), message: message.into() })
 }
 
 /// The type in which an operand lies in memory.

@@ -31,7 +31,9 @@ fn count(profile: &Profile, mm: &Matmul) -> usize {
         AdapterClass::Integrated | AdapterClass::Apple => (24, LEAST),
         AdapterClass::Cpu => (2, LEAST_CPU),
     };
-    let most = (wanted / tiles).min(PARTIAL_BYTES / (4 * outputs)).min(mm.k / least);
+    // A software adapter must have chunks that are short enough for it, however many tiles there are.
+    let needed = mm.k.div_ceil(profile.most_turns().saturating_mul(2));
+    let most = (wanted / tiles).max(needed).min(PARTIAL_BYTES / (4 * outputs)).min(mm.k / least);
     // Equal chunks, whose starts are as aligned as that of the whole.
     (2..=most).rev().find(|&chunks| mm.k.is_multiple_of(16 * chunks)).unwrap_or(1)
 }

@@ -14,6 +14,7 @@ mod halves;
 mod hostile;
 mod legality;
 mod long;
+mod long_axes;
 mod long_sums;
 mod loss_scaling;
 mod matrix_units;
