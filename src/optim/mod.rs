@@ -33,6 +33,7 @@ pub use ema::Ema;
 pub use lion::Lion;
 pub use loss_scaling::{LossScaling, ScalerState};
 pub use muon::{AdjustLr, Muon};
+pub(crate) use plateau::{exact, from_exact};
 pub use plateau::{Plateau, PlateauMode, PlateauState, ThresholdMode};
 pub use rmsprop::RmsProp;
 pub use schedule::Schedule;

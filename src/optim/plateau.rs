@@ -126,9 +126,20 @@ impl PlateauState {
     }
 }
 
+/// A number as a checkpoint's text: its bits, in hexadecimal. Reading decimals takes a table of powers of five, which would
+/// be a fortieth of what a page downloads.
+pub(crate) fn exact(number: f64) -> String {
+    format!("{:016x}", number.to_bits())
+}
+
+/// The number of such a text.
+pub(crate) fn from_exact(text: &str) -> Option<f64> {
+    u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(f64::from_bits)
+}
+
 impl fmt::Display for PlateauState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {}", self.best, self.bad, self.cooldown, self.scale)
+        write!(f, "{} {} {} {}", exact(self.best), self.bad, self.cooldown, exact(self.scale))
     }
 }
 
@@ -140,9 +151,8 @@ impl FromStr for PlateauState {
             || Error::Feed(format!("`{text}` does not say what a plateau has seen: best, bad, cooldown, scale"));
         let words: Vec<&str> = text.split(' ').collect();
         let &[best, bad, cooldown, scale] = &words[..] else { return Err(wrong()) };
-        let float = |word: &str| word.parse::<f64>().ok();
         let count = |word: &str| word.parse::<u64>().ok();
-        let state = float(best).zip(count(bad)).zip(count(cooldown)).zip(float(scale));
+        let state = from_exact(best).zip(count(bad)).zip(count(cooldown)).zip(from_exact(scale));
         let (((best, bad), cooldown), scale) = state.ok_or_else(wrong)?;
         if !(0.0..=1.0).contains(&scale) {
             return Err(wrong());
@@ -209,8 +219,11 @@ mod tests {
             assert!(Plateau { factor: wrong, ..Plateau::default() }.check().is_err());
         }
         let fresh = PlateauState::new(&Plateau::default());
-        assert_eq!(fresh.to_string(), "inf 0 0 1");
-        for wrong in ["", "inf 0 0", "inf 0 0 1 1", "inf -1 0 1", "1 2 3 nan", "1 2 3 4"] {
+        let (best, one, two, nan) = (exact(f64::INFINITY), exact(1.0), exact(2.0), exact(f64::NAN));
+        assert_eq!(fresh.to_string(), format!("{best} 0 0 {one}"));
+        assert_eq!((best.as_str(), one.as_str()), ("7ff0000000000000", "3ff0000000000000"));
+        for wrong in ["", "0 0", "B 0 0", "B 0 0 1", "inf 0 0 O", "B 0 0 O O", "B -1 0 O", "B 2 3 N", "B 2 3 T"] {
+            let wrong = wrong.replace('B', &best).replace('O', &one).replace('T', &two).replace('N', &nan);
             assert!(wrong.parse::<PlateauState>().is_err(), "{wrong}");
         }
     }

@@ -19,6 +19,17 @@ pub enum Category {
     Other,
 }
 
+impl Category {
+    fn name(self) -> &'static str {
+        match self {
+            Category::Weights => "weights",
+            Category::Gradients => "gradients",
+            Category::Optimizer => "optimizer",
+            Category::Other => "other",
+        }
+    }
+}
+
 /// A tensor that outlives runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateSpec {
@@ -76,7 +87,7 @@ impl StateLayout {
                 let full = |&buffer: &usize| layout.buffers[buffer].bytes + padded > max_binding;
                 if open.get(&key).is_none_or(full) {
                     open.insert(key.clone(), layout.buffers.len());
-                    let label = format!("{:?}/{}", spec.category, spec.group).to_lowercase();
+                    let label = format!("{}/{}", spec.category.name(), spec.group);
                     layout.buffers.push(StateBuffer { label, category: spec.category, bytes: 0 });
                 }
                 let buffer = open[&key];

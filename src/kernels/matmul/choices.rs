@@ -151,8 +151,11 @@ fn read(side: super::Side, operand: &Operand) -> String {
     format!("{axis}{}{shared}", if side.vec4 { 4 } else { 1 })
 }
 
+/// How an operand that is no plain view is read, as a short name: FNV-1a, since the checksums' table is 8 KB that a page
+/// would download for nothing else.
 fn walked(text: &str) -> String {
-    format!("walk-{:08x}", crc32c::crc32c(text.as_bytes()))
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("walk-{hash:08x}")
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl Staged<'_> {
     /// The matrix that begins at `x` and `kk`, as the units read it.
     fn matrix(&self, x: &str) -> String {
         let Tile { size, .. } = self.tile;
-        let (role, unit, stride) = (self.port.name.to_uppercase(), self.tile.unit(), self.stride());
+        let (role, unit, stride) = (self.port.name.to_ascii_uppercase(), self.tile.unit(), self.stride());
         let entry = |at: &str| if unit == 1 { at.to_string() } else { format!("({at}) / {unit}u") };
         let at = match self.port.side.along_k {
             true => format!("({x}) * {stride}u + {}", entry("kk")),

@@ -26,49 +26,51 @@ pub enum OptimizerKind {
     Muon,
 }
 
-/// Options of the update rule; `None`: what the rule itself has.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OptimizerConfig {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub momentum: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dampening: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nesterov: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beta1: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beta2: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub eps: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub amsgrad: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alpha: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub centered: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lr_decay: Option<f64>,
-    /// What the sums of Adagrad start with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initial_accumulator_value: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rho: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beta2_decay: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub d: Option<f64>,
-    /// The first of the two of PyTorch's `eps` of Adafactor.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub eps1: Option<f64>,
-    /// The second of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub eps2: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ns_steps: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub adjust_lr_fn: Option<AdjustLr>,
+/// A section of options, each of which may be absent.
+macro_rules! options {
+    ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $option:ident: $type:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $option: Option<$type>,)*
+        }
+
+        impl $name {
+            /// The names of the options that are given.
+            fn given(&self) -> impl Iterator<Item = &'static str> {
+                let all = [$((stringify!($option), self.$option.is_some())),*];
+                all.into_iter().filter(|&(_, given)| given).map(|(name, _)| name)
+            }
+        }
+    };
+}
+
+options! {
+    /// Options of the update rule; `None`: what the rule itself has.
+    pub struct OptimizerConfig {
+        pub momentum: f64,
+        pub dampening: f64,
+        pub nesterov: bool,
+        pub beta1: f64,
+        pub beta2: f64,
+        pub eps: f64,
+        pub amsgrad: bool,
+        pub alpha: f64,
+        pub centered: bool,
+        pub lr_decay: f64,
+        /// What the sums of Adagrad start with.
+        pub initial_accumulator_value: f64,
+        pub rho: f64,
+        pub beta2_decay: f64,
+        pub d: f64,
+        /// The first of the two of PyTorch's `eps` of Adafactor.
+        pub eps1: f64,
+        /// The second of them.
+        pub eps2: f64,
+        pub ns_steps: usize,
+        pub adjust_lr_fn: AdjustLr,
+    }
 }
 
 /// How the learning rate changes over the steps.
@@ -93,34 +95,25 @@ pub enum Schedule {
     Plateau,
 }
 
-/// Options of the schedule; `None`: see [`crate::train::recipe`].
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScheduleConfig {
-    /// The lowest rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_lr: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub power: Option<f64>,
-    /// Steps of the first cosine.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period: Option<u64>,
-    /// How many times as long as the one before each of the others is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period_growth: Option<u64>,
-    /// Steps at the end in which the rate goes down.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decay: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub factor: Option<f64>,
-    /// In evaluations.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub patience: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threshold: Option<f64>,
-    /// In evaluations.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cooldown: Option<u64>,
+options! {
+    /// Options of the schedule; `None`: see [`crate::train::recipe`].
+    pub struct ScheduleConfig {
+        /// The lowest rate.
+        pub min_lr: f64,
+        pub power: f64,
+        /// Steps of the first cosine.
+        pub period: u64,
+        /// How many times as long as the one before each of the others is.
+        pub period_growth: u64,
+        /// Steps at the end in which the rate goes down.
+        pub decay: u64,
+        pub factor: f64,
+        /// In evaluations.
+        pub patience: u64,
+        pub threshold: f64,
+        /// In evaluations.
+        pub cooldown: u64,
+    }
 }
 
 impl OptimizerKind {
@@ -221,9 +214,9 @@ impl Config {
 pub(super) fn check(config: &Config) -> Result<()> {
     let train = &config.train;
     let (name, options) = train.optimizer.row();
-    refuse_useless("optimizer", &config.optimizer, "train.optimizer", name, options)?;
+    refuse_useless("optimizer", config.optimizer.given(), "train.optimizer", name, options)?;
     let (name, options) = train.schedule.row();
-    refuse_useless("schedule", &config.schedule, "train.schedule", name, options)?;
+    refuse_useless("schedule", config.schedule.given(), "train.schedule", name, options)?;
     if train.optimizer == OptimizerKind::Muon && config.task != TaskKind::Text {
         return Err(Error::Config(format!(
             "train.optimizer = muon is for the matrices of --task text; the task `{}` has none between its first layer \
@@ -244,11 +237,14 @@ pub(super) fn check(config: &Config) -> Result<()> {
 }
 
 /// An error if a section has a key that the chosen rule does not read.
-fn refuse_useless(section: &str, given: &impl Serialize, key: &str, choice: &str, options: &[&str]) -> Result<()> {
-    let failed = |e: serde_json::Error| Error::Config(e.to_string());
-    let given = serde_json::to_value(given).map_err(failed)?;
-    let useless = given.as_object().and_then(|given| given.keys().find(|name| !options.contains(&name.as_str())));
-    let Some(name) = useless else { return Ok(()) };
+fn refuse_useless(
+    section: &str,
+    mut given: impl Iterator<Item = &'static str>,
+    key: &str,
+    choice: &str,
+    options: &[&str],
+) -> Result<()> {
+    let Some(name) = given.find(|name| !options.contains(name)) else { return Ok(()) };
     let has = match options {
         [] => "has no options".to_string(),
         _ => format!("has {}", options.join(", ")),

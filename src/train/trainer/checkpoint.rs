@@ -9,7 +9,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::Session;
 use crate::io::safetensors::{NamedTensor, Weights};
-use crate::optim::PlateauState;
+use crate::optim::{PlateauState, exact, from_exact};
 use crate::program::{Category, StateEntry};
 use std::collections::HashSet;
 
@@ -36,7 +36,7 @@ impl Trainer {
         let added = self.added as u64;
         let counters = [("step", self.step), ("samples", self.samples), ("seed", self.seed), (ADDED, added)];
         checkpoint.metadata.extend(counters.map(|(key, n)| (key.to_string(), n.to_string())));
-        checkpoint.metadata.insert(LR_SCALE.into(), self.lr_scale.to_string());
+        checkpoint.metadata.insert(LR_SCALE.into(), exact(self.lr_scale));
         let plateau = self.plateau.map(|(_, state)| (PLATEAU.to_string(), state.to_string()));
         checkpoint.metadata.extend(plateau);
         Ok(checkpoint)
@@ -64,6 +64,12 @@ impl Trainer {
             (Some((plateau, _)), None) => Some(PlateauState::new(plateau)),
             (None, _) => None,
         };
+        let lr_scale = match checkpoint.metadata.get(LR_SCALE) {
+            Some(text) => from_exact(text).filter(|scale| scale.is_finite() && *scale >= 0.0).ok_or_else(|| {
+                Error::Feed(format!("the checkpoint's `{LR_SCALE}` is `{text}`, not the bits of a number from 0 on in hexadecimal"))
+            })?,
+            None => 1.0,
+        };
         let mut names = self.kept_names(added);
         let averaged = checkpoint.tensors.iter().any(|tensor| average::is_mean(&tensor.name));
         names.retain(|name| averaged || !average::is_mean(name));
@@ -80,7 +86,7 @@ impl Trainer {
         }
         (self.step, self.samples, self.seed, self.added) = (step, samples, seed, added);
         self.plateau.iter_mut().zip(plateau).for_each(|((_, state), then)| *state = then);
-        self.lr_scale = checkpoint.metadata.get(LR_SCALE).and_then(|text| text.parse().ok()).unwrap_or(1.0);
+        self.lr_scale = lr_scale;
         self.session.state_is_whole();
         Ok(())
     }
