@@ -1,14 +1,21 @@
 //! The one error type of the library.
 //!
-//! Every variant says what was asked, what is possible, and what to do. Nothing in the library
+//! Every kind says what was asked, what is possible, and what to do. Nothing in the library
 //! panics on user input, a file's content, a lost device or a full disk: it ends up here.
+
+use std::fmt;
 
 /// The result of everything that may fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in words that say what to do about it.
+/// What went wrong, in words that say what to do about it. A pointer, so that a [`Result`] of something small stays small:
+/// thousands of places pass one on.
+#[derive(Clone)]
+pub struct Error(Box<ErrorKind>);
+
+/// What went wrong, to tell apart by [`Error::kind`].
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
+pub enum ErrorKind {
     /// A shape or dtype does not fit an operation. Recorded while tracing, returned by `compile`.
     #[error("{op}: {message}\n  traced at {location}")]
     Trace { op: String, message: String, location: String },
@@ -78,9 +85,89 @@ pub enum Error {
     NoGradient(String),
 }
 
+/// A function that makes an error of each kind.
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident($($field:ident: $type:ty),*) -> $kind:expr;)*) => {
+        impl Error {
+            $($(#[$doc])*
+            #[cold]
+            #[inline(never)]
+            pub fn $name($($field: $type),*) -> Error {
+                Error::new($kind)
+            })*
+        }
+    };
+}
+
+constructors! {
+    /// [`ErrorKind::Trace`].
+    trace(op: String, message: String, location: String) -> ErrorKind::Trace { op, message, location };
+    /// [`ErrorKind::Compile`].
+    compile(what: String, message: String) -> ErrorKind::Compile { what, message };
+    /// [`ErrorKind::Kernel`].
+    kernel(kernel: String, message: String) -> ErrorKind::Kernel { kernel, message };
+    /// [`ErrorKind::NotFinite`].
+    not_finite(step: u64, message: String) -> ErrorKind::NotFinite { step, message };
+    /// [`ErrorKind::NoAdapter`].
+    no_adapter(message: String) -> ErrorKind::NoAdapter(message);
+    /// [`ErrorKind::DeviceLost`].
+    device_lost(message: String) -> ErrorKind::DeviceLost { message };
+    /// [`ErrorKind::DeviceHung`].
+    device_hung(seconds: u64, message: String) -> ErrorKind::DeviceHung { seconds, message };
+    /// [`ErrorKind::Device`].
+    device(what: String, message: String) -> ErrorKind::Device { what, message };
+    /// [`ErrorKind::Memory`].
+    memory(message: String) -> ErrorKind::Memory(message);
+    /// [`ErrorKind::Feed`].
+    feed(message: String) -> ErrorKind::Feed(message);
+    /// [`ErrorKind::Config`].
+    config(message: String) -> ErrorKind::Config(message);
+    /// [`ErrorKind::File`], in words of our own.
+    file_refused(path: String, message: String) -> ErrorKind::File { path, message };
+    /// [`ErrorKind::Format`].
+    format(path: String, format: &'static str, message: String) -> ErrorKind::Format { path, format, message };
+    /// [`ErrorKind::NotCommitted`].
+    not_committed(path: String, message: String) -> ErrorKind::NotCommitted { path, message };
+    /// [`ErrorKind::DurabilityUncertain`].
+    durability_uncertain(path: String, message: String) -> ErrorKind::DurabilityUncertain { path, message };
+    /// [`ErrorKind::Unsupported`].
+    unsupported(message: String) -> ErrorKind::Unsupported(message);
+    /// [`ErrorKind::NoGradient`].
+    no_gradient(message: String) -> ErrorKind::NoGradient(message);
+}
+
 impl Error {
     /// A file error with the operating system's own words.
     pub fn file(path: impl AsRef<std::path::Path>, source: &std::io::Error) -> Error {
-        Error::File { path: path.as_ref().display().to_string(), message: source.to_string() }
+        Error::file_refused(path.as_ref().display().to_string(), source.to_string())
+    }
+
+    /// The error of a kind; each kind has a function of its own too.
+    pub fn new(kind: ErrorKind) -> Error {
+        Error(Box::new(kind))
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0
+    }
+
+    /// What went wrong, with its words.
+    pub fn into_kind(self) -> ErrorKind {
+        *self.0
     }
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Error {}

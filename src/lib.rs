@@ -29,7 +29,7 @@ pub mod cli;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 pub mod web;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 
 /// The README's code is compiled with the documentation tests.
 #[cfg(doctest)]

@@ -24,7 +24,7 @@ pub fn grad_of_parameters<'g>(loss: Tensor<'g>, parameters: &[Tensor<'g>]) -> Re
     let found = grad_reached(loss, parameters)?;
     if found.iter().all(Option::is_none) {
         let message = "the loss depends on no parameter, or only through operations that pass no gradient on";
-        return Err(Error::NoGradient(message.into()));
+        return Err(Error::no_gradient(message.into()));
     }
     Ok(or_zeros(found, parameters))
 }
@@ -32,7 +32,7 @@ pub fn grad_of_parameters<'g>(loss: Tensor<'g>, parameters: &[Tensor<'g>]) -> Re
 fn grad_reached<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Result<Vec<Option<Tensor<'g>>>> {
     loss.graph().error()?;
     if loss.shape().numel() != 1 || !loss.dtype().is_float() {
-        return Err(Error::NoGradient(format!(
+        return Err(Error::no_gradient(format!(
             "the loss must be a float scalar, got {} {}; take its mean or sum first",
             loss.dtype(),
             loss.shape()

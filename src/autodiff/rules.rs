@@ -71,7 +71,7 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
 }
 
 fn no_gradient(op: &str, why: &str) -> Error {
-    Error::NoGradient(format!("`{op}` has none: {why}. Use `stop_gradient` where it is not needed"))
+    Error::no_gradient(format!("`{op}` has none: {why}. Use `stop_gradient` where it is not needed"))
 }
 
 fn movement<'g>(op: &Op, x: &[Tensor<'g>], g: Tensor<'g>) -> Grads<'g> {

@@ -136,7 +136,7 @@ impl<'g, 'i> Reverse<'g, 'i> {
         for (index, leaf) in self.leaves.iter().enumerate().take(carries) {
             let Some(at) = self.slices.inside.iter().position(|&value| value == results[index].value()) else {
                 let message = "a scan that does not stack its carries has none; write it with `tensor::scan`";
-                return Err(Error::NoGradient(message.into()));
+                return Err(Error::no_gradient(message.into()));
             };
             if !self.slices.inside.contains(&leaf.value()) {
                 let entered = self.before(Tensor::new(graph, node.inputs[index]), self.slices.outside[at], node);

@@ -137,5 +137,5 @@ fn print_profile(args: &BenchArgs, workload: Workload, device: &Device) -> Resul
 }
 
 fn print_line(line: &impl Serialize) -> Result<()> {
-    say(serde_json::to_string(line).map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)
+    say(serde_json::to_string(line).map_err(|e| Error::config(format!("the result cannot be written: {e}")))?)
 }

@@ -20,7 +20,7 @@ pub fn eval(args: &EvalArgs) -> Result<ExitCode> {
     let config = Config::from_toml(&path, &text)?;
     if args.out.is_some() && !config.task.has_classes() {
         let task = config.task;
-        return Err(Error::Config(format!("--out: a run of the task `{task}` has no classes and no confusion matrix")));
+        return Err(Error::config(format!("--out: a run of the task `{task}` has no classes and no confusion matrix")));
     }
     let weights = read_weights(&args.run)?;
     let choice = args.adapter.choice().or(config.device.adapter.clone());

@@ -4,7 +4,7 @@ use super::args::{ExplainArgs, ExplainModel, Limits, Stage};
 use super::format::memory;
 use super::print;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::gpu::Device;
 use crate::lower::Recompute;
 use crate::nn::Parameters;
@@ -52,7 +52,9 @@ fn program(args: &ExplainArgs, trainer: &TrainerBuilder, loss: &Loss) -> Result<
         Some(assumed) => assumed,
         None => match Device::open(choice.as_deref()) {
             Ok(device) => (device.name().to_string(), device.profile().clone()),
-            Err(Error::NoAdapter(_)) if choice.is_none() => assumed(Limits::Webgpu),
+            Err(error) if choice.is_none() && matches!(error.kind(), ErrorKind::NoAdapter(_)) => {
+                assumed(Limits::Webgpu)
+            }
             Err(error) => return Err(error),
         },
     };

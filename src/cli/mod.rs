@@ -19,7 +19,7 @@ mod signals;
 mod train;
 mod tune;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use args::{Cli, Command};
 use clap::Parser;
 use std::fmt::Display;
@@ -58,24 +58,24 @@ fn report(error: &Error) -> ExitCode {
 
 /// 2 for what the user can put right, 1 for what failed beneath.
 fn exit_code(error: &Error) -> ExitCode {
-    match error {
-        Error::Kernel { .. }
-        | Error::Device { .. }
-        | Error::DeviceLost { .. }
-        | Error::DeviceHung { .. }
-        | Error::Compile { .. }
-        | Error::Trace { .. }
-        | Error::NoGradient(_) => ExitCode::from(1),
-        Error::NoAdapter(_)
-        | Error::Memory(_)
-        | Error::Feed(_)
-        | Error::NotFinite { .. }
-        | Error::Config(_)
-        | Error::File { .. }
-        | Error::NotCommitted { .. }
-        | Error::DurabilityUncertain { .. }
-        | Error::Unsupported(_)
-        | Error::Format { .. } => ExitCode::from(2),
+    match error.kind() {
+        ErrorKind::Kernel { .. }
+        | ErrorKind::Device { .. }
+        | ErrorKind::DeviceLost { .. }
+        | ErrorKind::DeviceHung { .. }
+        | ErrorKind::Compile { .. }
+        | ErrorKind::Trace { .. }
+        | ErrorKind::NoGradient(_) => ExitCode::from(1),
+        ErrorKind::NoAdapter(_)
+        | ErrorKind::Memory(_)
+        | ErrorKind::Feed(_)
+        | ErrorKind::NotFinite { .. }
+        | ErrorKind::Config(_)
+        | ErrorKind::File { .. }
+        | ErrorKind::NotCommitted { .. }
+        | ErrorKind::DurabilityUncertain { .. }
+        | ErrorKind::Unsupported(_)
+        | ErrorKind::Format { .. } => ExitCode::from(2),
     }
 }
 

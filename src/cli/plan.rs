@@ -3,7 +3,7 @@
 use super::args::{Limits, PlanArgs};
 use super::format::{bytes, table, thousands};
 use super::{explain, print, say};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::io::files::write_atomic;
 use crate::kernels::Profile;
@@ -57,7 +57,7 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     }
     if args.json {
         let line = serde_json::to_string(&report);
-        say(line.map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)?;
+        say(line.map_err(|e| Error::config(format!("the result cannot be written: {e}")))?)?;
         return Ok(ExitCode::SUCCESS);
     }
     show(&report)?;
@@ -86,7 +86,7 @@ fn subject(args: &PlanArgs) -> Result<Subject> {
             raw.read_toml(&shown, &text)?;
             (shown, raw.resolve()?)
         }
-        (None, None) => return Err(Error::Config("name a model, or --config FILE, or --run DIR".into())),
+        (None, None) => return Err(Error::config("name a model, or --config FILE, or --run DIR".into())),
     };
     let Model { trainer, loss } = Task::new(&config)?.model;
     Ok(Subject { name, trainer, loss, micro_batches: config.train.accumulate, adapter: config.device.adapter })
@@ -112,7 +112,7 @@ fn target(args: &PlanArgs, adapter: Option<String>) -> Result<Target> {
             );
             Ok(Target { name: device.name().into(), profile, rates, of })
         }
-        Err(Error::NoAdapter(_)) if choice.is_none() => without(Limits::Webgpu),
+        Err(error) if choice.is_none() && matches!(error.kind(), ErrorKind::NoAdapter(_)) => without(Limits::Webgpu),
         Err(error) => Err(error),
     }
 }

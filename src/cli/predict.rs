@@ -3,7 +3,7 @@
 use super::args::PredictArgs;
 use super::cache;
 use super::say;
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::train::config::Config;
 use crate::train::predict::Predictor;
 use crate::train::run::{read_config, read_weights};
@@ -25,7 +25,7 @@ pub fn predict(args: &PredictArgs) -> Result<ExitCode> {
                 let shown = classes.iter().take(args.top).map(|(name, p)| format!("{name} {:.1}%", 100.0 * p));
                 say(format!("{}: {}", path.display(), shown.collect::<Vec<_>>().join(", ")))?;
             }
-            Err(error @ (Error::File { .. } | Error::Format { .. })) => {
+            Err(error) if matches!(error.kind(), ErrorKind::File { .. } | ErrorKind::Format { .. }) => {
                 // Nothing can be done if standard error is closed.
                 let _ = writeln!(std::io::stderr(), "error: {error}");
                 code = ExitCode::from(2);

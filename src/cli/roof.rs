@@ -22,7 +22,7 @@ pub fn roof(args: &RoofArgs) -> Result<ExitCode> {
     let roofs = Roofs::measure(&device)?;
     if args.json {
         let line = serde_json::to_string(&Line { adapter: device.name(), roofs: &roofs });
-        say(line.map_err(|e| Error::Config(format!("the result cannot be written: {e}")))?)?;
+        say(line.map_err(|e| Error::config(format!("the result cannot be written: {e}")))?)?;
         return Ok(ExitCode::SUCCESS);
     }
     say(device.name())?;

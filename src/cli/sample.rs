@@ -28,7 +28,7 @@ pub fn sample(args: &SampleArgs) -> Result<ExitCode> {
         }
     };
     if config.task != TaskKind::Text {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "{shown} is of the task `{}`, which writes no text; judge an image with `wgrad predict`",
             config.task
         )));

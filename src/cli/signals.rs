@@ -35,7 +35,7 @@ impl StopOnSignal {
 }
 
 fn refused(signal: i32, error: &std::io::Error) -> Error {
-    Error::Config(format!("no handler for signal {signal} could be installed: {error}"))
+    Error::config(format!("no handler for signal {signal} could be installed: {error}"))
 }
 
 impl Drop for StopOnSignal {

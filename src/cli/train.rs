@@ -7,7 +7,7 @@ use super::sample::write_sample;
 use super::signals::StopOnSignal;
 use super::tune::with_measured;
 use super::{print, report, say};
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::gpu::Device;
 use crate::io::files::read_text;
 use crate::io::safetensors::Weights;
@@ -61,7 +61,9 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
             Event::Warning(warning) => progress.warn(warning),
         });
         progress.end();
-        if let Err(error @ Error::DeviceHung { .. }) = &outcome {
+        if let Err(error) = &outcome
+            && matches!(error.kind(), ErrorKind::DeviceHung { .. })
+        {
             report(error);
             // Giving the device back in good order would wait for it.
             std::process::exit(1);

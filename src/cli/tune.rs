@@ -84,7 +84,7 @@ fn subjects(args: &TuneArgs) -> Result<Vec<Subject>> {
         read(&path.display().to_string(), &text)?;
     }
     if subjects.is_empty() && args.import.is_none() && args.export.is_none() && !args.list {
-        return Err(Error::Config(
+        return Err(Error::config(
             "name what to measure for: workloads such as W4, --run DIR or --config FILE (or --list, --import, --export)"
                 .into(),
         ));
@@ -236,5 +236,5 @@ fn say_units(device: &Device, found: &Choices) -> Result<()> {
 /// Where this user's table lies.
 fn table_path() -> Result<PathBuf> {
     let nowhere = "there is no directory for caches: set HOME (or XDG_CACHE_HOME; on Windows LOCALAPPDATA)";
-    Ok(cache::directory().ok_or_else(|| Error::Config(nowhere.into()))?.join("kernels.json"))
+    Ok(cache::directory().ok_or_else(|| Error::config(nowhere.into()))?.join("kernels.json"))
 }

@@ -72,7 +72,7 @@ pub(super) async fn choose(choice: Option<&str>) -> Result<wgpu::Adapter> {
         let power_preference = wgpu::PowerPreference::HighPerformance;
         let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
         let adapter = instance().request_adapter(&options).await;
-        return adapter.map_err(|error| Error::NoAdapter(no_adapter(&error.to_string())));
+        return adapter.map_err(|error| Error::no_adapter(no_adapter(&error.to_string())));
     };
     let mut adapters = enumerate().await;
     let described: Vec<String> = adapters.iter().map(describe).collect();
@@ -81,8 +81,8 @@ pub(super) async fn choose(choice: Option<&str>) -> Result<wgpu::Adapter> {
     let index = choice.parse::<usize>().ok().filter(|&index| index < adapters.len()).or_else(by_name);
     match index {
         Some(index) => Ok(adapters.swap_remove(index)),
-        None if described.is_empty() => Err(Error::NoAdapter(no_adapter("none is listed"))),
-        None => Err(Error::NoAdapter(format!(
+        None if described.is_empty() => Err(Error::no_adapter(no_adapter("none is listed"))),
+        None => Err(Error::no_adapter(format!(
             "no adapter matches `{choice}`; choose by index or by a part of the name: {}",
             described.iter().enumerate().map(|(index, text)| format!("{index}: {text}")).collect::<Vec<_>>().join("; ")
         ))),
@@ -213,7 +213,7 @@ pub(super) async fn open(adapter: wgpu::Adapter) -> Result<Device> {
     let (device, queue) = adapter
         .request_device(&descriptor)
         .await
-        .map_err(|error| Error::NoAdapter(format!("the adapter `{}` refused to open a device: {error}", info.name)))?;
+        .map_err(|error| Error::no_adapter(format!("the adapter `{}` refused to open a device: {error}", info.name)))?;
     Ok(Device::own(device, queue, info, profile))
 }
 
@@ -233,7 +233,7 @@ fn experimental(units: Option<Cooperative>) -> wgpu::ExperimentalFeatures {
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) async fn the_same(info: &wgpu::AdapterInfo) -> Result<wgpu::Adapter> {
     let found = enumerate().await.into_iter().find(|adapter| adapter.get_info() == *info);
-    found.ok_or_else(|| Error::NoAdapter(format!("the adapter `{}` is no longer there", info.name)))
+    found.ok_or_else(|| Error::no_adapter(format!("the adapter `{}` is no longer there", info.name)))
 }
 
 /// An adapter that validates everything and executes nothing, with exactly these limits.
@@ -268,5 +268,5 @@ pub(super) async fn fake(profile: &Profile) -> Result<wgpu::Adapter> {
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     };
     let adapter = wgpu::Instance::new(descriptor).request_adapter(&wgpu::RequestAdapterOptions::default()).await;
-    adapter.map_err(|error| Error::NoAdapter(format!("the fake adapter could not be made: {error}")))
+    adapter.map_err(|error| Error::no_adapter(format!("the fake adapter could not be made: {error}")))
 }

@@ -92,5 +92,5 @@ pub(super) fn verify(device: &Device, tally: &Tally, bytes: &[u8]) -> Result<()>
 
 /// The error of results that are too short to hold a tally.
 pub(super) fn split(bytes: &[u8], at: u64) -> Result<(&[u8], &[u8])> {
-    bytes.split_at_checked(at as usize).ok_or_else(|| Error::DeviceLost { message: "it returned too little".into() })
+    bytes.split_at_checked(at as usize).ok_or_else(|| Error::device_lost("it returned too little".into()))
 }

@@ -100,7 +100,7 @@ fn fits(profile: &Profile, bytes: u64, what: impl FnOnce() -> String) -> Result<
     if bytes <= limit {
         return Ok(());
     }
-    Err(Error::Memory(format!(
+    Err(Error::memory(format!(
         "{} takes {bytes} bytes, and this device allows a buffer {limit}; use a smaller batch, sequence or model",
         what()
     )))
@@ -113,7 +113,7 @@ fn inside(offset: u64, bytes: u64, room: u64, names: impl FnOnce() -> (String, S
     }
     let (what, place) = names();
     let message = format!("{bytes} bytes at offset {offset} do not lie inside {place} of {room} bytes, word-aligned");
-    Err(Error::Compile { what, message })
+    Err(Error::compile(what, message))
 }
 
 /// One program with what it is checked against.
@@ -138,7 +138,7 @@ impl Checked<'_> {
     }
 
     fn refuse(&self, what: &str, message: String) -> Error {
-        Error::Compile { what: format!("{what} of `{}`", self.program.name), message }
+        Error::compile(format!("{what} of `{}`", self.program.name), message)
     }
 
     fn buffer(&self, index: usize, decl: &BufferDecl) -> Result<()> {
@@ -215,7 +215,7 @@ impl Checked<'_> {
         };
         let limit = self.profile.max_binding_bytes;
         if binding.bytes > limit {
-            return Err(Error::Memory(format!(
+            return Err(Error::memory(format!(
                 "binding {} of {what} in program `{}` ({:?}) takes {} bytes, and this device lets a kernel bind \
                  {limit}; use a smaller batch, sequence or model",
                 index + 1,

@@ -207,7 +207,7 @@ impl Device {
     pub fn reopener(&self) -> impl Fn() -> Result<Device> + Send + 'static {
         let (adapter, profile) = (self.inner.adapter.clone(), Profile::clone(&self.profile));
         let open = move || match &adapter {
-            None => Err(Error::Config("the device belongs to the app, which alone can open another".into())),
+            None => Err(Error::config("the device belongs to the app, which alone can open another".into())),
             Some(info) if info.backend == wgpu::Backend::Noop => Device::fake(&profile),
             Some(info) => pollster::block_on(async { adapters::open(adapters::the_same(info).await?).await }),
         };
@@ -215,7 +215,7 @@ impl Device {
         move || Ok(open()?.with_choices(choices.clone()))
     }
 
-    /// How long to wait for work before it is [`Error::DeviceHung`]; ten minutes without further word. Up to three
+    /// How long to wait for work before it is [`ErrorKind::DeviceHung`]; ten minutes without further word. Up to three
     /// steps may be under way at once.
     pub fn set_timeout(&self, timeout: Duration) {
         *lock(&self.inner.timeout) = timeout;
@@ -241,7 +241,7 @@ impl Device {
             // So that another one has its memory.
             self.inner.device.destroy();
         }
-        Error::DeviceLost { message: self.lost().unwrap_or(message) }
+        Error::device_lost(self.lost().unwrap_or(message))
     }
 
     pub(super) fn cache(&self) -> &PipelineCache {
@@ -265,8 +265,8 @@ impl Device {
             self.deliver();
         }
         match (self.lost(), error) {
-            (Some(message), _) => Err(Error::DeviceLost { message }),
-            (None, Some(message)) => Err(Error::Device { what: "reported an error".into(), message }),
+            (Some(message), _) => Err(Error::device_lost(message)),
+            (None, Some(message)) => Err(Error::device("reported an error".into(), message)),
             (None, None) => Ok(()),
         }
     }
@@ -350,10 +350,8 @@ impl Device {
 /// An error of work that was not expected to fail.
 pub(super) fn device_error(what: &str, error: &wgpu::Error) -> Error {
     match error {
-        wgpu::Error::OutOfMemory { .. } => Error::Memory(format!("the GPU device {what}: {error}")),
-        wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => {
-            Error::Device { what: what.into(), message: error.to_string() }
-        }
+        wgpu::Error::OutOfMemory { .. } => Error::memory(format!("the GPU device {what}: {error}")),
+        wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => Error::device(what.into(), error.to_string()),
     }
 }
 
@@ -380,9 +378,7 @@ mod waiting {
             match catch_unwind(AssertUnwindSafe(|| self.wgpu_device().poll(poll))) {
                 Ok(Ok(_)) => Ok(true),
                 Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
-                Ok(Err(error)) => {
-                    Err(Error::Device { what: "refused to be waited for".into(), message: error.to_string() })
-                }
+                Ok(Err(error)) => Err(Error::device("refused to be waited for".into(), error.to_string())),
                 Err(panic) => {
                     let message = panic.downcast_ref::<String>().cloned();
                     self.met_loss(message.unwrap_or_else(|| "unknown reason".into()));
@@ -409,7 +405,7 @@ mod waiting {
                 if start.elapsed() > timeout {
                     self.inner.hung.store(true, std::sync::atomic::Ordering::Relaxed);
                     let message = "it hangs, or its work takes longer than the time-out (device.timeout)".into();
-                    return Err(Error::DeviceHung { seconds: timeout.as_secs(), message });
+                    return Err(Error::device_hung(timeout.as_secs(), message));
                 }
                 if finished {
                     // Complete, yet its callback has not come: another thread is about to deliver it.

@@ -2,7 +2,7 @@
 
 use super::tests::*;
 use super::*;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{AdapterClass, Profile};
 use crate::program::*;
 use std::sync::Arc;
@@ -64,8 +64,8 @@ fn memory_that_stays_short_is_an_error_that_names_what_it_is_for() {
     for outcomes in [each_fails(Fault::Creation, usize::MAX, fake), each_fails(Fault::Creation, usize::MAX, open)] {
         let texts: Vec<String> = outcomes
             .into_iter()
-            .map(|outcome| match outcome {
-                Err(Error::Memory(message)) => message,
+            .map(|outcome| match outcome.map_err(Error::into_kind) {
+                Err(ErrorKind::Memory(message)) => message,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -81,7 +81,9 @@ fn memory_that_stays_short_is_an_error_that_names_what_it_is_for() {
 fn a_submission_that_is_refused_is_an_error_and_the_device_goes_on() {
     for outcomes in [each_fails(Fault::Submission, 1, fake), each_fails(Fault::Submission, 1, open)] {
         assert_eq!(outcomes.len(), 3);
-        outcomes.iter().for_each(|outcome| assert!(matches!(outcome, Err(Error::Memory(_))), "{outcome:?}"));
+        outcomes.iter().for_each(|outcome| {
+            assert!(matches!(outcome.as_ref().map_err(Error::kind), Err(ErrorKind::Memory(_))), "{outcome:?}")
+        });
     }
 }
 
@@ -90,7 +92,9 @@ fn work_that_was_dropped_is_noticed_whichever_it_was() {
     for outcomes in [each_fails(Fault::Dropped, 1, fake), each_fails(Fault::Dropped, 1, open)] {
         assert_eq!(outcomes.len(), 3);
         for outcome in outcomes {
-            let Err(Error::DeviceLost { message }) = outcome else { panic!("{outcome:?}") };
+            let Err(ErrorKind::DeviceLost { message }) = outcome.as_ref().map_err(Error::kind) else {
+                panic!("{outcome:?}")
+            };
             assert!(message.contains("dropped work"), "{message}");
         }
     }
@@ -100,7 +104,9 @@ fn work_that_was_dropped_is_noticed_whichever_it_was() {
 fn a_mapping_that_fails_is_the_loss_of_the_device() {
     for outcomes in [each_fails(Fault::Mapping, 1, fake), each_fails(Fault::Mapping, 1, open)] {
         assert_eq!(outcomes.len(), 2);
-        outcomes.iter().for_each(|outcome| assert!(matches!(outcome, Err(Error::DeviceLost { .. })), "{outcome:?}"));
+        outcomes.iter().for_each(|outcome| {
+            assert!(matches!(outcome.as_ref().map_err(Error::kind), Err(ErrorKind::DeviceLost { .. })), "{outcome:?}")
+        });
     }
 }
 
@@ -110,7 +116,7 @@ fn a_lost_device_is_not_taken_for_one_without_memory() {
     device.wgpu_device().destroy();
     device.inject(Fault::Creation, 0, 1);
     let refused = device.buffer("a buffer", 4, wgpu::BufferUsages::STORAGE, None).map(|_| ());
-    assert!(matches!(&refused, Err(Error::DeviceLost { .. })), "{refused:?}");
+    assert!(matches!(refused.as_ref().map_err(Error::kind), Err(ErrorKind::DeviceLost { .. })), "{refused:?}");
     assert_eq!(device.injected(), 1);
 }
 
@@ -142,9 +148,12 @@ fn a_run_that_fails_in_its_middle_leaves_no_state_that_passes_for_whole() -> Res
     device.limit_submissions(1.0);
     let mut session = Session::new(&device, state_of("w", N, 1 << 20), vec![heavy()])?;
     device.inject(Fault::Submission, 2, 1);
-    assert!(matches!(session.run(&[0]).map(|_| ()), Err(Error::Memory(_))));
+    assert!(matches!(session.run(&[0]).map(|_| ()).as_ref().map_err(Error::kind), Err(ErrorKind::Memory(_))));
     for refused in [session.run(&[0]).map(|_| ()), session.read_state("w").map(|_| ())] {
-        assert!(matches!(&refused, Err(Error::Device { message, .. }) if message.contains("middle")), "{refused:?}");
+        assert!(
+            matches!(refused.as_ref().map_err(Error::kind), Err(ErrorKind::Device { message, .. }) if message.contains("middle")),
+            "{refused:?}"
+        );
     }
     session.write_state("w", bytes(&[0.0; N]))?;
     session.state_is_whole();
@@ -257,9 +266,15 @@ fn a_device_that_does_not_answer_is_an_error_wherever_it_is_waited_for() -> Resu
         // No device is as fast as that.
         device.set_timeout(Duration::ZERO);
         let outcome = wait(&mut session);
-        assert!(matches!(&outcome, Err(Error::DeviceHung { .. })), "{what}: {outcome:?}");
+        assert!(
+            matches!(outcome.as_ref().map_err(Error::kind), Err(ErrorKind::DeviceHung { .. })),
+            "{what}: {outcome:?}"
+        );
         let released = device.release();
-        assert!(matches!(&released, Err(Error::DeviceHung { .. })), "{what}: {released:?}");
+        assert!(
+            matches!(released.as_ref().map_err(Error::kind), Err(ErrorKind::DeviceHung { .. })),
+            "{what}: {released:?}"
+        );
         // It was only slow.
         device.set_timeout(Duration::from_secs(600));
         device.release()?;
@@ -276,7 +291,7 @@ fn a_hung_device_is_let_go_of_without_waiting_for_it() -> Result<()> {
     let mut session = Session::new(&device, state_of("w", N, 1 << 20), vec![spin(1_000_000_000)])?;
     device.set_timeout(Duration::ZERO);
     let outcome = session.run(&[0]).and_then(|ticket| session.fetch(ticket)).map(|_| ());
-    assert!(matches!(&outcome, Err(Error::DeviceHung { .. })), "{outcome:?}");
+    assert!(matches!(outcome.as_ref().map_err(Error::kind), Err(ErrorKind::DeviceHung { .. })), "{outcome:?}");
     let done = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&done);
     device.wgpu_queue().on_submitted_work_done(move || told.store(true, Ordering::Relaxed));

@@ -62,7 +62,7 @@ impl Device {
         let mut cached = lock(&self.cache().pipelines);
         cached.extend(compiled);
         let find = |kernel: &&Kernel| {
-            let refused = || Error::Kernel { kernel: kernel.name.clone(), message: "it was not compiled".into() };
+            let refused = || Error::kernel(kernel.name.clone(), "it was not compiled".into());
             cached.get(&key(kernel)).cloned().ok_or_else(refused)
         };
         kernels.iter().map(find).collect()
@@ -82,7 +82,7 @@ impl Device {
 
     fn compile(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
         let name = kernel.name.clone();
-        let explain = move |error: wgpu::Error| Error::Kernel { kernel: name, message: error.to_string() };
+        let explain = move |error: wgpu::Error| Error::kernel(name, error.to_string());
         self.guarded(explain, || {
             let layouts = self.layouts(kernel);
             let module = self.shader_module(kernel);

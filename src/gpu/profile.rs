@@ -39,7 +39,7 @@ impl Session {
             self.known(index)?;
             if self.resolved[index].stretches.iter().any(|stretch| matches!(stretch, Stretch::Host(_))) {
                 let message = "programs with host steps are not profiled: the host's time is not the device's";
-                return Err(Error::Config(message.into()));
+                return Err(Error::config(message.into()));
             }
             self.resolved[index].write_scalars(&device)?;
         }

@@ -282,7 +282,7 @@ fn set_aside(device: &Device, flight: &Flight) -> Result<()> {
             flight.landed.store(true, Ordering::Release);
             Ok(())
         }
-        None => Err(Error::Feed(format!(
+        None => Err(Error::feed(format!(
             "{READBACK_RING} runs are in flight; await `fetch_async` of the oldest before starting another"
         ))),
     }
@@ -352,7 +352,7 @@ impl Results {
     fn words<T>(&self, name: &str, dtype: DType, convert: impl Fn(u32) -> T) -> Result<Vec<T>> {
         let (output, bytes) = self.find(name)?;
         if output.dtype != dtype {
-            return Err(Error::Feed(format!("the output `{name}` is {}, it cannot be read as {dtype}", output.dtype)));
+            return Err(Error::feed(format!("the output `{name}` is {}, it cannot be read as {dtype}", output.dtype)));
         }
         let (words, _) = bytes.as_chunks::<4>();
         Ok(words.iter().map(|&word| convert(u32::from_le_bytes(word))).collect())
@@ -366,6 +366,6 @@ impl Results {
             }
         }
         let known: Vec<&str> = self.names().collect();
-        Err(Error::Feed(format!("the run has no output `{name}`; it has: {}", known.join(", "))))
+        Err(Error::feed(format!("the run has no output `{name}`; it has: {}", known.join(", "))))
     }
 }

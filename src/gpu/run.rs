@@ -52,7 +52,7 @@ impl Session {
             return Ok(());
         }
         let message = "an earlier run failed in its middle; resume from a checkpoint, or build it again";
-        Err(Error::Device { what: "has no whole state".into(), message: message.into() })
+        Err(Error::device("has no whole state".into(), message.into()))
     }
 
     /// Submits the programs; notes what is known of the time that they take, and if only a part of them was submitted.
@@ -84,11 +84,11 @@ impl Session {
                 let Stretch::Host(name) = stretch else { continue };
                 if cfg!(target_arch = "wasm32") {
                     let message = format!("the host step `{name}` has to wait for the GPU, which a browser forbids");
-                    return Err(Error::Config(message));
+                    return Err(Error::config(message));
                 }
                 if !self.host_steps.contains_key(name) {
                     let message = format!("no host step `{name}` is set; call `set_host_step` before the run");
-                    return Err(Error::Config(message));
+                    return Err(Error::config(message));
                 }
             }
         }

@@ -10,7 +10,7 @@ use super::readback::{READBACK_RING, Results, Ring, Ticket, fetch};
 use super::resolve::{Allocator, Resolved, pipelines};
 use super::state::State;
 use super::{Device, HostContext};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::program::{Memory, Program, StateLayout};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Session {
         {
             let session = Session::new(device, layout.clone(), programs.clone())?;
             match device.settle().await {
-                Err(Error::Memory(_)) => {
+                Err(error) if matches!(error.kind(), ErrorKind::Memory(_)) => {
                     drop(session);
                     device.release()?;
                 }
@@ -117,16 +117,16 @@ impl Session {
                 created: allocator.created(),
             })
         };
-        device.caught("refused a session", make)?.map_err(|error| match error {
-            Error::Memory(message) => {
+        device.caught("refused a session", make)?.map_err(|error| match error.into_kind() {
+            ErrorKind::Memory(message) => {
                 let (total, granted) = (memory.total(), allocator.created());
                 let largest = device.profile().max_buffer_bytes;
-                Error::Memory(format!(
+                Error::memory(format!(
                     "{message}; {granted} of the {total} bytes that are needed were granted before (a buffer may have \
                      {largest}). Use a smaller batch, sequence or model, or close other programs that use the GPU"
                 ))
             }
-            other => other,
+            other => Error::new(other),
         })
     }
 
@@ -204,11 +204,11 @@ impl Session {
         let declared = self.known(program)?;
         let Some(input) = declared.inputs.iter().find(|input| input.name == name) else {
             let known = declared.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Error::Feed(format!("the program `{}` has no input `{name}`; it has: {known}", declared.name)));
+            return Err(Error::feed(format!("the program `{}` has no input `{name}`; it has: {known}", declared.name)));
         };
         let expected = input.dtype.bytes(&input.shape);
         if bytes.len() as u64 != expected {
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "the input `{name}` of `{}` is {}{} of {expected} bytes; got {}",
                 declared.name,
                 input.dtype,
@@ -225,7 +225,7 @@ impl Session {
         let declared = self.known(program)?;
         let Some(word) = declared.scalars.iter().position(|scalar| scalar.name == name) else {
             let known = declared.scalars.iter().map(|scalar| scalar.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "the program `{}` has no scalar `{name}`; it has: {known}",
                 declared.name
             )));
@@ -238,7 +238,7 @@ impl Session {
 
     pub(super) fn known(&self, program: usize) -> Result<&Program> {
         let count = self.programs.len();
-        let unknown = || Error::Feed(format!("the session has {count} programs, there is no program {program}"));
+        let unknown = || Error::feed(format!("the session has {count} programs, there is no program {program}"));
         self.programs.get(program).ok_or_else(unknown)
     }
 

@@ -6,7 +6,7 @@ use super::canary::{BYTES as TALLY, Canary, split, verify};
 use super::readback::{Mapping, take_mapped};
 use super::supply::CHUNK;
 use super::{Device, check::whole_words};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::program::{StateEntry, StateLayout};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ struct Part<'a> {
 
 impl State {
     fn entry(&self, name: &str) -> Result<&StateEntry> {
-        let unknown = || Error::Feed(format!("the session has no state tensor `{name}`"));
+        let unknown = || Error::feed(format!("the session has no state tensor `{name}`"));
         self.layout.entries.get(name).ok_or_else(unknown)
     }
 
@@ -44,7 +44,7 @@ impl State {
         let entry = self.entry(name)?;
         let expected = entry.dtype.bytes(&entry.shape);
         if bytes.len() as u64 != expected {
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "the state tensor `{name}` is {}{} of {expected} bytes; got {}",
                 entry.dtype,
                 entry.shape,
@@ -126,7 +126,9 @@ impl State {
         let mut bytes = (bytes + TALLY).min(self.device.profile().max_buffer_bytes);
         loop {
             match self.device.twice(|| self.device.buffer("state readback", bytes, usage, None)) {
-                Err(Error::Memory(_)) if bytes > LEAST => bytes = LEAST.max(whole_words(bytes / 8)),
+                Err(error) if bytes > LEAST && matches!(error.kind(), ErrorKind::Memory(_)) => {
+                    bytes = LEAST.max(whole_words(bytes / 8));
+                }
                 other => return other,
             }
         }

@@ -6,7 +6,7 @@
 use super::Device;
 use super::device::device_error;
 use super::faults::Fault;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Large downloads go in pieces of this size, so that staging stays small beside the planned memory.
@@ -29,7 +29,7 @@ impl Device {
             .map_or(String::new(), |(name, bytes)| format!(", of which the largest tensor, `{name}`, takes {bytes}"));
         let what = format!("{bytes} bytes for `{label}`{largest}");
         let explain = move |error: wgpu::Error| match error {
-            wgpu::Error::OutOfMemory { .. } => Error::Memory(format!("the device refused {what}")),
+            wgpu::Error::OutOfMemory { .. } => Error::memory(format!("the device refused {what}")),
             wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => device_error("refused a buffer", &error),
         };
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
@@ -40,7 +40,7 @@ impl Device {
     /// Does what needs memory, and once more after [`Device::release`] if there is none.
     pub(super) fn twice<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         match work() {
-            Err(Error::Memory(_)) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Memory(_)) => {
                 self.release()?;
                 work()
             }
@@ -62,7 +62,7 @@ impl Device {
     /// Waits until all that was handed to the device so far is done, as `torch.cuda.synchronize`.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] and [`Error::DeviceHung`].
+    /// [`ErrorKind::DeviceLost`] and [`ErrorKind::DeviceHung`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn synchronize(&self) -> Result<()> {
         let submitted = self.caught("refused to be waited for", || self.wgpu_queue().submit([]));

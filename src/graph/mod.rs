@@ -341,7 +341,7 @@ impl Graph {
         let location = call.filter(|_| in_library(location)).unwrap_or(location);
         let scope = self.current_scope();
         let op = if scope.is_empty() { op.to_string() } else { format!("{op} (in {scope})") };
-        self.record(Error::Trace { op, message, location: format!("{}:{}", location.file(), location.line()) });
+        self.record(Error::trace(op, message, format!("{}:{}", location.file(), location.line())));
     }
 
     /// Keeps the first error of the trace.

@@ -10,7 +10,7 @@ impl Graph {
         self.error()?;
         let nodes = self.nodes();
         for (index, node) in nodes.iter().enumerate() {
-            let broken = |message: String| Error::Compile { what: format!("%{index} = {}", node.op.name()), message };
+            let broken = |message: String| Error::compile(format!("%{index} = {}", node.op.name()), message);
             if let Some(input) = node.inputs.iter().find(|input| input.node as usize >= index) {
                 return Err(broken(format!("uses %{}, which comes later", input.node)));
             }
@@ -21,10 +21,10 @@ impl Graph {
             };
             let inferred = infer::infer(&node.op, &types, leaf).map_err(broken)?;
             if inferred != node.outputs {
-                return Err(Error::Compile {
-                    what: format!("%{index} = {}", node.op.name()),
-                    message: format!("records {:?} where inference gives {inferred:?}", node.outputs),
-                });
+                return Err(Error::compile(
+                    format!("%{index} = {}", node.op.name()),
+                    format!("records {:?} where inference gives {inferred:?}", node.outputs),
+                ));
             }
         }
         Ok(())

@@ -80,7 +80,7 @@ impl CheckpointStore {
 
     /// Writes a checkpoint and removes the oldest beyond those that are kept.
     ///
-    /// [`Error::NotCommitted`]: it is not there, and everything is as before. [`Error::DurabilityUncertain`]:
+    /// [`ErrorKind::NotCommitted`]: it is not there, and everything is as before. [`ErrorKind::DurabilityUncertain`]:
     /// it is there, but may not survive a power cut.
     pub fn save(&self, step: u64, state: &Weights) -> Result<PathBuf> {
         state.check()?;
@@ -98,11 +98,11 @@ impl CheckpointStore {
         let path = written.map_err(|e| {
             // The first error is the one worth reporting; a leftover is only untidy, and the next save removes it.
             let _ = self.storage.remove_directory(&temporary);
-            Error::NotCommitted { path: temporary.with_extension("").display().to_string(), message: e.to_string() }
+            Error::not_committed(temporary.with_extension("").display().to_string(), e.to_string())
         })?;
         self.storage
             .sync_directory(&self.directory)
-            .map_err(|e| Error::DurabilityUncertain { path: path.display().to_string(), message: e.to_string() })?;
+            .map_err(|e| Error::durability_uncertain(path.display().to_string(), e.to_string()))?;
         // Only a checkpoint that reads back may stand in for an older one.
         self.verify(&path)?;
         self.remove_oldest();
@@ -263,11 +263,11 @@ impl CheckpointStore {
         let reasons: Vec<String> = rejected.into_iter().map(|one| one.why).collect();
         match reasons.is_empty() {
             true => Ok(None),
-            false => Err(Error::Format {
-                path: self.directory.display().to_string(),
-                format: FORMAT,
-                message: format!("none of its {} checkpoints is whole: {}", found.len(), reasons.join("; ")),
-            }),
+            false => Err(Error::format(
+                self.directory.display().to_string(),
+                FORMAT,
+                format!("none of its {} checkpoints is whole: {}", found.len(), reasons.join("; ")),
+            )),
         }
     }
 
@@ -326,7 +326,7 @@ fn check_sum(path: &Path, entry: &FileEntry, found: (u64, u32)) -> Result<()> {
         return Ok(());
     }
     let message = "its size or checksum is not that of the manifest: the file was damaged".into();
-    Err(Error::Format { path: path.display().to_string(), format: FORMAT, message })
+    Err(Error::format(path.display().to_string(), FORMAT, message))
 }
 
 /// Counts and sums up what passes through.

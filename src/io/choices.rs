@@ -37,7 +37,7 @@ impl ChoiceFile {
 
     /// Reads a file.
     pub fn read(path: &Path) -> Result<ChoiceFile> {
-        let refuse = |message: String| Error::File { path: path.display().to_string(), message };
+        let refuse = |message: String| Error::file_refused(path.display().to_string(), message);
         let text = read_text(path, MOST_BYTES)?;
         ChoiceFile::parse(&text).map_err(|message| refuse(format!("it is no table of kernel choices: {message}")))
     }
@@ -60,7 +60,7 @@ impl ChoiceFile {
             std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;
         }
         let text = serde_json::to_string_pretty(self);
-        let text = text.map_err(|e| Error::Config(format!("the table of kernel choices cannot be written: {e}")))?;
+        let text = text.map_err(|e| Error::config(format!("the table of kernel choices cannot be written: {e}")))?;
         write_atomic(path, text.as_bytes())
     }
 
@@ -96,7 +96,7 @@ mod tests {
         let path = directory.path().join("deep/kernels.json");
         assert_eq!(ChoiceFile::read_if_there(&path)?, ChoiceFile::default());
         let text = r#"{"format": 1, "adapters": {"GPU | Vulkan": {"8x8x8 batch 1x1 a k4 b x4 out 4": "Direct"}}}"#;
-        let file = ChoiceFile::parse(text).map_err(Error::Config)?;
+        let file = ChoiceFile::parse(text).map_err(Error::config)?;
         file.write(&path)?;
         let mut read = ChoiceFile::read(&path)?;
         assert_eq!(read, file);
@@ -110,7 +110,7 @@ mod tests {
         ] {
             let text = format!(r#"{{"format": 1, "adapters": {{"GPU": {text}}}}}"#);
             let mut joined = ChoiceFile::default();
-            joined.merge(ChoiceFile::parse(&text).map_err(Error::Config)?);
+            joined.merge(ChoiceFile::parse(&text).map_err(Error::config)?);
             let choices = joined.of("GPU");
             let wrong = Units::Wrong(trusted.to_string());
             assert_eq!(

@@ -28,7 +28,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 fn temporary_beside(path: &Path) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
         let message = "this path does not name a file".to_string();
-        return Err(Error::File { path: path.display().to_string(), message });
+        return Err(Error::file_refused(path.display().to_string(), message));
     };
     let mut temporary = OsString::from(".");
     temporary.push(name);
@@ -62,7 +62,7 @@ fn sync_directory(_path: &Path) -> std::io::Result<()> {
 
 /// Opens a file for reading, with a message of its own for what is not a regular file.
 pub fn open_regular(path: &Path) -> Result<(File, u64)> {
-    let refuse = |message: &str| Error::File { path: path.display().to_string(), message: message.into() };
+    let refuse = |message: &str| Error::file_refused(path.display().to_string(), message.into());
     // Asked before opening: opening a pipe would wait for a writer that never comes.
     let about = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => refuse("there is no such file (is the path relative to another directory?)"),
@@ -81,9 +81,11 @@ pub fn open_regular(path: &Path) -> Result<(File, u64)> {
 /// The bytes of a regular file of at most `most` bytes.
 pub fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>> {
     let (file, length) = open_regular(path)?;
-    let too_long = || Error::File {
-        path: path.display().to_string(),
-        message: format!("the file has more than the {most} bytes that are read of such a file"),
+    let too_long = || {
+        Error::file_refused(
+            path.display().to_string(),
+            format!("the file has more than the {most} bytes that are read of such a file"),
+        )
     };
     if length > most {
         return Err(too_long());
@@ -91,7 +93,7 @@ pub fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
     if !reserved {
-        return Err(Error::Memory(format!("{} has {length} bytes, which cannot be held", path.display())));
+        return Err(Error::memory(format!("{} has {length} bytes, which cannot be held", path.display())));
     }
     // One byte more than allowed, so that a file that grows meanwhile is noticed too.
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::file(path, &e))?;
@@ -105,7 +107,7 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
 
 /// Bytes as text, which must be UTF-8; a byte order mark is left out. `path` is for messages.
 pub fn text_of(path: &str, bytes: Vec<u8>) -> Result<String> {
-    let refuse = |message: &str| Error::Format { path: path.into(), format: "UTF-8", message: message.into() };
+    let refuse = |message: &str| Error::format(path.into(), "UTF-8", message.into());
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(refuse("it is UTF-16; save it as UTF-8"));
     }

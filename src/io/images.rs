@@ -185,7 +185,7 @@ fn hash_of_name(path: &Path) -> [u32; 2] {
 }
 
 fn refuse(path: &Path, message: &str) -> Error {
-    Error::File { path: path.display().to_string(), message: message.into() }
+    Error::file_refused(path.display().to_string(), message.into())
 }
 
 /// Reads a PNG or JPEG file: its middle square, upright, resized to `side` by `side`. Red, then green, then blue,
@@ -209,7 +209,7 @@ pub fn image_of_bytes(path: &str, bytes: &[u8], side: usize, channels: usize) ->
     let decoded = std::panic::catch_unwind(|| decode(bytes));
     let image = decoded.unwrap_or_else(|_| Err("the decoder failed".into())).map_err(|message| {
         let format = if image_bytes::is_jpeg(bytes) { "JPEG" } else { "PNG or JPEG" };
-        Error::Format { path: path.into(), format, message }
+        Error::format(path.into(), format, message)
     })?;
     Ok(planes(&image, side, channels))
 }

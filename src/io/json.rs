@@ -1,4 +1,4 @@
-//! What a JSON text of somebody else may cost, looked at before it is read.
+//! What a JSON text of somebody else may cost, looked at before it is read; and strings for texts of our own.
 //!
 //! Reading gives every string and every map its own place in memory, however few bytes it had in the text: six bytes
 //! can become two hundred. So marks are counted first, and a text whose values would take far more than its size is
@@ -26,9 +26,32 @@ pub fn check_cost(text: &[u8], file_bytes: u64) -> Result<(), String> {
     }
 }
 
+/// A string of JSON (RFC 8259, section 7). All that a page needs of writing JSON, which `serde_json` would bring whole.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            '\0'..=' ' if letter != ' ' => quoted += &format!("\\u{:04x}", u32::from(letter)),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_is_read_back_as_it_was() {
+        let texts = ["", "a \"b\" \\c/", "line\n\ttab\u{0}\u{1f}\u{7f}", "ä\u{2028}\u{1f600}"];
+        for text in texts {
+            assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text, "{}", quoted(text));
+        }
+        assert_eq!(quoted("\n\""), r#""\u000a\"""#);
+    }
 
     #[test]
     fn short_texts_may_be_anything_and_long_ones_must_hold_something() {

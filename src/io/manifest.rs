@@ -52,11 +52,7 @@ impl Manifest {
 
     /// Reads and checks the text; `path` is only for messages.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {
-        let refuse = |message: String| Error::Format {
-            path: path.display().to_string(),
-            format: "checkpoint manifest",
-            message,
-        };
+        let refuse = |message: String| Error::format(path.display().to_string(), "checkpoint manifest", message);
         let damaged = || refuse("it is cut short or damaged: its checksum does not fit".into());
         let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
         let (content, checksum) = text.rsplit_once(CHECKSUM).ok_or_else(damaged)?;

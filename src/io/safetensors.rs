@@ -10,6 +10,7 @@ mod header;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::io::json::quoted;
 use crate::shape::Shape;
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensors};
@@ -113,13 +114,16 @@ pub(super) fn write_file(
     });
     let mut entries = Vec::with_capacity(sorted.len().saturating_add(1));
     if !metadata.is_empty() {
-        entries.push(format!("\"__metadata__\":{}", serde_json::to_string(metadata)?));
+        let pairs = metadata.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value)));
+        entries.push(format!("\"__metadata__\":{{{}}}", pairs.collect::<Vec<_>>().join(",")));
     }
     let mut offset = 0usize;
     for tensor in &sorted {
-        let (name, shape) = (serde_json::to_string(&tensor.name)?, serde_json::to_string(&tensor.shape[..])?);
+        let (name, shape) =
+            (quoted(&tensor.name), tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
         let (dtype, end) = (file_dtype(tensor.dtype), tensor.bytes.len().saturating_add(offset));
-        entries.push(format!("{name}:{{\"dtype\":\"{dtype:?}\",\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}"));
+        entries
+            .push(format!("{name}:{{\"dtype\":\"{dtype:?}\",\"shape\":[{shape}],\"data_offsets\":[{offset},{end}]}}"));
         offset = end;
     }
     let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
@@ -156,7 +160,7 @@ impl Weights {
         for name in names {
             let tensor = header.info(&name).map(|info| NamedTensor::of_file(name, info, data));
             let read = tensor.unwrap_or_else(|| Err("its header contradicts itself".into()));
-            let failed = |message| Error::Format { path: path.into(), format: FORMAT, message };
+            let failed = |message| Error::format(path.into(), FORMAT, message);
             tensors.push(read.map_err(failed)?);
         }
         let mut weights = Weights { tensors, metadata: BTreeMap::new() };
@@ -183,14 +187,14 @@ impl Weights {
         let mut names: Vec<&str> = self.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         crate::sort::sort(&mut names);
         if let Some((name, _)) = names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next) {
-            return Err(Error::Feed(format!("two tensors to be saved are both named `{name}`")));
+            return Err(Error::feed(format!("two tensors to be saved are both named `{name}`")));
         }
         if names.contains(&"__metadata__") {
-            return Err(Error::Feed("a safetensors file reserves the name `__metadata__`".into()));
+            return Err(Error::feed("a safetensors file reserves the name `__metadata__`".into()));
         }
         for tensor in &self.tensors {
             if tensor.expected_bytes() != Some(tensor.bytes.len() as u64) {
-                return Err(Error::Feed(format!(
+                return Err(Error::feed(format!(
                     "the tensor `{}` of type {} and shape {} cannot have {} bytes",
                     tensor.name,
                     tensor.dtype,
@@ -254,7 +258,7 @@ fn refused(path: &str, bytes: &[u8], reason: &str) -> Error {
     } else {
         format!("{reason} (cut off or damaged? {} bytes)", bytes.len())
     };
-    Error::Format { path: path.into(), format: FORMAT, message }
+    Error::format(path.into(), FORMAT, message)
 }
 
 #[cfg(test)]

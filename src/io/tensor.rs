@@ -56,7 +56,7 @@ impl HostTensor {
     fn new(dtype: DType, shape: Shape, given: usize, bytes: Vec<u8>) -> Result<HostTensor> {
         if shape.numel() != given {
             let wanted = shape.numel();
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "a tensor of shape {shape} has {wanted} elements, but {given} were given"
             )));
         }

@@ -38,7 +38,7 @@ impl TextSource {
         let source = TextSource::File { file, path: path.into(), bytes };
         if super::safetensors::is_pickle(&source.start()?) {
             let message = super::safetensors::PICKLE.into();
-            return Err(Error::Format { path: source.name(), format: "text", message });
+            return Err(Error::format(source.name(), "text", message));
         }
         Ok(source)
     }
@@ -91,14 +91,14 @@ impl TextSource {
             #[cfg(not(target_arch = "wasm32"))]
             TextSource::File { file, path, bytes } => {
                 super::files::read_exact_at(file, window, offset).map_err(|e| match e.kind() {
-                    std::io::ErrorKind::UnexpectedEof => Error::File {
-                        path: path.display().to_string(),
-                        message: format!(
+                    std::io::ErrorKind::UnexpectedEof => Error::file_refused(
+                        path.display().to_string(),
+                        format!(
                             "the file became shorter while it was in use ({bytes} bytes at the start, {} now); \
                              train on a copy that nothing else writes to",
                             file.metadata().map_or("unknown".into(), |about| about.len().to_string())
                         ),
-                    },
+                    ),
                     _ => Error::file(path, &e),
                 })
             }
@@ -110,7 +110,7 @@ impl TextSource {
         let part = usize::try_from(offset).ok().and_then(|start| text.get(start..)?.get(..window.len()));
         let Some(part) = part else {
             let message = format!("bytes {offset}..+{} lie outside of the text", window.len());
-            return Err(Error::File { path: self.name(), message });
+            return Err(Error::file_refused(self.name(), message));
         };
         window.copy_from_slice(part);
         Ok(())
@@ -160,7 +160,7 @@ impl Corpus {
     pub fn new(source: TextSource, context: usize, validation: f64) -> Result<Corpus> {
         if context == 0 || !(validation > 0.0 && validation < 1.0) {
             let message = format!("context {context} must be at least 1 and validation {validation} between 0 and 1");
-            return Err(Error::Config(message));
+            return Err(Error::config(message));
         }
         let bytes = source.bytes();
         let window = (context as u64).saturating_add(1);
@@ -170,7 +170,7 @@ impl Corpus {
                  train on and one to validate on); give a longer text or a shorter context",
                 window.saturating_mul(2)
             );
-            return Err(Error::File { path: source.name(), message });
+            return Err(Error::file_refused(source.name(), message));
         }
         let held_out = ((bytes as f64 * validation) as u64).clamp(window, bytes.saturating_sub(window));
         let border = bytes.saturating_sub(held_out);
@@ -227,7 +227,7 @@ impl Corpus {
         let mut bytes = Vec::new();
         let size = batch.checked_mul(window).filter(|&size| bytes.try_reserve_exact(size).is_ok());
         let Some(size) = size else {
-            return Err(Error::Config(format!("a batch of {batch} windows of {window} bytes is too large")));
+            return Err(Error::config(format!("a batch of {batch} windows of {window} bytes is too large")));
         };
         bytes.resize(size, 0);
         for (row, window) in bytes.chunks_exact_mut(window).enumerate() {

@@ -94,7 +94,7 @@ fn turns(profile: &Profile, node: &Node, plan: &Plan) -> Result<()> {
     }
     let message = "walks along more elements than a software adapter's loops come to the end of; it needs a GPU, a \
                    smaller batch or shorter rows";
-    Err(Error::Compile { what: node.op.name().into(), message: message.into() })
+    Err(Error::compile(node.op.name().into(), message.into()))
 }
 
 /// The type in which an operand lies in memory.
@@ -169,7 +169,7 @@ fn planned(
             }
             macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part)
         }
-        _ => Err(Error::Compile { what: node.op.name().into(), message: "has no kernel (please report this)".into() }),
+        _ => Err(Error::compile(node.op.name().into(), "has no kernel (please report this)".into())),
     }
 }
 

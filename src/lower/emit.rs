@@ -123,10 +123,7 @@ impl GroupEmitter<'_> {
     fn store(&self, width: u32, tag: &'static str, bound: Vec<(usize, String)>) -> Result<Fused> {
         let group = self.group();
         let Some(value) = stored_value(self.context.graph, group) else {
-            return Err(Error::Compile {
-                what: "a kernel".into(),
-                message: "stores nothing (please report this)".into(),
-            });
+            return Err(Error::compile("a kernel".into(), "stores nothing (please report this)".into()));
         };
         let mut emitter = Emitter::new(self.context, group.shape.clone(), Grid::Store, width, tag);
         emitter.bound = bound;
@@ -161,7 +158,7 @@ impl GroupEmitter<'_> {
         let group = self.group();
         let node = self.context.graph.node(group.anchor.unwrap_or(0));
         let Op::Reduce { axes, .. } = &node.op else {
-            return Err(Error::Compile { what: node.op.name().into(), message: "is not a reduction".into() });
+            return Err(Error::compile(node.op.name().into(), "is not a reduction".into()));
         };
         let source = self.context.views.get(node.inputs[0]);
         let grid = Grid::Reduce { axes: axes.clone() };
@@ -384,12 +381,12 @@ impl GroupEmitter<'_> {
             for (b, write_b) in &bindings[i + 1..] {
                 let overlap = a.buffer == b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
                 if overlap && (*write_a || *write_b) {
-                    return Err(Error::Compile {
-                        what: format!("kernel `{}` for {}", spec.name, self.label()),
-                        message: format!(
+                    return Err(Error::compile(
+                        format!("kernel `{}` for {}", spec.name, self.label()),
+                        format!(
                             "it would read and write the same memory through two bindings (please report this): {bindings:?}"
                         ),
-                    });
+                    ));
                 }
             }
         }

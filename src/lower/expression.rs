@@ -181,10 +181,7 @@ impl<'a> Emitter<'a> {
                 self.concat(&reads, &sizes, dtype)?
             }
             _ => {
-                return Err(Error::Compile {
-                    what: node.op.name().into(),
-                    message: "is not a fusable operation".into(),
-                });
+                return Err(Error::compile(node.op.name().into(), "is not a fusable operation".into()));
             }
         };
         let name = self.unique();
@@ -222,11 +219,10 @@ impl<'a> Emitter<'a> {
         let dtype = self.context.graph.type_of(value).dtype;
         let fours = self.width == 4 && self.context.graph.type_of(value).shape.numel().is_multiple_of(4);
         if is_half(dtype) && !fours {
-            return Err(Error::Compile {
-                what: format!("a tensor of {dtype}{}", self.context.graph.type_of(value).shape),
-                message: "halves are stored four at a time, and it has no multiple of four elements; keep it in f32"
-                    .into(),
-            });
+            return Err(Error::compile(
+                format!("a tensor of {dtype}{}", self.context.graph.type_of(value).shape),
+                "halves are stored four at a time, and it has no multiple of four elements; keep it in f32".into(),
+            ));
         }
         if let Some((whole, view)) = self.context.grouping.part(self.context.graph, value) {
             return self.store_part(whole, &view, location, name);
@@ -245,7 +241,7 @@ impl<'a> Emitter<'a> {
                 format!("((batch * {rows} + row) * {cols} + col)")
             }
             Grid::Reduce { .. } => {
-                return Err(Error::Compile { what: "a prologue".into(), message: "cannot store".into() });
+                return Err(Error::compile("a prologue".into(), "cannot store".into()));
             }
         };
         let start = if walk.moves() {
@@ -261,7 +257,7 @@ impl<'a> Emitter<'a> {
     fn store_cell(&mut self, location: Location, dtype: DType, name: &str) -> Result<()> {
         if self.width != 1 || self.shape.numel() != 1 {
             let message = "would store a scalar more than once (please report this)".into();
-            return Err(Error::Compile { what: "a fused kernel".into(), message });
+            return Err(Error::compile("a fused kernel".into(), message));
         }
         let word = match dtype {
             DType::F32 | DType::I32 => format!("bitcast<u32>({name})"),

@@ -31,10 +31,10 @@ pub fn group(graph: &Graph, views: &Views, layout: Option<&StateLayout>, profile
             }
         }
     }
-    Err(Error::Compile {
-        what: "the graph".into(),
-        message: format!("an operation needs more than the {most} storage buffers that the device binds at once"),
-    })
+    Err(Error::compile(
+        "the graph".into(),
+        format!("an operation needs more than the {most} storage buffers that the device binds at once"),
+    ))
 }
 
 pub(super) struct Grouper<'a> {

@@ -46,7 +46,7 @@ pub fn plan(
 }
 
 pub(super) fn no_kernel(name: &str) -> Error {
-    Error::Compile { what: name.into(), message: "has no kernel for these sizes (please report this)".into() }
+    Error::compile(name.into(), "has no kernel for these sizes (please report this)".into())
 }
 
 fn sizes(view: &dyn Fn(usize) -> View, sight: Sight, scale: f32) -> AttentionShape {

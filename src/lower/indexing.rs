@@ -14,9 +14,11 @@ impl Emitter<'_> {
         if view.shape.numel() == 1 {
             return Ok((vec![0; self.shape.rank()], view.offset));
         }
-        let walked = view.reshape(&self.shape).ok_or_else(|| Error::Compile {
-            what: "a fused kernel".into(),
-            message: format!("cannot walk {:?} on {} (please report this)", view.strides, self.shape),
+        let walked = view.reshape(&self.shape).ok_or_else(|| {
+            Error::compile(
+                "a fused kernel".into(),
+                format!("cannot walk {:?} on {} (please report this)", view.strides, self.shape),
+            )
         })?;
         let strides =
             walked.strides.iter().zip(self.shape.iter()).map(|(&stride, &size)| if size == 1 { 0 } else { stride });

@@ -231,23 +231,22 @@ fn refuse_nan(graph: &Graph) -> Result<()> {
     let nodes = graph.nodes();
     match nodes.iter().find(|node| matches!(&node.op, crate::graph::Op::Const(literal) if literal.value().is_nan())) {
         None => Ok(()),
-        Some(_) => Err(Error::Compile {
-            what: "a constant".into(),
-            message: "it is NaN (such as 0/0 computed while tracing), which shaders cannot hold; use a finite number"
-                .into(),
-        }),
+        Some(_) => Err(Error::compile(
+            "a constant".into(),
+            "it is NaN (such as 0/0 computed while tracing), which shaders cannot hold; use a finite number".into(),
+        )),
     }
 }
 
 /// What the device must grant for a launch.
 fn check_limits(launch: &Launch, profile: &Profile) -> Result<()> {
-    let refuse = |message: String| Err(Error::Compile { what: launch.label.clone(), message });
+    let refuse = |message: String| Err(Error::compile(launch.label.clone(), message));
     let most = profile.max_storage_buffers - u32::from(profile.params_in_storage());
     if launch.bindings.len() > most as usize {
         return refuse(format!("it binds {} buffers, the device allows {most}", launch.bindings.len()));
     }
     if let Some((binding, _)) = launch.bindings.iter().find(|(binding, _)| binding.bytes > profile.max_binding_bytes) {
-        return Err(Error::Memory(format!(
+        return Err(Error::memory(format!(
             "{} needs {} bytes in one binding, the device allows {}; make the tensor smaller (batch, context, width)",
             launch.label, binding.bytes, profile.max_binding_bytes
         )));

@@ -43,9 +43,11 @@ pub struct Placement {
 
 impl Placement {
     pub fn locate(&self, root: Value) -> Result<Location> {
-        self.locations.get(&root).copied().ok_or_else(|| Error::Compile {
-            what: format!("%{}", root.node),
-            message: "a kernel reads a value that was given no memory (please report this)".into(),
+        self.locations.get(&root).copied().ok_or_else(|| {
+            Error::compile(
+                format!("%{}", root.node),
+                "a kernel reads a value that was given no memory (please report this)".into(),
+            )
         })
     }
 
@@ -293,10 +295,9 @@ impl<'a> Placer<'a> {
                 self.defer(root);
                 Ok(())
             }
-            None => Err(Error::Compile {
-                what: "the graph".into(),
-                message: "its kernels wait for each other (please report this)".into(),
-            }),
+            None => {
+                Err(Error::compile("the graph".into(), "its kernels wait for each other (please report this)".into()))
+            }
         }
     }
 
@@ -477,12 +478,11 @@ impl<'a> Placer<'a> {
         if let Some(place) = self.places.get(name) {
             return Ok(*place);
         }
-        let (entry, pieces) = self.layout.find(name).ok_or_else(|| Error::Compile {
-            what: format!("state `{name}`"),
-            message: "it is used but was not declared to the session".into(),
+        let (entry, pieces) = self.layout.find(name).ok_or_else(|| {
+            Error::compile(format!("state `{name}`"), "it is used but was not declared to the session".into())
         })?;
         let &[piece] = pieces else {
-            return Err(Error::Memory(format!(
+            return Err(Error::memory(format!(
                 "`{name}` {}{} lies in {} pieces because it exceeds the device's binding limit, and a kernel takes it whole; \
                  use a smaller tensor or a device with a larger limit",
                 entry.dtype,

@@ -153,7 +153,7 @@ impl Parameters {
         let name: Arc<str> = join(&self.scope, name).into();
         if self.specs.iter().any(|spec| spec.name == name) {
             let message = format!("two parameters are called `{name}`; give their layers different names or scopes");
-            self.error.get_or_insert(Error::Config(message));
+            self.error.get_or_insert(Error::config(message));
         }
         let (trainable, spec_shape) = (!buffer, shape.clone());
         self.specs.push(ParameterSpec { name: name.clone(), shape: spec_shape, init, group: 0, trainable, buffer });
@@ -234,11 +234,11 @@ impl Parameters {
     /// The first values of parameter number `ordinal`; they depend on the seed and that number only.
     pub fn initial_values(&self, ordinal: usize, seed: u64) -> Result<Vec<f32>> {
         let spec = self.specs.get(ordinal).ok_or_else(|| {
-            Error::Config(format!("there is no parameter number {ordinal}; the model has {}", self.specs.len()))
+            Error::config(format!("there is no parameter number {ordinal}; the model has {}", self.specs.len()))
         })?;
         let values = spec.init.values(&spec.shape, &Stream::new(seed, ordinal as u32));
         values
-            .map_err(|message| Error::Config(format!("the first values of `{}` {}: {message}", spec.name, spec.shape)))
+            .map_err(|message| Error::config(format!("the first values of `{}` {}: {message}", spec.name, spec.shape)))
     }
 }
 

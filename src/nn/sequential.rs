@@ -133,7 +133,7 @@ fn build<'g>(
         let own = one_layer(parameters, layer, x, &name)?;
         x = own.forward(x);
         // The first layer that does not fit is named by its number.
-        x.graph().error().map_err(|error| Error::Config(format!("layer {name}: {error}")))?;
+        x.graph().error().map_err(|error| Error::config(format!("layer {name}: {error}")))?;
         built.push(own);
     }
     Ok((built, x))
@@ -144,7 +144,7 @@ fn one_layer<'g>(parameters: &mut Parameters, layer: &Layer, x: Tensor<'g>, name
     let axis = |axis: usize| shape.get(axis).copied().unwrap_or(1);
     let last = axis(shape.rank() - 1);
     let sizes = |wanted: &[usize]| match wanted.iter().find(|&&size| size == 0 || size > MOST) {
-        Some(size) => Err(Error::Config(format!("layer {name}: a size of {size} is not from 1 to {MOST}"))),
+        Some(size) => Err(Error::config(format!("layer {name}: a size of {size} is not from 1 to {MOST}"))),
         None => Ok(()),
     };
     Ok(match layer {
@@ -176,7 +176,7 @@ fn one_layer<'g>(parameters: &mut Parameters, layer: &Layer, x: Tensor<'g>, name
             Built::Plain(layer.clone())
         }
         Layer::Dropout(p) if !(0.0..1.0).contains(p) => {
-            return Err(Error::Config(format!("layer {name}: dropout wants a probability from 0 to below 1, got {p}")));
+            return Err(Error::config(format!("layer {name}: dropout wants a probability from 0 to below 1, got {p}")));
         }
         Layer::GlobalAvgPool
         | Layer::Dropout(_)

@@ -98,7 +98,7 @@ impl Optimizer for Adafactor {
     fn check(&self) -> Result<()> {
         if self.beta2_decay.partial_cmp(&0.0) == Some(std::cmp::Ordering::Greater) || !self.beta2_decay.is_finite() {
             let decay = self.beta2_decay;
-            return Err(Error::Config(format!("adafactor: beta2_decay = {decay} must be a number of at most 0")));
+            return Err(Error::config(format!("adafactor: beta2_decay = {decay} must be a number of at most 0")));
         }
         require("adafactor", "eps1", self.eps1, 0.0..f64::INFINITY)?;
         require("adafactor", "eps2", self.eps2, 0.0..f64::INFINITY)?;

@@ -49,7 +49,7 @@ impl Optimizers {
             let groups = parameters.groups();
             if !parameters.trainable().any(|spec| *groups[spec.group].name == **group) {
                 let all: Vec<String> = groups.iter().map(|group| format!("`{}`", group.name)).collect();
-                return Err(Error::Config(format!(
+                return Err(Error::config(format!(
                     "the optimizer {} is for the group `{group}`, in which no parameter is trained; the groups are {}",
                     rule.name(),
                     all.join(", ")
@@ -59,7 +59,7 @@ impl Optimizers {
         for spec in parameters.trainable() {
             let rule = self.of_parameter(parameters, spec);
             if let Some(why) = rule.refuses(&spec.shape) {
-                return Err(Error::Config(format!(
+                return Err(Error::config(format!(
                     "the optimizer {} cannot update `{}` {}: {why}; give the others a group of their own \
                      (`Parameters::group_by`) and that another optimizer",
                     rule.name(),

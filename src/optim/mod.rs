@@ -33,8 +33,8 @@ pub use ema::Ema;
 pub use lion::Lion;
 pub use loss_scaling::{LossScaling, ScalerState};
 pub use muon::{AdjustLr, Muon};
-pub(crate) use plateau::{exact, from_exact};
 pub use plateau::{Plateau, PlateauMode, PlateauState, ThresholdMode};
+pub(crate) use plateau::{exact, from_exact};
 pub use rmsprop::RmsProp;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
@@ -156,7 +156,7 @@ fn require(rule: &str, option: &str, value: f64, range: Range<f64>) -> Result<()
         return Ok(());
     }
     let bound = if range.end.is_finite() { format!(" and below {}", range.end) } else { String::new() };
-    Err(Error::Config(format!("{rule}: {option} = {value} must be a number of at least {}{bound}", range.start)))
+    Err(Error::config(format!("{rule}: {option} = {value} must be a number of at least {}{bound}", range.start)))
 }
 
 /// What Adam and its kin have in common.

@@ -126,7 +126,7 @@ impl Optimizer for Muon {
         require("muon", "weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
         require("muon", "eps", self.eps, 0.0..f64::INFINITY)?;
         if self.ns_steps >= 100 || self.ns_coefficients.iter().any(|x| !x.is_finite()) {
-            return Err(Error::Config(
+            return Err(Error::config(
                 "muon: fewer than 100 iterations, with finite coefficients, are possible".into(),
             ));
         }

@@ -148,7 +148,7 @@ impl FromStr for PlateauState {
 
     fn from_str(text: &str) -> Result<PlateauState> {
         let wrong =
-            || Error::Feed(format!("`{text}` does not say what a plateau has seen: best, bad, cooldown, scale"));
+            || Error::feed(format!("`{text}` does not say what a plateau has seen: best, bad, cooldown, scale"));
         let words: Vec<&str> = text.split(' ').collect();
         let &[best, bad, cooldown, scale] = &words[..] else { return Err(wrong()) };
         let count = |word: &str| word.parse::<u64>().ok();

@@ -64,7 +64,7 @@ impl Schedule {
             }
         };
         match rates.iter().find(|rate| !rate.is_finite() || **rate < 0.0) {
-            Some(rate) => Err(Error::Config(format!("a learning rate must be finite and not negative, got {rate}"))),
+            Some(rate) => Err(Error::config(format!("a learning rate must be finite and not negative, got {rate}"))),
             None => Ok(()),
         }
     }

@@ -75,7 +75,7 @@ impl Optimizer for Sgd {
         require("sgd", "weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
         if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
             let message = "sgd: nesterov needs a momentum above 0 and a dampening of 0";
-            return Err(Error::Config(message.into()));
+            return Err(Error::config(message.into()));
         }
         Ok(())
     }

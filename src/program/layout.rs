@@ -96,7 +96,7 @@ impl StateLayout {
             }
             let entry = StateEntry { dtype: spec.ty.dtype, shape: spec.ty.shape.clone(), pieces };
             if layout.entries.insert(spec.name.clone(), entry).is_some() {
-                return Err(Error::Config(format!(
+                return Err(Error::config(format!(
                     "two state tensors are called `{}`; names must be unique",
                     spec.name
                 )));
@@ -131,7 +131,7 @@ fn split(spec: &StateSpec, max_binding: u64) -> Result<Vec<u64>> {
     let row_bytes = bytes / (rows as u64).max(1);
     let per_piece = (max_binding / row_bytes.max(1)).min(rows as u64);
     if per_piece == 0 {
-        return Err(Error::Memory(format!(
+        return Err(Error::memory(format!(
             "one row of `{}` {} takes {row_bytes} bytes, more than the {max_binding} that the device lets a kernel bind",
             spec.name, spec.ty
         )));

@@ -192,7 +192,7 @@ fn last_uses(nodes: &[Node], wanted: &[Value]) -> Vec<usize> {
 }
 
 fn feed(given: &HashMap<String, Array>, kind: &str, name: &str, ty: &TensorType) -> Result<Vec<f64>> {
-    let array = given.get(name).ok_or_else(|| Error::Feed(format!("{kind} `{name}` ({ty}) was not given")))?;
+    let array = given.get(name).ok_or_else(|| Error::feed(format!("{kind} `{name}` ({ty}) was not given")))?;
     array.check(kind, name, ty)?;
     Ok(array.data.clone())
 }
@@ -203,5 +203,5 @@ fn sized(name: &str, data: Vec<f64>, wanted: usize) -> Result<Vec<f64>> {
         return Ok(data);
     }
     let message = format!("its meaning gives {} elements where its shape has {wanted}", data.len());
-    Err(Error::Compile { what: format!("the custom operation `{name}`"), message })
+    Err(Error::compile(format!("the custom operation `{name}`"), message))
 }

@@ -52,11 +52,11 @@ impl Array {
     /// The array, if it is what `name` was declared to be.
     pub(super) fn check(&self, kind: &str, name: &str, wanted: &TensorType) -> Result<()> {
         if self.ty != *wanted {
-            return Err(Error::Feed(format!("{kind} `{name}` is {wanted}, but was given {}", self.ty)));
+            return Err(Error::feed(format!("{kind} `{name}` is {wanted}, but was given {}", self.ty)));
         }
         let (have, want) = (self.data.len(), wanted.shape.numel());
         if have != want {
-            return Err(Error::Feed(format!("{kind} `{name}` is {wanted} ({want} elements), but was given {have}")));
+            return Err(Error::feed(format!("{kind} `{name}` is {wanted} ({want} elements), but was given {have}")));
         }
         Ok(())
     }

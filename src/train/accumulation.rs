@@ -108,7 +108,7 @@ fn count(loss: Tensor<'_>) -> Result<Tensor<'_>> {
     match found[..] {
         [] => Ok(graph.float(samples(graph) as f64)),
         [count] => Ok(Tensor::new(graph, count).reshape([]).stop_gradient()),
-        _ => Err(Error::Config(format!(
+        _ => Err(Error::config(format!(
             "the loss is made of means over {} different counts, so that micro-batches have no one weight; say over how \
              many samples or tokens it is a mean by `loss.with_count(count)`",
             found.len()

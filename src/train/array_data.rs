@@ -33,7 +33,7 @@ impl Column {
     fn rows(&self) -> Result<usize> {
         let size = self.row_bytes();
         if size == 0 || !self.bytes.len().is_multiple_of(size) {
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "`{}` has {} bytes, which is not a whole number of rows {}{} of {size} bytes",
                 self.name,
                 self.bytes.len(),
@@ -75,13 +75,13 @@ impl ArrayData {
         let rows = columns.iter().map(Column::rows).collect::<Result<Vec<_>>>()?;
         let first = rows.first().copied().unwrap_or(0);
         if let Some(other) = rows.iter().position(|&rows| rows != first) {
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "`{}` has {first} rows, but `{}` has {}",
                 columns[0].name, columns[other].name, rows[other]
             )));
         }
         if first == 0 || batch == 0 {
-            return Err(Error::Feed("there is nothing to make batches of: no rows, or a batch of none".into()));
+            return Err(Error::feed("there is nothing to make batches of: no rows, or a batch of none".into()));
         }
         Ok(ArrayData { columns, batch, rows: first, order: EpochOrder::new(first) })
     }

@@ -67,7 +67,7 @@ pub fn measure(workload: Workload, samples: Samples, device: &Device) -> Result<
     let mut sorted = timed.seconds.clone();
     sorted.sort_by(f64::total_cmp);
     let (Some(&min), Some(median)) = (sorted.first(), median(&sorted)) else {
-        return Err(Error::Config("there must be at least one timed step".into()));
+        return Err(Error::config("there must be at least one timed step".into()));
     };
     let (gflops, tokens_s) = match workload {
         Workload::W1(size) => (Some(round(2.0 * (size as f64).powi(3) / median / 1e9, 2)), None),

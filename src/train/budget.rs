@@ -177,7 +177,7 @@ fn too_large(budget: u64, before: u64, least: &Plan) -> Error {
     } else {
         "use a smaller batch or sequence, split the batch by `accumulate`, or train in bf16"
     };
-    Error::Memory(format!(
+    Error::memory(format!(
         "the step needs {before} bytes, and at least {} with everything computed twice that can be; the \
          budget is {budget}. The largest tensor is `{name}` with {bytes} bytes; {fixed} bytes are needed all the time. To make it fit, {help}, \
          or allow {} bytes",

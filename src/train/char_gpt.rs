@@ -107,7 +107,7 @@ pub fn data(config: &Config) -> Result<TextData> {
         #[cfg(not(target_arch = "wasm32"))]
         Some(path) => TextSource::open(path)?,
         #[cfg(target_arch = "wasm32")]
-        Some(path) => return Err(Error::Unsupported(format!("{path}: there are no files in a browser"))),
+        Some(path) => return Err(Error::unsupported(format!("{path}: there are no files in a browser"))),
         None => TextSource::Embedded(EMBEDDED),
     };
     let context = config.model.context;

@@ -89,7 +89,7 @@ impl Confusion {
 
     pub(super) fn add_rows(&mut self, batch: &Batch, log_probabilities: &[f32]) -> Result<()> {
         let input = |name: &str| batch.iter().find(|(own, _)| *own == name).map(|(_, tensor)| tensor);
-        let missing = || Error::Feed(format!("a batch of images needs the inputs `{IMAGES}` and `{LABELS}`"));
+        let missing = || Error::feed(format!("a batch of images needs the inputs `{IMAGES}` and `{LABELS}`"));
         let (images, labels) = (input(IMAGES).ok_or_else(missing)?, input(LABELS).ok_or_else(missing)?);
         let pixels: usize = images.shape.iter().skip(1).product();
         let labels = labels.bytes.chunks_exact(4).map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]]));

@@ -93,7 +93,7 @@ pub fn debug(config: &Config, run: &Path, device: &Device, step: Option<u64>) ->
     }
     let done = trainer.steps_done();
     if let Some(step) = step.filter(|&step| step <= done) {
-        return Err(Error::Config(format!("the newest checkpoint is after step {done}; step {step} lies before it")));
+        return Err(Error::config(format!("the newest checkpoint is after step {done}; step {step} lies before it")));
     }
     let mut before = trainer.checkpoint()?;
     let wanted = match step {

@@ -39,7 +39,7 @@ pub fn host_cost(workload: Workload, precision: Precision, steps: usize, device:
     }
     let spent = thread_seconds().zip(before).map(|(after, before)| after - before);
     if steps == 0 {
-        return Err(Error::Config("there must be at least one step to count".into()));
+        return Err(Error::config("there must be at least one step to count".into()));
     }
     Ok(HostCost {
         workload: workload.to_string(),

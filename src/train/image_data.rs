@@ -123,7 +123,7 @@ impl DataSource for ImageData {
 }
 
 fn ended() -> Error {
-    Error::Config("there are no more batches of images than were asked for".into())
+    Error::config("there are no more batches of images than were asked for".into())
 }
 
 impl Shared {
@@ -143,7 +143,7 @@ impl Shared {
                 }
             }
             let first = self.seen().unreadable.values().min().cloned().unwrap_or_default();
-            Err(Error::Config(format!("none of the {} images to train on can be read: {first}", files.len())))
+            Err(Error::config(format!("none of the {} images to train on can be read: {first}", files.len())))
         })
     }
 

@@ -40,7 +40,7 @@ pub fn task(config: &Config) -> Result<Task> {
     };
     if folder.validation.is_empty() {
         let message = "no image is held out: every class has only one; at least one class needs two".into();
-        return Err(Error::File { path: path.into(), message });
+        return Err(Error::file_refused(path.into(), message));
     }
     let (batch, side) = (config.train.batch, config.data.image_size);
     let fingerprint = folder.fingerprint();

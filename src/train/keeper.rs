@@ -4,7 +4,7 @@
 //! [`crate::io::checkpoint`]'s affair, and when to save is `run.rs`'s.
 
 use super::saver::Saver;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::io::checkpoint::{Checkpoint, CheckpointStore};
 use crate::io::safetensors::Weights;
@@ -150,7 +150,8 @@ impl Keeper {
 
     fn note(&mut self, outcome: Option<Result<PathBuf>>) -> Option<Result<PathBuf>> {
         if let Some(outcome) = &outcome {
-            self.failed = !matches!(outcome, Ok(_) | Err(Error::DurabilityUncertain { .. }));
+            self.failed =
+                !matches!(outcome.as_ref().map_err(Error::kind), Ok(_) | Err(ErrorKind::DurabilityUncertain { .. }));
         }
         outcome
     }

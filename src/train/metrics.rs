@@ -193,10 +193,8 @@ pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>
     let mut rest = bytes;
     while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
         let (line, behind) = rest.split_at(end);
-        let record = serde_json::from_slice(line).map_err(|e| Error::Format {
-            path: path.display().to_string(),
-            format: "metrics",
-            message: format!("line {}: {e}", records.len() + 1),
+        let record = serde_json::from_slice(line).map_err(|e| {
+            Error::format(path.display().to_string(), "metrics", format!("line {}: {e}", records.len() + 1))
         })?;
         records.push((line, record));
         rest = behind.get(1..).unwrap_or_default();

@@ -31,11 +31,11 @@ impl Predictor {
         (config.train.batch, config.train.accumulate) = (1, 1);
         let task = config.task;
         let known = class_names(weights)?;
-        let classes = known.ok_or_else(|| Error::Config("the weights do not name their classes".into()));
+        let classes = known.ok_or_else(|| Error::config("the weights do not name their classes".into()));
         let (model, classes, side) = match task {
             TaskKind::Text => {
                 let message = "a run of the task `text` judges no images; continue a prompt with `wgrad sample`";
-                return Err(Error::Config(message.into()));
+                return Err(Error::config(message.into()));
             }
             TaskKind::Digits => (digits::model(&config), classes?, SIDE),
             TaskKind::Images => {

@@ -45,7 +45,7 @@ impl<T: Send + 'static> Prefetch<T> {
                 }
             };
             let thread = std::thread::Builder::new().name(format!("wgrad-load-{worker}")).spawn(work).map_err(|e| {
-                Error::Config(format!("a thread that reads ahead could not be started ({e}); try fewer data.workers"))
+                Error::config(format!("a thread that reads ahead could not be started ({e}); try fewer data.workers"))
             })?;
             prefetch.workers.push(Worker { items: Some(items), thread: Some(thread) });
         }
@@ -68,7 +68,7 @@ impl<T: Send + 'static> Prefetch<T> {
     /// The thread closed its queue: because there is no more, or because it died.
     fn ended(&mut self, worker: usize) -> Result<Option<T>> {
         match self.workers[worker].thread.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err(Error::Config("a thread that reads ahead died (please report this)".into())),
+            Some(Err(_)) => Err(Error::config("a thread that reads ahead died (please report this)".into())),
             Some(Ok(())) | None => Ok(None),
         }
     }
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn an_error_comes_in_its_place_and_a_panic_is_an_error() {
         let mut items = Prefetch::start(2, |number| match number {
-            3 => Err(Error::Config("three".into())),
+            3 => Err(Error::config("three".into())),
             _ => Ok(Some(number)),
         })
         .unwrap();

@@ -35,7 +35,7 @@ pub struct Recovery {
 /// Trains so many steps, takes the state to the host, destroys the device, and goes on with another one.
 ///
 /// # Errors
-/// Those of training and of opening a device, and [`Error::Device`] if the state is another one afterwards.
+/// Those of training and of opening a device, and [`ErrorKind::Device`] if the state is another one afterwards.
 pub fn recovery(
     workload: Workload,
     seed: u32,
@@ -71,7 +71,7 @@ pub fn recovery(
     let total_ms = milliseconds(start);
     if trainer.checkpoint()?.tensors != state.tensors {
         let message = "the state that was put back is not the one that was taken".into();
-        return Err(Error::Device { what: "the new device".into(), message });
+        return Err(Error::device("the new device".into(), message));
     }
     let start = Instant::now();
     if steps > 0 {
@@ -98,13 +98,17 @@ fn milliseconds(start: Instant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_workload_stands_on_another_device_with_its_state() -> Result<()> {
         let device = Device::open(None)?;
         let back = recovery(Workload::W2, 0, Precision::F32, 1, &device)?;
         let outcome = device.synchronize();
-        assert!(matches!(outcome, Err(Error::DeviceLost { .. })), "its own device is gone: {outcome:?}");
+        assert!(
+            matches!(outcome.as_ref().map_err(Error::kind), Err(ErrorKind::DeviceLost { .. })),
+            "its own device is gone: {outcome:?}"
+        );
         assert_eq!((back.workload.as_str(), back.parameters), ("W2", 669_706));
         assert!(back.state_bytes >= 3 * 4 * 669_706, "weights and both moments: {back:?}");
         assert!(back.total_ms >= back.open_ms + back.build_ms && back.first_step_ms.is_some(), "{back:?}");

@@ -89,7 +89,7 @@ fn copies(device: &Device) -> Result<Vec<CopyRate>> {
     let most = profile.max_binding_bytes.min(profile.max_buffer_bytes);
     let amounts: Vec<u64> = AMOUNTS.into_iter().filter(|bytes| bytes / 2 <= most).collect();
     let Some(largest) = amounts.last().map(|bytes| bytes / 2) else {
-        return Err(Error::Config(format!("bindings of {most} bytes are too small to measure the memory")));
+        return Err(Error::config(format!("bindings of {most} bytes are too small to measure the memory")));
     };
     let by_a_group = u64::from(kernel.workgroup) * u64::from(roof::copied_by_a_lane(profile));
     let works = amounts.iter().flat_map(|bytes| {

@@ -14,7 +14,7 @@ use super::pictures::Pictures;
 use super::task::{Contents, Subject, Task, Unit};
 use super::tensorboard::EventWriter;
 use super::trainer::{Pending, Trainer};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::io::safetensors::Weights;
 use crate::kernels::matmul::Choices;
@@ -201,31 +201,32 @@ impl Run {
         std::mem::take(&mut self.warnings).iter().for_each(|warning| each(Event::Warning(warning)));
         let mut outcome = self.attempt(each);
         loop {
-            outcome = match (outcome, self.bad.take()) {
-                (Err(Error::DeviceLost { message }), _) => {
+            let error = match outcome {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            let mended = match (error.into_kind(), self.bad.take()) {
+                (ErrorKind::DeviceLost { message }, _) => {
                     self.recover(message, each)?;
-                    self.attempt(each)
+                    Ok(())
                 }
-                (Err(Error::Memory(message)), _) if self.may_shrink() => match self.shrink(&message, each) {
-                    Ok(()) => self.attempt(each),
-                    Err(error) => Err(error),
-                },
-                (Err(Error::NotFinite { .. }), Some(record)) => match self.not_finite(record, each) {
-                    Ok(()) => self.attempt(each),
-                    Err(error) => Err(error),
-                },
-                (Err(Error::NotFinite { step, message }), None) => match self.overflowed(step, message, each) {
-                    Error::DeviceLost { message } => Err(Error::DeviceLost { message }),
-                    error => return Err(error),
-                },
-                (Err(error), _) => {
+                (ErrorKind::Memory(message), _) if self.may_shrink() => self.shrink(&message, each),
+                (ErrorKind::NotFinite { .. }, Some(record)) => self.not_finite(record, each),
+                (ErrorKind::NotFinite { step, message }, None) => {
+                    let error = self.overflowed(step, message, each);
+                    if !matches!(error.kind(), ErrorKind::DeviceLost { .. }) {
+                        return Err(error);
+                    }
+                    Err(error)
+                }
+                (kind, _) => {
                     if let Some(outcome) = self.keeper.settle() {
                         tell_saved(&outcome, each);
                     }
-                    return Err(error);
+                    return Err(Error::new(kind));
                 }
-                (Ok(outcome), _) => return Ok(outcome),
-            }
+            };
+            outcome = mended.and_then(|()| self.attempt(each));
         }
     }
 
@@ -314,7 +315,7 @@ impl Run {
         if !is_fine(&report) {
             let (step, message) = (record.step, "the loss is not a finite number".into());
             self.bad = Some(record);
-            return Err(Error::NotFinite { step, message });
+            return Err(Error::not_finite(step, message));
         }
         self.write_record(&record, report.grad_norm, each);
         each(Event::Step(&record));

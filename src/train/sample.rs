@@ -101,7 +101,7 @@ impl Generator {
         mut each: impl FnMut(u32),
     ) -> Result<()> {
         let Some((&last, first)) = prompt.split_last() else {
-            return Err(Error::Config("the prompt is empty; give at least one character to continue".into()));
+            return Err(Error::config("the prompt is empty; give at least one character to continue".into()));
         };
         self.restart();
         for &token in first {
@@ -144,7 +144,7 @@ impl Generator {
 
     fn submit(&mut self, token: u32) -> Result<Ticket> {
         if token as usize >= self.config.vocabulary {
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "the token {token} is not below the vocabulary of {}",
                 self.config.vocabulary
             )));

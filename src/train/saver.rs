@@ -30,7 +30,7 @@ impl Saver {
     /// the outcome of the save that was under way.
     pub fn settle(&mut self) -> Option<Result<PathBuf>> {
         let thread = self.under_way.take()?;
-        let stopped = |_| Err(Error::NotCommitted { path: self.shown(), message: "its thread stopped".into() });
+        let stopped = |_| Err(Error::not_committed(self.shown(), "its thread stopped".into()));
         Some(thread.join().unwrap_or_else(stopped))
     }
 
@@ -55,7 +55,7 @@ impl Saver {
         match std::thread::Builder::new().name("checkpoint".into()).spawn(work) {
             Ok(thread) => self.under_way = Some(thread),
             Err(e) => {
-                let failed = Error::NotCommitted { path: self.shown(), message: format!("no thread to write it: {e}") };
+                let failed = Error::not_committed(self.shown(), format!("no thread to write it: {e}"));
                 return Some(Err(failed));
             }
         }
@@ -105,7 +105,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = CheckpointStore::new(Arc::new(Disk), dir.path().join("checkpoints"));
         let mut saver = Saver::new(store.clone());
-        assert!(saver.save(1, state(1), || Err(Error::Config("on purpose".into()))).is_none());
+        assert!(saver.save(1, state(1), || Err(Error::config("on purpose".into()))).is_none());
         assert_eq!(saver.settle().unwrap().unwrap_err().to_string(), "on purpose");
         assert!(store.latest().unwrap().is_none());
     }

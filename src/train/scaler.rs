@@ -154,7 +154,7 @@ impl Known {
     pub fn resumed(step: u64, good: Option<Vec<u8>>) -> Result<Known> {
         let counter = good.and_then(|bytes| Some(i32::from_le_bytes(bytes.first_chunk().copied()?)));
         let good = counter.and_then(|count| u64::try_from(count).ok());
-        let missing = || Error::Feed(format!("the checkpoint's counter `{GOOD}` cannot be read"));
+        let missing = || Error::feed(format!("the checkpoint's counter `{GOOD}` cannot be read"));
         Ok(Known { step, good: good.ok_or_else(missing)? })
     }
 
@@ -213,5 +213,5 @@ fn read_now(session: &Session) -> Result<Vec<u8>> {
 #[cfg(target_arch = "wasm32")]
 fn read_now(_: &Session) -> Result<Vec<u8>> {
     let message = format!("with loss scaling, await the report of a step before {CANDIDATES} others are submitted");
-    Err(Error::Feed(message))
+    Err(Error::feed(message))
 }

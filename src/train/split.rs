@@ -20,7 +20,7 @@ pub(super) fn split<'s, T: Borrow<HostTensor>>(
         let Some(parts) = parts(name, &tensor.borrow().shape, wanted(name))? else { continue };
         match found {
             Some((other, count)) if count != parts => {
-                return Err(Error::Feed(format!(
+                return Err(Error::feed(format!(
                     "the input `{name}` has the samples of {parts} micro-batches, but `{other}` those of {count}"
                 )));
             }
@@ -51,7 +51,7 @@ fn parts(name: &str, given: &Shape, wanted: Option<&Shape>) -> Result<Option<usi
         return Ok(None);
     }
     if !rows.is_multiple_of(own) {
-        return Err(Error::Feed(format!(
+        return Err(Error::feed(format!(
             "the {rows} samples of the input `{name}` are no whole number of micro-batches of {own}; fill them up with \
              samples that the loss leaves out"
         )));
@@ -62,7 +62,7 @@ fn parts(name: &str, given: &Shape, wanted: Option<&Shape>) -> Result<Option<usi
 /// A batch in `count` parts of as many samples each.
 pub fn equal_parts(batch: &Batch, count: usize) -> Result<Vec<Batch>> {
     let uneven = |name: &str, tensor: &HostTensor| {
-        Error::Feed(format!("the input `{name}` {} cannot be cut into {count} parts", tensor.shape))
+        Error::feed(format!("the input `{name}` {} cannot be cut into {count} parts", tensor.shape))
     };
     let part = |index: usize| -> Result<Batch> {
         let tensor = |(name, tensor): &(&'static str, HostTensor)| {

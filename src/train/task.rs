@@ -74,7 +74,7 @@ impl Subject {
             && known != classes.names
         {
             let [known, now] = [&known, &classes.names].map(|names| names.join(", "));
-            return Err(Error::Config(format!("the run began with the classes {known}, but now they are {now}")));
+            return Err(Error::config(format!("the run began with the classes {known}, but now they are {now}")));
         }
         let changed =
             checkpoint.metadata.get(FINGERPRINT).is_some_and(|known| Some(known) != self.fingerprint.as_ref());
@@ -87,7 +87,7 @@ impl Subject {
 /// The names of the classes that weights were trained to tell apart, if they know.
 pub fn class_names(weights: &Weights) -> Result<Option<Vec<String>>> {
     let Some(text) = weights.metadata.get(CLASSES) else { return Ok(None) };
-    let refuse = |e: String| Error::Config(format!("the classes in the weights' metadata cannot be read: {e}"));
+    let refuse = |e: String| Error::config(format!("the classes in the weights' metadata cannot be read: {e}"));
     check_cost(text.as_bytes(), text.len() as u64).map_err(refuse)?;
     serde_json::from_str(text).map(Some).map_err(|e| refuse(e.to_string()))
 }
@@ -133,7 +133,7 @@ impl Task {
             #[cfg(feature = "cli")]
             TaskKind::Images => images::task(config),
             #[cfg(not(feature = "cli"))]
-            TaskKind::Images => Err(Error::Unsupported("folders of images are read by the command line tool".into())),
+            TaskKind::Images => Err(Error::unsupported("folders of images are read by the command line tool".into())),
         }
     }
 }

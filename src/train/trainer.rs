@@ -139,11 +139,11 @@ impl Trainer {
     pub fn add<T: Borrow<HostTensor>>(&mut self, batch: &[(&str, T)]) -> Result<()> {
         if self.accumulate == 1 {
             let message = "gradients are not accumulated: build the trainer with `accumulate(n)`, n above 1";
-            return Err(Error::Config(message.into()));
+            return Err(Error::config(message.into()));
         }
         let parts = self.micro_batches(batch)?;
         if self.added + parts.len().max(1) >= self.accumulate {
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "the step has {} of at most {} micro-batches already, and the last ones are given to `step`",
                 self.added, self.accumulate
             )));
@@ -264,7 +264,7 @@ impl Trainer {
         let lr = self.next_lr();
         let Some((plateau, state)) = &mut self.plateau else {
             let message = "no learning rate depends on what is observed: build the trainer with `plateau(..)`";
-            return Err(Error::Config(message.into()));
+            return Err(Error::config(message.into()));
         };
         Ok(state.observe(plateau, metric, lr))
     }
@@ -365,7 +365,7 @@ impl Trainer {
         let rows = |name: &str| Some(&inputs.iter().find(|input| input.name == name)?.shape);
         let parts = if self.accumulate > 1 { split(batch, rows)? } else { Vec::new() };
         if self.added + parts.len().max(1) > self.accumulate {
-            return Err(Error::Feed(format!(
+            return Err(Error::feed(format!(
                 "the step would have {} micro-batches of {} samples, but `accumulate` allows {}",
                 self.added + parts.len().max(1),
                 self.samples_per_micro_batch(),
@@ -405,13 +405,13 @@ impl Trainer {
             let declared =
                 [MICRO, EVAL].map(|index| self.session.program(index).inputs.iter().find(|input| input.name == name));
             let Some(input) = declared[0].or(declared[1]) else {
-                return Err(Error::Feed(format!(
+                return Err(Error::feed(format!(
                     "there is no input `{name}`; the inputs are {}",
                     self.input_list(program)
                 )));
             };
             if (input.dtype, &input.shape) != (tensor.dtype, &tensor.shape) {
-                return Err(Error::Feed(format!(
+                return Err(Error::feed(format!(
                     "the input `{name}` is {}{}, but was fed {}{}",
                     input.dtype, input.shape, tensor.dtype, tensor.shape
                 )));
@@ -425,7 +425,7 @@ impl Trainer {
         let inputs = &self.session.program(program).inputs;
         match inputs.iter().find(|input| input.name != RNG_KEY && !self.fed[program].contains(&input.name)) {
             None => Ok(()),
-            Some(input) => Err(Error::Feed(format!(
+            Some(input) => Err(Error::feed(format!(
                 "the input `{}` ({}{}) was not fed; the inputs are {}",
                 input.name,
                 input.dtype,
@@ -497,12 +497,12 @@ impl Trainer {
              Lower the learning rate, clip the gradients, or look for divisions by numbers near 0",
             report.scale
         );
-        Error::NotFinite { step, message }
+        Error::not_finite(step, message)
     }
 }
 
 /// A scalar result.
 pub(super) fn scalar(results: &Results, name: &str) -> Result<f32> {
     let values = results.f32(name)?;
-    values.first().copied().ok_or_else(|| Error::Feed(format!("the output `{name}` is empty")))
+    values.first().copied().ok_or_else(|| Error::feed(format!("the output `{name}` is empty")))
 }

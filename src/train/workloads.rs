@@ -138,7 +138,7 @@ pub fn setup(workload: Workload, seed: u32) -> Result<Setup> {
         Workload::W3 => w3(seed),
         Workload::W4 => Gpts::W4.setup(seed),
         Workload::W5 => Gpts::W5.setup(seed),
-        Workload::W1(_) => Err(Error::Config(format!("{workload} multiplies matrices and trains nothing"))),
+        Workload::W1(_) => Err(Error::config(format!("{workload} multiplies matrices and trains nothing"))),
     }
 }
 

@@ -18,23 +18,23 @@ pub fn layers(value: &JsValue) -> Result<Vec<Layer>> {
 
 fn list(value: &JsValue, above: &str, depth: usize) -> Result<Vec<Layer>> {
     let Some(items) = value.dyn_ref::<Array>().filter(|_| depth < DEEPEST) else {
-        return Err(Error::Config(format!("the layers must be a list, at most {DEEPEST} deep")));
+        return Err(Error::config(format!("the layers must be a list, at most {DEEPEST} deep")));
     };
     items.iter().enumerate().map(|(number, item)| layer(&item, &format!("{above}{number}"), depth)).collect()
 }
 
 fn layer(item: &JsValue, number: &str, depth: usize) -> Result<Layer> {
-    let unknown = |word: &str| Error::Config(format!("layer {number}: there is no layer `{word}`"));
+    let unknown = |word: &str| Error::config(format!("layer {number}: there is no layer `{word}`"));
     if let Some(word) = item.as_string() {
         return plain(&word).ok_or_else(|| unknown(&word));
     }
-    let named = || Error::Config(format!("layer {number} must be a name, or a name with its arguments"));
+    let named = || Error::config(format!("layer {number} must be a name, or a name with its arguments"));
     let entry =
         item.dyn_ref::<Object>().map(Object::entries).filter(|entries| entries.length() == 1).ok_or_else(named)?;
     let entry: Array = entry.get(0).into();
     let (word, arguments) = (entry.get(0).as_string().unwrap_or_default(), entry.get(1));
     let wanted =
-        |found: Option<f64>| found.ok_or_else(|| Error::Config(format!("layer {number}: {word} wants a number")));
+        |found: Option<f64>| found.ok_or_else(|| Error::config(format!("layer {number}: {word} wants a number")));
     match word.as_str() {
         "dropout" => return Ok(Layer::Dropout(wanted(arguments.as_f64())?)),
         "leakyRelu" => return Ok(Layer::LeakyRelu(wanted(arguments.as_f64())?)),

@@ -217,7 +217,7 @@ impl Model {
 type Read = fn(&Results) -> LibraryResult<Vec<f32>>;
 
 fn other_data() -> Error {
-    Error::Feed("a model of text learns a text, the others arrays".into())
+    Error::feed("a model of text learns a text, the others arrays".into())
 }
 
 impl Model {
@@ -242,7 +242,7 @@ impl Model {
             let wanted: Vec<f32> = bytemuck::pod_collect_to_vec(&targets);
             let found = self.outputs(inputs).await?;
             if found.len() != wanted.len() {
-                return Err(Error::Feed(format!("there are {} targets for {} predictions", wanted.len(), found.len())));
+                return Err(Error::feed(format!("there are {} targets for {} predictions", wanted.len(), found.len())));
             }
             let squares = found.iter().zip(&wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
             let loss = (squares / found.len() as f64) as f32;

@@ -23,7 +23,7 @@ impl Fields {
             Some(object) if !Array::is_array(value) => {
                 Ok(Fields { what, object: object.clone(), taken: RefCell::default() })
             }
-            _ => Err(Error::Config(format!("{what} must be an object"))),
+            _ => Err(Error::config(format!("{what} must be an object"))),
         }
     }
 
@@ -35,7 +35,7 @@ impl Fields {
 
     fn read<T>(&self, key: &'static str, must: &str, read: impl Fn(&JsValue) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let wrong = || Error::Config(format!("{}: `{key}` must be {must}", self.what));
+        let wrong = || Error::config(format!("{}: `{key}` must be {must}", self.what));
         read(&value).map(Some).ok_or_else(wrong)
     }
 
@@ -69,7 +69,7 @@ impl Fields {
 
     /// What has to be there.
     pub fn wanted<T>(&self, key: &'static str, value: Option<T>) -> Result<T> {
-        value.ok_or_else(|| Error::Config(format!("{}: `{key}` is missing", self.what)))
+        value.ok_or_else(|| Error::config(format!("{}: `{key}` is missing", self.what)))
     }
 
     /// An error if there is a key that nobody asked for.
@@ -79,7 +79,7 @@ impl Fields {
         match keys.iter().find(|key| !taken.contains(&key.as_str())) {
             None => Ok(()),
             Some(key) => {
-                Err(Error::Config(format!("{}: there is no `{key}`; there are {}", self.what, taken.join(", "))))
+                Err(Error::config(format!("{}: there is no `{key}`; there are {}", self.what, taken.join(", "))))
             }
         }
     }

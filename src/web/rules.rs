@@ -89,6 +89,6 @@ fn asked(fields: &Fields, key: &'static str) -> Result<Option<(String, Fields)>>
 }
 
 fn find<T: Copy, const N: usize>(all: [(&str, T); N], what: &str, name: &str) -> Result<T> {
-    let unknown = || Error::Config(format!("the {what} are {}, got `{name}`", all.map(|(name, _)| name).join(", ")));
+    let unknown = || Error::config(format!("the {what} are {}, got `{name}`", all.map(|(name, _)| name).join(", ")));
     all.iter().find(|(own, _)| *own == name).map(|(_, kind)| *kind).ok_or_else(unknown)
 }

@@ -69,7 +69,7 @@ pub fn read(asked: &JsValue) -> Result<Ready> {
         Some("text") => Some(TaskKind::Text),
         Some("digits") => Some(TaskKind::Digits),
         None => None,
-        Some(other) => return Err(Error::Config(format!("the tasks are `text` and `digits`, got `{other}`"))),
+        Some(other) => return Err(Error::config(format!("the tasks are `text` and `digits`, got `{other}`"))),
     };
     let mut config = Config::for_task(task.unwrap_or(TaskKind::Digits));
     if task.is_none() {
@@ -85,7 +85,7 @@ pub fn read(asked: &JsValue) -> Result<Ready> {
         (None, Some(model)) => of_layers(config, &model),
         (Some(TaskKind::Text), None) => of_text(config),
         (Some(TaskKind::Digits), None) => of_digits(config),
-        _ => Err(Error::Config("a model is of the task `digits` or `text`, or has layers".into())),
+        _ => Err(Error::config("a model is of the task `digits` or `text`, or has layers".into())),
     }?;
     fields.end()?;
     Ok(ready)
@@ -124,7 +124,7 @@ fn configure(config: &mut Config, keys: &JsValue) -> Result<()> {
         **place = fields.number(key)?.unwrap_or(**place);
     }
     if let Some(name) = fields.word("precision")? {
-        train.precision = Precision::parse(&name).map_err(Error::Config)?;
+        train.precision = Precision::parse(&name).map_err(Error::config)?;
     }
     if fields.flag("recompute")? == Some(true) {
         train.recompute = Recompute::Auto;
@@ -158,19 +158,19 @@ fn of_layers(config: Config, model: &JsValue) -> Result<Ready> {
         Some("int32") => DType::I32,
         Some("float32") | None => DType::F32,
         Some(other) => {
-            return Err(Error::Config(format!("inputs are `float32`, `uint8` or `int32`, got `{other}`")));
+            return Err(Error::config(format!("inputs are `float32`, `uint8` or `int32`, got `{other}`")));
         }
     };
     let white = fields.number("white")?.unwrap_or(if dtype == DType::U8 { 255.0 } else { 1.0 });
     let loss = match fields.word("loss")?.as_deref() {
         Some("crossEntropy") | None => LossKind::CrossEntropy,
         Some("mse") => LossKind::Mse,
-        Some(other) => return Err(Error::Config(format!("the losses are `crossEntropy` and `mse`, got `{other}`"))),
+        Some(other) => return Err(Error::config(format!("the losses are `crossEntropy` and `mse`, got `{other}`"))),
     };
     let layers = layers(&fields.wanted("layers", fields.get("layers"))?)?;
     fields.end()?;
     if input.is_empty() || input.len() > 3 || white.is_nan() || white <= 0.0 {
-        return Err(Error::Config("a sample has one to three axes, and `white` is a number above 0".into()));
+        return Err(Error::config("a sample has one to three axes, and `white` is a number above 0".into()));
     }
     let sample = Shape::from(input);
     let traced = if dtype == DType::I32 { DType::I32 } else { DType::F32 };
@@ -178,7 +178,7 @@ fn of_layers(config: Config, model: &JsValue) -> Result<Ready> {
     let model = Sequential::new(&mut parameters, &layers, &sample, traced)?;
     let &[outputs] = &model.output()[..] else {
         let message = format!("the last layer gives {}, not a row of numbers; is a `flatten` missing?", model.output());
-        return Err(Error::Config(message));
+        return Err(Error::config(message));
     };
     let (goal, target) = match loss {
         LossKind::CrossEntropy => (Goal::Classes(outputs), (DType::I32, Shape::scalar())),

@@ -15,7 +15,7 @@ use wasm_bindgen::JsCast;
 const MOST_HEADER: usize = 100_000_000;
 
 fn refused(message: impl Into<String>) -> Error {
-    Error::Format { path: "the file".into(), format: "safetensors", message: message.into() }
+    Error::format("the file".into(), "safetensors", message.into())
 }
 
 /// Reads a file from its bytes.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use wgrad::dtype::DType;
-use wgrad::error::Error;
 use wgrad::gpu::{Device, Session};
 use wgrad::graph::{Graph, Tensor};
 use wgrad::io::HostTensor;
@@ -14,6 +13,7 @@ use wgrad::nn::models::{Gpt, GptConfig, Mlp};
 use wgrad::optim::{Adafactor, AdamW, AdamW8bit, Optimizer};
 use wgrad::train::workloads::{Workload, outline};
 use wgrad::train::{Budget, Plan, Precision, Trainer, TrainerBuilder};
+use wgrad::{Error, ErrorKind};
 
 const TEXTS: usize = 4;
 const TIME: usize = 8;
@@ -218,8 +218,8 @@ fn what_cannot_be_in_parts_is_refused_by_name() {
         let graph = Graph::new();
         build(&graph);
         let profile = Profile { max_binding_bytes: 1024, ..Profile::baseline() };
-        match wgrad::lower::lower("p", &graph, &Default::default(), &profile) {
-            Err(Error::Memory(message)) => message,
+        match wgrad::lower::lower("p", &graph, &Default::default(), &profile).map_err(Error::into_kind) {
+            Err(ErrorKind::Memory(message)) => message,
             other => panic!("should have been refused: {:?}", other.map(|program| program.dispatches())),
         }
     };

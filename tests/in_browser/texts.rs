@@ -20,7 +20,7 @@ use wgrad::train::{Precision, Trainer, TrainerBuilder};
 
 /// Says what could not be compiled.
 fn named<T>(whose: &str, outcome: Result<T>) -> Result<T> {
-    outcome.map_err(|error| Error::Config(format!("{whose}: {error}")))
+    outcome.map_err(|error| Error::config(format!("{whose}: {error}")))
 }
 
 /// Kernels by their texts: a name and the first that needs each.

@@ -100,7 +100,7 @@ impl<'c, 'g> Call<'c, 'g> {
 
     /// The node asks for something that is not there.
     pub fn unsupported(&self, message: impl std::fmt::Display) -> Error {
-        Error::Unsupported(format!("ONNX operator {}: {message}", self.label()))
+        Error::unsupported(format!("ONNX operator {}: {message}", self.label()))
     }
 
     /// An input, if it was given.

@@ -4,7 +4,7 @@
 //! done is a typed error. [`Model::trace`] writes its operators into a graph. Shapes are static, so inputs that decide about
 //! them (shapes, axes, counts, sizes; [`Model::constant_inputs`]) are given as constants. Elements are f32, i32 (i64 is read
 //! as i32, and what does not fit is refused) and bool. Loops with an unknown end, sequences, strings, quantised and random
-//! operators are not there: [`Error::Unsupported`]. Data in other files is never read.
+//! operators are not there: [`ErrorKind::Unsupported`]. Data in other files is never read.
 //!
 //! Read next: `trace.rs`, then `ops/mod.rs` for the list of operators.
 
@@ -71,7 +71,7 @@ pub struct Traced<'g> {
 
 /// The file contradicts itself or the format.
 fn invalid(message: String) -> Error {
-    Error::Format { path: "the model".into(), format: "ONNX", message }
+    Error::format("the model".into(), "ONNX", message)
 }
 
 /// Versions of operator sets by domain.
@@ -210,12 +210,12 @@ impl Model {
     fn check_inputs(&self, env: &Env<'_>) -> Result<()> {
         for input in self.inputs() {
             let Some(value) = env.get(&input.name) else {
-                return Err(Error::Feed(format!("the ONNX model's input `{}` was not given", input.name)));
+                return Err(Error::feed(format!("the ONNX model's input `{}` was not given", input.name)));
             };
             let Some(dtype) = input.dtype else {
                 let message =
                     format!("the ONNX model's input `{}` is not a tensor of f32, i32, i64 or bool", input.name);
-                return Err(Error::Unsupported(message));
+                return Err(Error::unsupported(message));
             };
             let shape = value.shape();
             let fits = input.shape.as_ref().is_none_or(|sizes| {
@@ -226,7 +226,7 @@ impl Model {
                         .all(|(size, own)| self.any_sizes || size.is_none_or(|s| s == *own))
             });
             if dtype != value.dtype() || !fits {
-                return Err(Error::Feed(format!(
+                return Err(Error::feed(format!(
                     "the ONNX model's input `{}` is {dtype} {:?}, but was given {} {shape}",
                     input.name,
                     input.shape.unwrap_or_default(),
@@ -244,9 +244,9 @@ pub fn parse_tensor(bytes: &[u8]) -> Result<Array> {
     limits::check_tensor(bytes).map_err(invalid)?;
     let tensor =
         proto::TensorProto::decode(Bytes::copy_from_slice(bytes)).map_err(|error| invalid(error.to_string()))?;
-    let constant = Constant::decode(&tensor).map_err(Error::Unsupported)?;
+    let constant = Constant::decode(&tensor).map_err(Error::unsupported)?;
     if !constant.fits() {
-        return Err(Error::Unsupported("a tensor of integers beyond 32 bits".into()));
+        return Err(Error::unsupported("a tensor of integers beyond 32 bits".into()));
     }
     Ok(constant.rounded().to_array())
 }

@@ -110,11 +110,11 @@ impl<'m, 'g> Tracer<'m, 'g> {
     fn materialise(&self, constant: &Constant, name: &str) -> Result<Tensor<'g>> {
         if constant.elem == Elem::F64 && !self.model.doubles {
             let message = format!("`{name}` is a tensor of doubles; there are only f32 tensors (cast it in the model)");
-            return Err(Error::Unsupported(message));
+            return Err(Error::unsupported(message));
         }
         if !constant.fits() {
             let message = format!("`{name}` has integers beyond 32 bits; i64 is read as i32");
-            return Err(Error::Unsupported(message));
+            return Err(Error::unsupported(message));
         }
         let (dtype, shape) = (constant.elem.dtype(), &constant.shape);
         let scalar = |value: f64| self.graph.constant(Literal::new(dtype, value));
@@ -169,13 +169,13 @@ impl<'m, 'g> Tracer<'m, 'g> {
     pub fn graph(&self, proto: &'m GraphProto, mut env: Env<'g>, frame: &Frame<'m>) -> Result<Vec<(String, Val<'g>)>> {
         self.charge(1 + env.len() / 16 + proto.initializer.len())?;
         if !proto.sparse_initializer.is_empty() {
-            return Err(Error::Unsupported("sparse initializers of an ONNX model".into()));
+            return Err(Error::unsupported("sparse initializers of an ONNX model".into()));
         }
         for tensor in &proto.initializer {
             let name = tensor.name.as_deref().unwrap_or_default();
             if !env.contains_key(name) {
                 let constant = Constant::decode(tensor)
-                    .map_err(|message| Error::Unsupported(format!("the ONNX initializer `{name}`: {message}")))?;
+                    .map_err(|message| Error::unsupported(format!("the ONNX initializer `{name}`: {message}")))?;
                 env.insert(name.to_string(), self.initializer(name, constant, frame));
             }
         }

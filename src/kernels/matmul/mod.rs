@@ -85,6 +85,8 @@ pub enum Variant {
 const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 8, quads: 2 };
 /// Small tiles, where big ones would leave most of a GPU idle: 64 invocations of 4 x 4 outputs.
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
+/// Whether there may be matrix units. No browser has any, so that a page does without the text for them.
+const UNITS: bool = cfg!(not(target_arch = "wasm32"));
 const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
 
 /// The variant that was measured to be best, or else what rules say.
@@ -141,7 +143,7 @@ pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
     if !mm.row_sums {
         others.push(Variant::Direct);
     }
-    let units = profile.cooperative.filter(|_| profile.shader_f16 && !profile.choices.units().are_wrong());
+    let units = profile.cooperative.filter(|_| UNITS && profile.shader_f16 && !profile.choices.units().are_wrong());
     if let Some(units) = units.filter(|_| cooperative::takes(mm)) {
         others.extend(cooperative::variants(units));
     }
@@ -183,10 +185,11 @@ impl Variant {
     /// The matrices of a variant for matrix units.
     fn matrices(self) -> Option<cooperative::Tile> {
         match self {
-            Variant::Cooperative { size, lanes, tile_m, tile_n, tile_k, rows, cols } => {
+            Variant::Cooperative { size, lanes, tile_m, tile_n, tile_k, rows, cols } if UNITS => {
                 Some(cooperative::Tile { m: tile_m, n: tile_n, k: tile_k, size, lanes, rows, cols })
             }
             Variant::Direct | Variant::Register { .. } | Variant::Subgroup { .. } | Variant::Tiled { .. } => None,
+            Variant::Cooperative { .. } => None,
         }
     }
 
@@ -248,9 +251,8 @@ pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
         Variant::Tiled { tile_m, tile_n, tile_k, rows, quads } => {
             tiled::body(&layout, &mm.walks, tiled::Tile { m: tile_m, n: tile_n, k: tile_k, rows, quads })
         }
-        Variant::Cooperative { size, lanes, tile_m, tile_n, tile_k, rows, cols } => {
-            let tile = cooperative::Tile { m: tile_m, n: tile_n, k: tile_k, size, lanes, rows, cols };
-            cooperative::body(&layout, &mm.walks, tile)
+        Variant::Cooperative { .. } => {
+            variant.matrices().map_or_else(String::new, |tile| cooperative::body(&layout, &mm.walks, tile))
         }
     };
     let element = |vec4: bool| if vec4 { Element::F32x4 } else { Element::F32 };

@@ -389,7 +389,7 @@ impl<'a> Splitter<'a> {
 
 /// The error for a tensor that is too large and cannot be split.
 pub(super) fn too_large(what: &str, ty: &TensorType, limit: u64) -> Error {
-    Error::Memory(format!(
+    Error::memory(format!(
         "{what} takes {} bytes, the device lets a kernel bind {limit}, and it cannot be computed in parts; \
          make it smaller (batch, context, width), or use a device with a larger limit",
         ty.dtype.bytes(&ty.shape)

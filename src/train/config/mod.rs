@@ -354,7 +354,7 @@ impl Config {
     /// The TOML text of the configuration with every key that its task uses; reading it gives the same one.
     #[cfg(feature = "cli")]
     pub fn to_toml(&self) -> Result<String> {
-        let failed = |e: toml::ser::Error| Error::Config(format!("the configuration cannot be written: {e}"));
+        let failed = |e: toml::ser::Error| Error::config(format!("the configuration cannot be written: {e}"));
         let mut table = toml::Table::try_from(self).map_err(failed)?;
         for (section, content) in &mut table {
             if let toml::Value::Table(entries) = content {
@@ -372,7 +372,7 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         for key in KEYS.iter().filter(|key| key.tasks.contains(&self.task)) {
             if !(key.valid)(self) {
-                return Err(Error::Config(format!("{} must be {}", key.name, key.allowed)));
+                return Err(Error::config(format!("{} must be {}", key.name, key.allowed)));
             }
         }
         self.check_together()
@@ -384,37 +384,37 @@ impl Config {
         if self.task == TaskKind::Text && !model.width.is_multiple_of(model.heads) {
             let below = model.width / model.heads * model.heads;
             let nearest = if below == 0 { model.heads } else { below };
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "model.width = {} is not a multiple of model.heads = {}; width {nearest} would be",
                 model.width, model.heads
             )));
         }
         if self.task == TaskKind::Images && self.data.path.is_none() {
-            return Err(Error::Config(
+            return Err(Error::config(
                 "the task `images` needs a folder with one subfolder of PNG or JPEG files for each class: --data DIR"
                     .into(),
             ));
         }
         if self.task == TaskKind::Images && model.kind != ModelKind::ConvNet && model.dropout > 0.0 {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "model.dropout = {} is for model.kind = convnet; a {} has no dropout",
                 model.dropout, model.kind
             )));
         }
         if !train.batch.is_multiple_of(train.accumulate) {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "train.batch = {} samples cannot be split into train.accumulate = {} micro-batches of as many each",
                 train.batch, train.accumulate
             )));
         }
         if train.warmup >= train.steps {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "train.warmup = {} must be below train.steps = {}; set it to 0 for no warm-up",
                 train.warmup, train.steps
             )));
         }
         if train.early_stopping > 0 && train.eval_every == 0 {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "train.early_stopping = {} needs evaluations, but train.eval_every is 0; set it to a number of steps",
                 train.early_stopping
             )));

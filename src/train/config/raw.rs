@@ -18,7 +18,7 @@ impl RawConfig {
     pub fn read_toml(&mut self, path: &str, text: &str) -> Result<()> {
         let table: Table = toml::from_str(text).map_err(|e| {
             let message = e.to_string().trim_end().to_string();
-            Error::Format { path: path.into(), format: "TOML", message }
+            Error::format(path.into(), "TOML", message)
         })?;
         for (section, content) in table {
             let Value::Table(entries) = content else {
@@ -49,7 +49,7 @@ impl RawConfig {
     pub fn set_pair(&mut self, pair: &str) -> Result<()> {
         let Some((name, words)) = pair.split_once('=') else {
             let message = format!("`--set {pair}`: expected key=value, such as `--set train.lr=3e-4`");
-            return Err(Error::Config(message));
+            return Err(Error::config(message));
         };
         self.set(name.trim(), words.trim(), "--set")
     }
@@ -63,7 +63,7 @@ impl RawConfig {
     /// Checks everything. Keys that were not given have the defaults of the task.
     pub fn resolve(self) -> Result<Config> {
         let task = self.task()?;
-        let failed = |e: &dyn std::fmt::Display| Error::Config(e.to_string());
+        let failed = |e: &dyn std::fmt::Display| Error::config(e.to_string());
         let mut all = Table::try_from(Config::for_task(task)).map_err(|e| failed(&e))?;
         for key in KEYS {
             let Some((value, origin)) = self.values.get(key.name) else { continue };
@@ -92,13 +92,13 @@ impl RawConfig {
 
 fn wrong_value(name: &str, value: &Value, origin: &str) -> Error {
     let allowed = KEYS.iter().find(|key| key.name == name).map_or("", |key| key.allowed);
-    Error::Config(format!("{name} = {value} (from {origin}): must be {allowed}"))
+    Error::config(format!("{name} = {value} (from {origin}): must be {allowed}"))
 }
 
 /// A key that the task does not look at: more likely a mistake than a wish.
 fn useless(key: &Key, value: &Value, origin: &str, task: TaskKind) -> Error {
     let tasks: Vec<String> = key.tasks.iter().map(|task| format!("--task {task}")).collect();
-    Error::Config(format!(
+    Error::config(format!(
         "{} = {value} (from {origin}): the task `{task}` has no use for this; it is for {}",
         key.name,
         tasks.join(" and ")
@@ -148,7 +148,7 @@ fn unknown_key(name: &str, origin: &str) -> Error {
         Some((distance, key)) if distance <= 1 + last.chars().count() / 4 => format!("did you mean `{key}`?"),
         _ => format!("the keys are {}", KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")),
     };
-    Error::Config(format!("unknown configuration key `{name}` (from {origin}); {hint}"))
+    Error::config(format!("unknown configuration key `{name}` (from {origin}); {hint}"))
 }
 
 /// Insertions, deletions and replacements that turn one word into the other (Levenshtein).

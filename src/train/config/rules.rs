@@ -218,7 +218,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     let (name, options) = train.schedule.row();
     refuse_useless("schedule", config.schedule.given(), "train.schedule", name, options)?;
     if train.optimizer == OptimizerKind::Muon && config.task != TaskKind::Text {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "train.optimizer = muon is for the matrices of --task text; the task `{}` has none between its first layer \
              and its last",
             config.task
@@ -226,10 +226,10 @@ pub(super) fn check(config: &Config) -> Result<()> {
     }
     let still = config.optimizer.momentum.unwrap_or(0.0) == 0.0;
     if train.optimizer == OptimizerKind::Sgd && config.optimizer.nesterov == Some(true) && still {
-        return Err(Error::Config("optimizer.nesterov of sgd needs an optimizer.momentum above 0, such as 0.9".into()));
+        return Err(Error::config("optimizer.nesterov of sgd needs an optimizer.momentum above 0, such as 0.9".into()));
     }
     if train.schedule == Schedule::Plateau && train.eval_every == 0 {
-        return Err(Error::Config(
+        return Err(Error::config(
             "train.schedule = plateau needs evaluations, but train.eval_every is 0; set it to a number of steps".into(),
         ));
     }
@@ -249,7 +249,7 @@ fn refuse_useless(
         [] => "has no options".to_string(),
         _ => format!("has {}", options.join(", ")),
     };
-    Err(Error::Config(format!("{section}.{name}: {key} = {choice} has no use for this; it {has}")))
+    Err(Error::config(format!("{section}.{name}: {key} = {choice} has no use for this; it {has}")))
 }
 
 #[cfg(test)]

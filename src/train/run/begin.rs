@@ -60,7 +60,7 @@ impl Run {
     ) -> Result<Run> {
         if directory.join(CONFIG).exists() || directory.join(METRICS).exists() {
             let shown = directory.display();
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{shown} holds a run already; go on with it by `--resume {shown}`, or name another `--out`"
             )));
         }
@@ -177,14 +177,14 @@ impl Run {
 /// An error if there is nothing left to train.
 fn may_go_on(config: &Config, done: u64, standing: &Standing) -> Result<()> {
     if done >= config.train.steps {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "the run has made all of its {done} steps; to go on, give more with `--steps`, such as `--steps {}`",
             done.saturating_mul(2)
         )));
     }
     if out_of_patience(config, standing.without_best) {
         let without = standing.without_best;
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "the run was stopped early after {without} evaluations without a better loss; to go on, allow more with \
              `--set train.early_stopping={}`, or 0 for any number",
             without.saturating_mul(2)

@@ -22,7 +22,7 @@ pub fn next_free_directory(parent: &Path) -> PathBuf {
 pub fn read_config(directory: &Path) -> Result<(String, String)> {
     let path = directory.join(CONFIG);
     if std::fs::metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "there is no run in {}: it has no {CONFIG}; give the directory that `wgrad train` printed",
             directory.display()
         )));
@@ -38,7 +38,7 @@ pub fn read_weights(directory: &Path) -> Result<Weights> {
     }
     let nothing = || {
         let shown = directory.display();
-        Error::Config(format!("the run in {shown} has no weights yet: neither {BEST} nor a checkpoint"))
+        Error::config(format!("the run in {shown} has no weights yet: neither {BEST} nor a checkpoint"))
     };
     newest(directory)?.map(|checkpoint| in_place(checkpoint.state)).ok_or_else(nothing)
 }

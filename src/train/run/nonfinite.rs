@@ -5,7 +5,7 @@
 //! made again with the same numbers. So a bad step leaves no trace in what is trained.
 
 use super::{Event, Run, tell_saved};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::io::safetensors::Weights;
 use crate::train::config::NonFinite;
 use crate::train::debug::{examine, replay};
@@ -53,7 +53,7 @@ impl Run {
                     NonFinite::Skip => format!(" {SKIPS} batches were left out before."),
                     NonFinite::Rollback => format!(" {ROLLBACKS} times a lower learning rate was tried."),
                 };
-                Err(Error::NotFinite { step, message: format!("{what}; {message}.{tried}") })
+                Err(Error::not_finite(step, format!("{what}; {message}.{tried}")))
             }
         }
     }
@@ -97,10 +97,10 @@ impl Run {
             Ok(found) => {
                 let shown = self.directory.display();
                 let message = format!("{message}. {found}. The state before it is saved in {shown}");
-                Error::NotFinite { step, message }
+                Error::not_finite(step, message)
             }
-            Err(error @ Error::DeviceLost { .. }) => error,
-            Err(_) => Error::NotFinite { step, message },
+            Err(error) if matches!(error.kind(), ErrorKind::DeviceLost { .. }) => error,
+            Err(_) => Error::not_finite(step, message),
         }
     }
 
@@ -119,7 +119,7 @@ impl Run {
             (self.make)(&self.config).and_then(|task| examine(task, &self.config.train, &device, &earlier, step));
         match found {
             Ok(findings) => Ok(findings.first()),
-            Err(error @ Error::DeviceLost { .. }) => Err(error),
+            Err(error) if matches!(error.kind(), ErrorKind::DeviceLost { .. }) => Err(error),
             Err(error) => Ok(format!("the step could not be looked at ({error})")),
         }
     }

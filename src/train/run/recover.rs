@@ -106,10 +106,8 @@ impl Run {
             Ok(None) => format!("the run had not been saved yet; {CONFIG} and {METRICS} are there"),
             Err(error) => error.to_string(),
         };
-        Error::DeviceLost {
-            message: format!(
-                "{reason}; it was tried {TRIES} times to go on. {saved}: `wgrad train --resume {shown}` goes on"
-            ),
-        }
+        Error::device_lost(format!(
+            "{reason}; it was tried {TRIES} times to go on. {saved}: `wgrad train --resume {shown}` goes on"
+        ))
     }
 }

@@ -3,7 +3,7 @@
 //! Knows what belongs into them; when to save is the parent's affair.
 
 use super::{BEST, Event, Run};
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::train::keeper::Standing;
 use std::path::PathBuf;
 
@@ -47,8 +47,8 @@ impl Run {
     /// Waits for the last checkpoint, and fails if it, or something else that should stay, cannot be written.
     pub(super) fn finish_saving(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         match self.keeper.settle() {
-            Some(Err(error @ Error::DurabilityUncertain { .. })) => tell_saved(&Err(error), each),
-            Some(outcome) => tell_saved(&Ok(outcome?), each),
+            Some(Err(error)) if !matches!(error.kind(), ErrorKind::DurabilityUncertain { .. }) => return Err(error),
+            Some(outcome) => tell_saved(&outcome, each),
             None => {}
         }
         self.write_best()
@@ -59,9 +59,12 @@ impl Run {
 pub(super) fn tell_saved(outcome: &Result<PathBuf>, each: &mut dyn FnMut(Event<'_>)) {
     match outcome {
         Ok(path) => each(Event::Saved(path)),
-        Err(error @ Error::DurabilityUncertain { .. }) => each(Event::Warning(&error.to_string())),
         Err(error) => {
-            let what = if matches!(error, Error::NotCommitted { .. }) { "" } else { "a checkpoint was not written: " };
+            let what = match error.kind() {
+                ErrorKind::DurabilityUncertain { .. } => return each(Event::Warning(&error.to_string())),
+                ErrorKind::NotCommitted { .. } => "",
+                _ => "a checkpoint was not written: ",
+            };
             each(Event::Warning(&format!("{what}{error}; training goes on, and the next one is tried as usual")));
         }
     }

@@ -6,7 +6,7 @@
 //! beginning, when a lost device is replaced, or in the middle of the run.
 
 use super::{CONFIG, Event, MakeTask, Run, build, get_over};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::io::files::write_atomic;
 use crate::train::config::Config;
@@ -37,7 +37,7 @@ pub(super) fn split_to_fit(make: &MakeTask, config: &mut Config, device: &Device
                 return Ok(());
             }
             // That of the batch as it was asked for says most.
-            Err(error @ Error::Memory(_)) => refused = refused.or(Some(error)),
+            Err(error) if matches!(error.kind(), ErrorKind::Memory(_)) => refused = refused.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
@@ -63,16 +63,18 @@ pub(super) fn build_to_fit(
                 });
                 return Ok((built, change));
             }
-            Err(error @ Error::Memory(_)) if config.device.memory.is_some() => refused = refused.or(Some(error)),
-            Err(Error::Memory(message)) => {
-                return Err(Error::Memory(format!(
-                    "{message}. With device.memory set (`--memory auto`) the batch is cut into micro-batches that fit"
-                )));
-            }
-            Err(error) => return Err(error),
+            Err(error) => match error.kind() {
+                ErrorKind::Memory(_) if config.device.memory.is_some() => refused = refused.or(Some(error)),
+                ErrorKind::Memory(message) => {
+                    return Err(Error::memory(format!(
+                        "{message}. With device.memory set (`--memory auto`) the batch is cut into micro-batches that fit"
+                    )));
+                }
+                _ => return Err(error),
+            },
         }
     }
-    Err(refused.unwrap_or_else(|| Error::Config("the batch cannot be cut".into())))
+    Err(refused.unwrap_or_else(|| Error::config("the batch cannot be cut".into())))
 }
 
 impl Run {

@@ -167,7 +167,7 @@ impl TrainerBuilder {
     fn traced(&self, loss: &LossFn<'_>, saved: DType) -> Result<[Graph; 3]> {
         self.parameters.check()?;
         if self.parameters.trainable().next().is_none() {
-            return Err(Error::Config("there is no parameter to train: none was added, or all are frozen".into()));
+            return Err(Error::config("there is no parameter to train: none was added, or all are frozen".into()));
         }
         self.schedule.check()?;
         self.plateau.iter().try_for_each(Plateau::check)?;
@@ -176,7 +176,7 @@ impl TrainerBuilder {
         if let Some(max_norm) = self.clip
             && max_norm.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater)
         {
-            return Err(Error::Config(format!("gradients must be clipped to a positive norm, got {max_norm}")));
+            return Err(Error::config(format!("gradients must be clipped to a positive norm, got {max_norm}")));
         }
         let (parameters, scaling) = (&self.parameters, self.scaling());
         let scaled = scaling.is_some();
@@ -193,7 +193,7 @@ impl TrainerBuilder {
             DType::F16 | DType::BF16 => save_in_half(&micro, LOSS, GRADIENTS, saved),
             DType::F32 => micro,
             other => {
-                return Err(Error::Config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
+                return Err(Error::config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
             }
         };
         let options = UpdateOptions { max_norm: self.clip, sums, scaling, ema: self.ema, norms: self.norms };

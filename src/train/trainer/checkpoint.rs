@@ -48,14 +48,14 @@ impl Trainer {
         let counter = |key: &str| {
             let text = checkpoint.metadata.get(key);
             text.and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
-                Error::Feed(format!("this is not a checkpoint: its metadata has no number `{key}`; weights alone can be loaded but not resumed"))
+                Error::feed(format!("this is not a checkpoint: its metadata has no number `{key}`; weights alone can be loaded but not resumed"))
             })
         };
         let (step, samples, seed) = (counter("step")?, counter("samples")?, counter("seed")?);
         // Checkpoints of steps that are not split need not say so.
         let added = if checkpoint.metadata.contains_key(ADDED) { counter(ADDED)? as usize } else { 0 };
         if added >= self.accumulate {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "the checkpoint was taken within a step, after {added} of its micro-batches; go on with `accumulate` as it was"
             )));
         }
@@ -66,7 +66,9 @@ impl Trainer {
         };
         let lr_scale = match checkpoint.metadata.get(LR_SCALE) {
             Some(text) => from_exact(text).filter(|scale| scale.is_finite() && *scale >= 0.0).ok_or_else(|| {
-                Error::Feed(format!("the checkpoint's `{LR_SCALE}` is `{text}`, not the bits of a number from 0 on in hexadecimal"))
+                Error::feed(format!(
+                    "the checkpoint's `{LR_SCALE}` is `{text}`, not the bits of a number from 0 on in hexadecimal"
+                ))
             })?,
             None => 1.0,
         };
@@ -147,7 +149,7 @@ impl Trainer {
 
 fn state_entry<'a>(session: &'a Session, name: &str) -> Result<&'a StateEntry> {
     let entry = session.layout().entries.get(name);
-    entry.ok_or_else(|| Error::Feed(format!("the session has no state `{name}`")))
+    entry.ok_or_else(|| Error::feed(format!("the session has no state `{name}`")))
 }
 
 /// Writes states from the tensors of the same names: all of them, or none if one does not fit.
@@ -172,18 +174,18 @@ pub(in crate::train) fn load_states<'n>(
 /// The tensor that a state can take its value from.
 fn fitting<'a>(session: &Session, weights: &'a Weights, name: &str) -> Result<&'a NamedTensor> {
     let Some(tensor) = weights.get(name) else {
-        return Err(Error::Feed(format!("the weights have no tensor `{name}`; are they of another model?")));
+        return Err(Error::feed(format!("the weights have no tensor `{name}`; are they of another model?")));
     };
     let entry = state_entry(session, name)?;
     if tensor.shape != entry.shape {
-        return Err(Error::Feed(format!(
+        return Err(Error::feed(format!(
             "the tensor `{name}` of the weights has shape {}, but the model's has {}; is the model configured as it was trained?",
             tensor.shape, entry.shape
         )));
     }
     let widens = entry.dtype == DType::F32 && matches!(tensor.dtype, DType::F16 | DType::BF16);
     if !widens && entry.dtype != tensor.dtype {
-        return Err(Error::Feed(format!(
+        return Err(Error::feed(format!(
             "the tensor `{name}` of the weights is {}, but the model's is {}",
             tensor.dtype, entry.dtype
         )));

@@ -2,7 +2,7 @@
 //!
 //! Knows what was allowed; the device's own words say what it refused.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, Session};
 use crate::program::{Program, StateLayout};
 use crate::train::budget::Fitted;
@@ -14,11 +14,11 @@ pub(super) fn session(
     programs: Vec<Program>,
     fitted: Option<Fitted>,
 ) -> Result<Session> {
-    Session::new(device, layout, programs).map_err(|error| match (error, fitted) {
-        (Error::Memory(message), Some(Fitted { budget, .. })) => {
-            Error::Memory(format!("{message}. The step was made to fit into the {budget} bytes that it may take"))
+    Session::new(device, layout, programs).map_err(|error| match (error.into_kind(), fitted) {
+        (ErrorKind::Memory(message), Some(Fitted { budget, .. })) => {
+            Error::memory(format!("{message}. The step was made to fit into the {budget} bytes that it may take"))
         }
-        (error, _) => error,
+        (kind, _) => Error::new(kind),
     })
 }
 

@@ -4,10 +4,10 @@ use super::disk::{FAULTS, Fault, FaultyDisk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wgrad::Error;
 use wgrad::io::checkpoint::CheckpointStore;
 use wgrad::io::safetensors::{NamedTensor, Weights};
 use wgrad::io::storage::{Disk, Storage};
+use wgrad::{Error, ErrorKind};
 
 const RUN: &str = "run/checkpoints";
 
@@ -72,7 +72,8 @@ fn each_call_of_a_save_may_fail() {
                 } else {
                     loads_one_of(&disk.repaired(), &[20, step], &what);
                     assert!(
-                        fault != Fault::ShortWrite && !matches!(saved, Err(Error::Format { .. })),
+                        fault != Fault::ShortWrite
+                            && !matches!(saved.as_ref().map_err(Error::kind), Err(ErrorKind::Format { .. })),
                         "{what}: {saved:?}"
                     );
                 }

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use wgrad::Error;
 use wgrad::gpu::Device;
 use wgrad::random::Stream;
 use wgrad::train::keeper::newest;
 use wgrad::train::run::{Ended, Event, Run};
+use wgrad::{Error, ErrorKind};
 
 /// Destroys the device at so many random moments: in steps, evaluations, saves, and while it is replaced.
 fn destroyed(times: usize) {
@@ -75,15 +75,15 @@ fn a_device_that_cannot_be_replaced_leaves_a_checkpoint_and_says_so() {
     let counted = Rc::clone(&tries);
     run.reopen_with(move || {
         *counted.borrow_mut() += 1;
-        Err(Error::NoAdapter("the adapter was unplugged".into()))
+        Err(Error::no_adapter("the adapter was unplugged".into()))
     });
     let outcome = run.train(&mut |event| {
         if matches!(event, Event::Step(record) if record.step == 7) {
             device.wgpu_device().destroy();
         }
     });
-    let Err(error @ Error::DeviceLost { .. }) = outcome else { panic!("{outcome:?}") };
-    let message = error.to_string();
+    let Err(kind @ ErrorKind::DeviceLost { .. }) = outcome.as_ref().map_err(Error::kind) else { panic!("{outcome:?}") };
+    let message = kind.to_string();
     assert!(message.contains("unplugged") && message.contains("saved up to step 5"), "{message}");
     assert_eq!(*tries.borrow(), 3);
     drop(run);

@@ -3,7 +3,6 @@
 
 #[cfg(feature = "cli")]
 use super::runs::{assert_same, small, train};
-use wgrad::Error;
 use wgrad::dtype::DType::{F32, I32};
 use wgrad::error::Result;
 use wgrad::gpu::{Device, Fault};
@@ -14,6 +13,7 @@ use wgrad::optim::AdamW;
 use wgrad::train::Trainer;
 #[cfg(feature = "cli")]
 use wgrad::train::run::{Event, Run};
+use wgrad::{Error, ErrorKind};
 
 /// Two micro-batches a step, so that some runs are not read.
 fn trainer(device: &Device) -> Result<Trainer> {
@@ -54,11 +54,13 @@ fn each_fails(fault: Fault, times: usize, open: impl Fn() -> Device, every: usiz
         device.inject(fault, n, times);
         let outcome = all_of_it(&device);
         let happened = device.injected();
-        match &outcome {
+        match outcome.as_ref().map_err(Error::kind) {
             Ok(state) => assert!(*state == expected, "{fault:?} {n}: other numbers"),
-            Err(Error::Memory(message)) => assert!(message.contains("refused"), "{fault:?} {n}: {message}"),
-            Err(Error::DeviceLost { .. }) => assert!(matches!(fault, Fault::Dropped | Fault::Mapping), "{fault:?} {n}"),
-            Err(error) => panic!("{fault:?} {n}: {error}"),
+            Err(ErrorKind::Memory(message)) => assert!(message.contains("refused"), "{fault:?} {n}: {message}"),
+            Err(ErrorKind::DeviceLost { .. }) => {
+                assert!(matches!(fault, Fault::Dropped | Fault::Mapping), "{fault:?} {n}")
+            }
+            Err(kind) => panic!("{fault:?} {n}: {kind}"),
         }
         if happened == 0 {
             assert!(outcome.is_ok());
@@ -117,7 +119,7 @@ fn a_run_is_cut_into_smaller_micro_batches_only_where_that_is_allowed_and_says_s
     device.inject(Fault::Creation, 0, usize::MAX);
     let refused = Run::begin(config(&[]), &path("refused"), &device).map(|_| ());
     device.injected();
-    let Err(Error::Memory(message)) = refused else { panic!("{refused:?}") };
+    let Err(ErrorKind::Memory(message)) = refused.as_ref().map_err(Error::kind) else { panic!("{refused:?}") };
     assert!(["bytes for", "largest tensor", "device.memory"].iter().all(|words| message.contains(words)), "{message}");
     // Allowed, and the first try and its second fail.
     device.inject(Fault::Creation, 0, 2);

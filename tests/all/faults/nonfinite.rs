@@ -15,7 +15,7 @@ use wgrad::train::recipe::builder;
 use wgrad::train::run::{Ended, Event, METRICS, MakeTask, Outcome, Run};
 use wgrad::train::task::{Contents, Loss, Model, Subject, Task, Unit};
 use wgrad::train::{Batch, DataSource};
-use wgrad::{Error, Result};
+use wgrad::{Error, ErrorKind, Result};
 
 const BATCH: usize = 2;
 
@@ -122,7 +122,9 @@ fn a_run_stops_before_the_bad_step_and_names_the_tensor() {
     let (dir, device) = (tempfile::tempdir().expect("a directory"), crate::device());
     let (run, skipping) = (dir.path().join("run"), dir.path().join("skipping"));
     let (outcome, _) = train(&mut Run::begin_task(config(&[]), &run, &device, task(6, false)).expect("begins"));
-    let Err(Error::NotFinite { step: 7, message }) = outcome else { panic!("{outcome:?}") };
+    let Err(ErrorKind::NotFinite { step: 7, message }) = outcome.as_ref().map_err(Error::kind) else {
+        panic!("{outcome:?}")
+    };
     // The input is huge, but finite; what is squared is too large.
     assert!(message.contains("the first tensor that went bad is") && !message.contains("input"), "{message}");
     assert_eq!(newest(&run).expect("reads").expect("is there").step, 6);
@@ -151,7 +153,9 @@ fn a_run_that_learns_too_fast_goes_back_and_learns_more_slowly() {
     let config = config(&["train.on_nonfinite=rollback"]);
     let (outcome, warnings) =
         train(&mut Run::begin_task(config, &dir.path().join("bad"), &device, task(6, false)).expect("begins"));
-    let Err(Error::NotFinite { step: 7, message }) = outcome else { panic!("{outcome:?}: {warnings:?}") };
+    let Err(ErrorKind::NotFinite { step: 7, message }) = outcome.as_ref().map_err(Error::kind) else {
+        panic!("{outcome:?}: {warnings:?}")
+    };
     assert!(message.contains("10 times a lower learning rate was tried") && warnings.len() == 10, "{message}");
 }
 
@@ -161,9 +165,11 @@ fn debugging_looks_at_the_bad_step_again() {
     let run = dir.path().join("run");
     let config = small(&["train.steps=9", "train.lr=1e25", "train.warmup=0", "train.schedule=constant"]);
     let (outcome, _) = train(&mut Run::begin(config.clone(), &run, &device).expect("begins"));
-    let Err(Error::NotFinite { step, message }) = outcome else { panic!("{outcome:?}") };
+    let Err(ErrorKind::NotFinite { step, message }) = outcome.as_ref().map_err(Error::kind) else {
+        panic!("{outcome:?}")
+    };
     let findings = debug(&config, &run, &device, None).expect("looks").expect("finds");
-    assert_eq!(findings.step, step);
+    assert_eq!(&findings.step, step);
     assert!(!findings.bad.is_empty() && message.contains(&findings.first()), "{message}: {findings:?}");
     let calm = Config { train: wgrad::train::config::TrainConfig { lr: 1e-3, ..config.train.clone() }, ..config };
     assert!(debug(&calm, &dir.path().join("none"), &device, None).expect("looks").is_none());
@@ -183,7 +189,9 @@ fn a_run_whose_every_step_overflows_ends_after_fifty_and_names_the_tensor() {
     });
     let config = config(&["train.precision=f16", "train.steps=90", "train.eval_every=0"]);
     let (outcome, _) = train(&mut Run::begin_task(config, &run, &device, overflowing).expect("begins"));
-    let Err(Error::NotFinite { step: 50, message }) = outcome else { panic!("{outcome:?}") };
+    let Err(ErrorKind::NotFinite { step: 50, message }) = outcome.as_ref().map_err(Error::kind) else {
+        panic!("{outcome:?}")
+    };
     assert!(message.contains("come down to 1") && message.contains("the first tensor that went bad is"), "{message}");
     assert!(message.contains("(forward and gradients)"), "{message}");
     let records = metrics::read(run.join(METRICS)).expect("metrics");

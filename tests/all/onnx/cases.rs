@@ -72,7 +72,7 @@ pub fn load(case: &Case, set: usize) -> Result<Loaded, Error> {
     // Some operators have cases of doubles only.
     let model = Model::parse(&read(case.folder.join("model.onnx"))?)?.doubles_as_floats();
     let data = case.folder.join(format!("test_data_set_{set}"));
-    let unsupported = |name: &str| Error::Unsupported(format!("`{name}` is not a tensor of a supported type"));
+    let unsupported = |name: &str| Error::unsupported(format!("`{name}` is not a tensor of a supported type"));
     let mut inputs = Vec::new();
     for (index, input) in model.inputs().into_iter().enumerate() {
         input.dtype.ok_or_else(|| unsupported(&input.name))?;

@@ -4,7 +4,6 @@ use super::harness::{Draw, Sample, compare, decode, draw, f32s, words};
 use std::collections::{BTreeMap, HashMap};
 use wgrad::autodiff::vjp;
 use wgrad::dtype::DType;
-use wgrad::error::Error;
 use wgrad::gpu::Session;
 use wgrad::graph::{Graph, Tensor, TensorType};
 use wgrad::kernels::Profile;
@@ -12,6 +11,7 @@ use wgrad::lower::lower;
 use wgrad::program::{Category, Program, StateLayout, StateSpec};
 use wgrad::reference::{Array, run};
 use wgrad::tensor::ConvOptions;
+use wgrad::{Error, ErrorKind};
 
 /// Small enough that the rows' samples exceed it, and as large as a buffer of scalars.
 const LIMIT: u64 = 1024;
@@ -81,10 +81,10 @@ fn in_parts(samples: Vec<Sample>) -> (Vec<Sample>, Vec<String>) {
         if largest <= LIMIT || largest > MOST || odd || layout(&states).is_err() {
             continue;
         }
-        match compiled(&graph, &states, &profile) {
+        match compiled(&graph, &states, &profile).map_err(Error::into_kind) {
             Ok(_) => taken.push(sample),
-            Err(Error::Memory(message)) => refused.push(message),
-            Err(error) => panic!("{error}\n{}", graph.to_text()),
+            Err(ErrorKind::Memory(message)) => refused.push(message),
+            Err(kind) => panic!("{kind}\n{}", graph.to_text()),
         }
     }
     (taken, refused)
