@@ -1,5 +1,5 @@
 // What a visitor downloads, against the budget: the program with brotli, the scripts as they are. Exits with 1 where it is
-// more. The program's is meant to come down to 350,000 bytes; until then it must not grow.
+// more.
 import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
@@ -9,7 +9,7 @@ const read = (name) => fs.readFileSync(path.join(dist, name));
 const brotli = (bytes) => zlib.brotliCompressSync(bytes, { params: { [zlib.constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } }).length;
 const program = read("wgrad_bg.wasm");
 const found = [
-    ["wgrad_bg.wasm with brotli", brotli(program), 406_000],
+    ["wgrad_bg.wasm with brotli", brotli(program), 350_000],
     ["index.js and worker.js", read("index.js").length + read("worker.js").length, 60_000],
 ];
 for (const [what, bytes, most] of found) {

@@ -159,10 +159,10 @@ impl Checked<'_> {
         };
         if words as u64 * 4 > whole_words(decl.bytes) {
             let message = format!("{words} words are to be written to its {} bytes", decl.bytes);
-            return Err(self.refuse(&format!("the buffer for {:?}", decl.role), message));
+            return Err(self.refuse(&format!("the buffer for {}", decl.role), message));
         }
         fits(self.profile, whole_words(decl.bytes), || {
-            format!("buffer {index} ({:?}) of program `{}`{}", decl.role, self.program.name, self.user(index))
+            format!("buffer {index} ({}) of program `{}`{}", decl.role, self.program.name, self.user(index))
         })
     }
 
@@ -216,7 +216,7 @@ impl Checked<'_> {
         let limit = self.profile.max_binding_bytes;
         if binding.bytes > limit {
             return Err(Error::memory(format!(
-                "binding {} of {what} in program `{}` ({:?}) takes {} bytes, and this device lets a kernel bind \
+                "binding {} of {what} in program `{}` ({}) takes {} bytes, and this device lets a kernel bind \
                  {limit}; use a smaller batch, sequence or model",
                 index + 1,
                 self.program.name,

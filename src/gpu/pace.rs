@@ -103,7 +103,7 @@ impl Learnt {
         }
         let ratio = (took / estimated).clamp(*WRONG.start(), *WRONG.end());
         // What is slower than believed is dangerous at once; what is faster may be so by chance.
-        self.factor = if ratio > self.factor { ratio } else { self.factor * (ratio / self.factor).powf(0.25) };
+        self.factor = if ratio > self.factor { ratio } else { self.factor * (ratio / self.factor).sqrt().sqrt() };
     }
 }
 

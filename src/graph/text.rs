@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// The operation with its attributes.
 pub(crate) fn describe(op: &Op) -> String {
     match op {
-        Op::Input(name) | Op::State(name) | Op::Assign(name) => format!("{} {name:?}", op.name()),
+        Op::Input(name) | Op::State(name) | Op::Assign(name) => format!("{} \"{name}\"", op.name()),
         Op::Const(literal) => format!("const {}", literal.value()),
         Op::Iota { axis, .. } => format!("iota axis={axis}"),
         Op::RandomBits { stream, .. } => format!("random_bits stream={stream}"),
@@ -84,7 +84,7 @@ impl Graph {
             }
         }
         for (name, value) in self.outputs() {
-            let _ = writeln!(text, "output {name:?} = %{}.{}", value.node, value.output);
+            let _ = writeln!(text, "output \"{name}\" = %{}.{}", value.node, value.output);
         }
         text
     }

@@ -208,11 +208,14 @@ impl Corpus {
     /// spread evenly over the held-out part, the same in every evaluation.
     pub fn validation_batch(&self, index: usize, batches: usize, batch: usize) -> Result<Windows> {
         let last_place = self.places(&self.validation).saturating_sub(1);
-        let last_window = (batches as u128).saturating_mul(batch as u128).saturating_sub(1).max(1);
+        let last_window = (batches as u64).saturating_mul(batch as u64).saturating_sub(1).max(1);
+        // number * last_place / last_window, whose product need not fit.
+        let share = |n: u64| (n.checked_div(last_window).unwrap_or(0), n.checked_rem(last_window).unwrap_or(0));
+        let (whole, rest) = share(last_place);
         self.windows(batch, |row| {
-            let number = (index as u128).saturating_mul(batch as u128).saturating_add(row as u128).min(last_window);
-            let place = number.saturating_mul(u128::from(last_place)).checked_div(last_window).unwrap_or(0);
-            self.validation.start.saturating_add(place as u64)
+            let number = (index as u64).saturating_mul(batch as u64).saturating_add(row as u64).min(last_window);
+            let place = number.saturating_mul(whole).saturating_add(share(number.saturating_mul(rest)).0);
+            self.validation.start.saturating_add(place)
         })
     }
 

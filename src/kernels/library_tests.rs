@@ -155,7 +155,7 @@ type Named = (&'static str, fn(&[f64]) -> f64, (f64, f64));
 /// The functions of the library that a row of the pointwise table calls on its operand alone, and that row's meaning.
 fn rows() -> Vec<Named> {
     let named = |wgsl: &'static str| wgsl.strip_prefix("wg_").and(wgsl.strip_suffix("({0})"));
-    TABLE.iter().filter_map(|row| named(row.wgsl).map(|name| (name, row.host, row.range))).collect()
+    TABLE.iter().filter_map(|row| named(row.wgsl).map(|name| (name, row.op.host(), row.range))).collect()
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn functions_of_two_numbers_are_those_of_the_host() {
         let name = row.wgsl.trim_end_matches("({0}, {1})");
         for x in numbers {
             for y in numbers {
-                let wanted = (row.host)(&[x.into(), y.into()]);
+                let wanted = (row.op.host())(&[x.into(), y.into()]);
                 let Number::F32(have) = call(&module, name, vec![Number::F32(x), Number::F32(y)]) else {
                     panic!("{name} gives no float");
                 };

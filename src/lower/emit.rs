@@ -272,7 +272,7 @@ impl GroupEmitter<'_> {
                     .iter()
                     .map(|&input| self.at_zero(self.context.views.get(input).root, scalar, known))
                     .collect();
-                (op.row().host)(&operands?)
+                op.folded(&operands?)?
             }
             Op::Cast(_) if fused => self.at_zero(self.context.views.get(node.inputs[0]).root, scalar, known)?,
             Op::Iota { .. } | Op::RandomBits { .. } => return None,

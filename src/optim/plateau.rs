@@ -132,9 +132,14 @@ pub(crate) fn exact(number: f64) -> String {
     format!("{:016x}", number.to_bits())
 }
 
-/// The number of such a text.
+/// The number of such a text. The first checkpoints wrote decimals, of which a page reads whole ones only.
 pub(crate) fn from_exact(text: &str) -> Option<f64> {
-    u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(f64::from_bits)
+    let bits = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(f64::from_bits);
+    if cfg!(target_arch = "wasm32") {
+        bits.or_else(|| text.parse::<u32>().ok().map(f64::from))
+    } else {
+        bits.or_else(|| text.parse().ok())
+    }
 }
 
 impl fmt::Display for PlateauState {
@@ -222,7 +227,8 @@ mod tests {
         let (best, one, two, nan) = (exact(f64::INFINITY), exact(1.0), exact(2.0), exact(f64::NAN));
         assert_eq!(fresh.to_string(), format!("{best} 0 0 {one}"));
         assert_eq!((best.as_str(), one.as_str()), ("7ff0000000000000", "3ff0000000000000"));
-        for wrong in ["", "0 0", "B 0 0", "B 0 0 1", "inf 0 0 O", "B 0 0 O O", "B -1 0 O", "B 2 3 N", "B 2 3 T"] {
+        assert_eq!(format!("inf 0 0 {one}").parse::<PlateauState>().unwrap(), fresh);
+        for wrong in ["", "0 0", "B 0 0", "none 0 0 O", "B 0 0 O O", "B -1 0 O", "B 2 3 N", "B 2 3 T"] {
             let wrong = wrong.replace('B', &best).replace('O', &one).replace('T', &two).replace('N', &nan);
             assert!(wrong.parse::<PlateauState>().is_err(), "{wrong}");
         }

@@ -36,9 +36,7 @@ fn fold(graph: &Graph, node: &Node, inputs: &[Value]) -> Option<Value> {
     match &node.op {
         Op::Pointwise(op) if dtype == DType::F32 || dtype == DType::Bool => {
             // What is not finite is left to the device: a shader cannot contain it.
-            Some((op.row().host)(&constants()?))
-                .filter(|value| value.is_finite())
-                .map(|value| filled(graph, node, value))
+            op.folded(&constants()?).filter(|value| value.is_finite()).map(|value| filled(graph, node, value))
         }
         Op::Cast(to) => {
             let value = constants()?[0];

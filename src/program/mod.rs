@@ -14,6 +14,7 @@ pub use lifetimes::{Lifetime, alive, lifetimes};
 use crate::dtype::DType;
 use crate::shape::Shape;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Bytes of one dispatch's slot in the uniform arena are a multiple of this.
 pub const UNIFORM_ALIGNMENT: u64 = 256;
@@ -56,6 +57,18 @@ pub enum Role {
     Input(String),
     Scalars,
     Constants,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Role::State(state) => write!(f, "state {state}"),
+            Role::Transient => f.write_str("transient"),
+            Role::Input(name) => write!(f, "input \"{name}\""),
+            Role::Scalars => f.write_str("scalars"),
+            Role::Constants => f.write_str("constants"),
+        }
+    }
 }
 
 /// One device buffer that the program binds.

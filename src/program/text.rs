@@ -10,11 +10,8 @@ impl Program {
             format!("program {:?}: {} dispatches, {} kernels\n", self.name, self.dispatches(), self.kernels.len());
         for (index, buffer) in self.buffers.iter().enumerate() {
             let role = match &buffer.role {
-                Role::State(state) => format!("state {state}"),
-                Role::Transient => "transient".into(),
-                Role::Input(name) => format!("input {name:?}"),
                 Role::Scalars => format!("scalars {:?}", self.scalars.iter().map(|s| &s.name).collect::<Vec<_>>()),
-                Role::Constants => "constants".into(),
+                role => role.to_string(),
             };
             let _ = writeln!(text, "  b{index}: {} bytes, {role}", buffer.bytes);
         }

@@ -10,7 +10,7 @@ pub(super) fn pointwise(op: PointwiseOp, x: &[&Array]) -> Vec<f64> {
     let host = match x[0].ty.dtype.is_int() {
         true if op == PointwiseOp::Mul => product,
         true if op == PointwiseOp::Div => quotient,
-        _ => op.row().host,
+        _ => op.host(),
     };
     let mut operands = vec![0.0; x.len()];
     let element = |index| {

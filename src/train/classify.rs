@@ -102,7 +102,7 @@ impl Confusion {
             if label != predicted {
                 let own = images.bytes.get(row * pixels..(row + 1) * pixels).unwrap_or_default();
                 let channels = images.shape.get(1).copied().unwrap_or(1);
-                let confidence = scores[predicted].exp();
+                let confidence = f64::from(scores[predicted]).exp() as f32;
                 self.misread.push(Misread { label, predicted, confidence, pixels: own.to_vec(), channels });
             }
         }

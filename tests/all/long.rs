@@ -28,7 +28,7 @@ fn unary_functions_over_a_million_numbers_of_their_range() {
         let results = session.fetch(ticket).expect("comes back");
         let got = decode(results.bytes("y").expect("an output"), DType::F32);
         let worst = inputs.iter().zip(&got).map(|(&x, y)| {
-            let want = (row.host)(&[f64::from(x)]);
+            let want = (row.op.host())(&[f64::from(x)]);
             (y - want).abs() / want.abs().max(1.0)
         });
         let worst = worst.fold(0.0, f64::max);
