@@ -9,10 +9,10 @@ use crate::io::files::write_atomic;
 use crate::kernels::Profile;
 use crate::lower::{Rates, Recompute};
 use crate::train::TrainerBuilder;
-use crate::train::config::{Config, RawConfig};
+use crate::train::config::{Config, RawConfig, Recompute as Twice};
 use crate::train::plan::Report;
 use crate::train::roof::Roofs;
-use crate::train::run::read_config;
+use crate::train::run::{read_config, split_to_fit};
 use crate::train::task::{Loss, Model, Task};
 use crate::train::timeline::timeline;
 use std::process::ExitCode;
@@ -24,7 +24,6 @@ struct Subject {
     trainer: TrainerBuilder,
     loss: Loss,
     micro_batches: usize,
-    adapter: Option<String>,
 }
 
 /// For what it is planned: a name, limits, rates and where they come from.
@@ -37,18 +36,13 @@ struct Target {
 
 /// Runs the command.
 pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
-    let Subject { name, trainer, loss, micro_batches, adapter } = subject(args)?;
-    let target = target(args, adapter)?;
-    let trainer = match args.precision {
-        Some(precision) => trainer.precision(precision),
-        None => trainer,
-    };
-    let trainer = if args.recompute { trainer.recompute(Recompute::Auto) } else { trainer };
-    let trainer = match args.memory {
-        Some(budget) => trainer.memory(budget),
-        None => trainer,
-    };
+    let configured = configured(args)?;
+    let target = target(args, configured.as_ref().and_then(|(_, config)| config.device.adapter.clone()))?;
     let begun = Instant::now();
+    let Subject { name, trainer, loss, micro_batches } = match configured {
+        Some((name, config)) => of_config(args, name, config, &target.profile)?,
+        None => of_model(args)?,
+    };
     let plan = trainer.plan(&target.profile, loss)?;
     let seconds = begun.elapsed().as_secs_f64();
     let report = Report::new(&name, &target.name, &plan, micro_batches, (&target.rates, &target.of));
@@ -68,28 +62,47 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn subject(args: &PlanArgs) -> Result<Subject> {
-    if let Some(model) = args.model {
-        let (trainer, loss) = explain::model(model)?;
-        let name =
-            clap::ValueEnum::to_possible_value(&model).map_or(String::new(), |value| value.get_name().to_string());
-        return Ok(Subject { name, trainer, loss, micro_batches: 1, adapter: None });
+/// The configuration that is to be planned for, if it is not a model alone.
+fn configured(args: &PlanArgs) -> Result<Option<(String, Config)>> {
+    if let Some(run) = &args.run {
+        let (path, text) = read_config(run)?;
+        return Ok(Some((run.display().to_string(), Config::from_toml(&path, &text)?)));
     }
-    let (name, config) = match (&args.config, &args.run) {
-        (_, Some(run)) => {
-            let (path, text) = read_config(run)?;
-            (run.display().to_string(), Config::from_toml(&path, &text)?)
-        }
-        (Some(path), None) => {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, &e))?;
-            let (mut raw, shown) = (RawConfig::default(), path.display().to_string());
-            raw.read_toml(&shown, &text)?;
-            (shown, raw.resolve()?)
-        }
-        (None, None) => return Err(Error::config("name a model, or --config FILE, or --run DIR".into())),
-    };
+    let Some(path) = &args.config else { return Ok(None) };
+    let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, &e))?;
+    let (mut raw, shown) = (RawConfig::default(), path.display().to_string());
+    raw.read_toml(&shown, &text)?;
+    Ok(Some((shown, raw.resolve()?)))
+}
+
+/// As `wgrad train` would begin it: the batch is cut where the memory that is allowed asks for it.
+fn of_config(args: &PlanArgs, name: String, mut config: Config, profile: &Profile) -> Result<Subject> {
+    config.device.memory = args.memory.or(config.device.memory);
+    config.train.precision = args.precision.unwrap_or(config.train.precision);
+    if args.recompute {
+        config.train.recompute = Twice::Auto;
+    }
+    split_to_fit(&Task::new, &mut config, profile)?;
     let Model { trainer, loss } = Task::new(&config)?.model;
-    Ok(Subject { name, trainer, loss, micro_batches: config.train.accumulate, adapter: config.device.adapter })
+    Ok(Subject { name, trainer, loss, micro_batches: config.train.accumulate })
+}
+
+fn of_model(args: &PlanArgs) -> Result<Subject> {
+    let Some(model) = args.model else {
+        return Err(Error::config("name a model, or --config FILE, or --run DIR".into()));
+    };
+    let (trainer, loss) = explain::model(model)?;
+    let name = clap::ValueEnum::to_possible_value(&model).map_or(String::new(), |value| value.get_name().to_string());
+    let trainer = match args.precision {
+        Some(precision) => trainer.precision(precision),
+        None => trainer,
+    };
+    let trainer = if args.recompute { trainer.recompute(Recompute::Auto) } else { trainer };
+    let trainer = match args.memory {
+        Some(budget) => trainer.memory(budget),
+        None => trainer,
+    };
+    Ok(Subject { name, trainer, loss, micro_batches: 1 })
 }
 
 fn target(args: &PlanArgs, adapter: Option<String>) -> Result<Target> {

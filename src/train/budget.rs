@@ -129,7 +129,11 @@ pub(super) struct Saved {
     pub fixed: bool,
 }
 
-/// The first plan that fits: as it is, with activations computed twice, and with them saved in half.
+/// Of the micro-step's time: saving in half changes gradients, which computing twice does not, so it must save so much.
+const WORTH: f64 = 0.1;
+
+/// A plan that fits: as it is, or else with activations computed twice for the least time, or with them saved in half where
+/// that is clearly cheaper or alone enough.
 pub(super) fn fit(budget: u64, recompute: Recompute, saved: Saved, make: &Make<'_>) -> Result<(Plan, Fitted)> {
     let Saved { dtype: saved, fixed: asked } = saved;
     let plain = make(recompute, saved)?;
@@ -142,26 +146,39 @@ pub(super) fn fit(budget: u64, recompute: Recompute, saved: Saved, make: &Make<'
         return Ok(fitted(plain, saved));
     }
     let mut least = plain;
-    let types = if saved == DType::F32 && !asked { vec![DType::F32, DType::BF16] } else { vec![saved] };
-    for dtype in types {
-        let whole = if dtype == saved { None } else { Some(make(recompute, dtype)?) };
-        if let Some(plan) = whole.filter(|plan| plan.memory.total() <= budget) {
-            return Ok(fitted(plan, dtype));
-        }
-        // Slots of repeated dispatches and gaps between values come on top of what lives at once.
-        let fixed = least.memory.total() - least.memory.transient;
-        for share in [1.0, 0.97, 0.9] {
-            let room = budget.saturating_sub(fixed) as f64 * share;
-            let plan = make(Recompute::Within(room as u64), dtype)?;
-            if plan.memory.total() <= budget {
-                return Ok(fitted(plan, dtype));
-            }
-            if plan.memory.total() < least.memory.total() {
-                least = plan;
-            }
+    let exact = computed_twice(budget, saved, &mut least, make)?;
+    let cost = exact.as_ref().map_or(f64::INFINITY, |plan| plan.recomputed.extra);
+    if saved == DType::F32 && !asked && cost > WORTH {
+        let whole = make(recompute, DType::BF16)?;
+        let halved = match whole.memory.total() <= budget {
+            true => Some(whole),
+            false => computed_twice(budget, DType::BF16, &mut least, make)?,
+        };
+        if let Some(plan) = halved.filter(|plan| plan.recomputed.extra + WORTH < cost) {
+            return Ok(fitted(plan, DType::BF16));
         }
     }
-    Err(too_large(budget, before, &least))
+    match exact {
+        Some(plan) => Ok(fitted(plan, saved)),
+        None => Err(too_large(budget, before, &least)),
+    }
+}
+
+/// The plan that fits for the least time, if there is one; otherwise `least` is the smallest that was seen.
+fn computed_twice(budget: u64, dtype: DType, least: &mut Plan, make: &Make<'_>) -> Result<Option<Plan>> {
+    // Slots of repeated dispatches and gaps between values come on top of what lives at once.
+    let fixed = least.memory.total() - least.memory.transient;
+    for share in [1.0, 0.97, 0.9, 0.0] {
+        let room = budget.saturating_sub(fixed) as f64 * share;
+        let plan = make(Recompute::Within(room as u64), dtype)?;
+        if plan.memory.total() <= budget {
+            return Ok(Some(plan));
+        }
+        if plan.memory.total() < least.memory.total() {
+            *least = plan;
+        }
+    }
+    Ok(None)
 }
 
 /// Why nothing fits: what is large, and what would help.
@@ -173,13 +190,13 @@ fn too_large(budget: u64, before: u64, least: &Plan) -> Error {
     let values = values.map(|value| (value.bytes, value.name));
     let (bytes, name) = states.chain(values).max().unwrap_or_default();
     let help = if fixed > budget {
-        "weights, gradients and optimizer alone exceed it: use a smaller model, or an optimizer with less state"
+        "Weights, gradients and optimizer alone exceed it: use a smaller model, or an optimizer with less state"
     } else {
-        "use a smaller batch or sequence, split the batch by `accumulate`, or train in bf16"
+        "To make it fit, use a smaller batch or sequence, split the batch by `accumulate`, or train in bf16"
     };
     Error::memory(format!(
         "the step needs {before} bytes, and at least {} with everything computed twice that can be; the \
-         budget is {budget}. The largest tensor is `{name}` with {bytes} bytes; {fixed} bytes are needed all the time. To make it fit, {help}, \
+         budget is {budget}. The largest tensor is `{name}` with {bytes} bytes; {fixed} bytes are needed all the time. {help}, \
          or allow {} bytes",
         memory.total(),
         memory.total()

@@ -35,6 +35,8 @@ mod shrink;
 
 pub use directory::{next_free_directory, read_config, read_weights};
 pub use record::evaluate;
+#[cfg(feature = "cli")]
+pub(crate) use shrink::split_to_fit;
 
 use nonfinite::BadSteps;
 use record::Clock;

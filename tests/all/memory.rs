@@ -1,8 +1,8 @@
 //! What a plan says about memory: how near it comes to what no plan can undercut, and that it is legal.
 
 use std::collections::BTreeMap;
-use wgrad::dtype::DType::{F32, I32};
-use wgrad::gpu::Session;
+use wgrad::dtype::DType::{BF16, F32, I32};
+use wgrad::gpu::{Device, Session};
 use wgrad::graph::{Graph, Tensor};
 use wgrad::kernels::Profile;
 use wgrad::lower::{Recompute, lower, unpacked};
@@ -61,6 +61,8 @@ fn plans_of_the_workloads_are_near_what_lives_at_once() {
     for workload in [Workload::W2, Workload::W3, Workload::W4, Workload::W5] {
         let (trainer, loss) = outline(workload).expect("a workload");
         check(&workload.to_string(), &trainer, &loss);
+        let (trainer, loss) = outline(workload).expect("a workload");
+        check(&format!("{workload} in f16"), &trainer.precision(Precision::F16), &loss);
     }
 }
 
@@ -187,11 +189,47 @@ fn a_budget_is_kept_without_changing_a_bit_where_that_is_enough() {
     println!("{fitted}");
     assert!(tight.memory.total() <= budget && tight.recomputed.dispatches > 0);
     assert_eq!((fitted.saved, fitted.before), (F32, whole.total()));
+    // What a device grants is a budget too.
+    let (trainer, loss) = outline(Workload::W4).expect("a workload");
+    let granted = trainer.memory(Budget::Auto).plan(&profile, loss).expect("fits").fitted.expect("a budget was given");
+    assert_eq!((granted.budget, granted.extra), (2 * profile.max_buffer_bytes, 0.0));
     let error = plan(Some(10 << 20)).map(|_| ()).expect_err("the states alone need more").to_string();
     assert!(
         error.contains("10485760") && error.contains("largest tensor is `block.") && error.contains("smaller"),
         "{error}"
     );
+}
+
+#[test]
+fn activations_wait_in_half_where_that_is_cheaper() {
+    let deep = || {
+        let mut parameters = Parameters::new();
+        let model = Mlp::new(&mut parameters, &[256; 12]);
+        (trainer(parameters), classify_rows([4096, 256], move |x| model.forward(x)))
+    };
+    let profile = Profile::baseline();
+    let (builder, loss) = deep();
+    let whole = builder.plan(&profile, loss).expect("compiles").memory;
+    let fit = |part: f64| {
+        let (builder, loss) = deep();
+        let budget = whole.total() - (whole.transient as f64 * (1.0 - part)) as u64;
+        let plan = builder.memory(Budget::Bytes(budget)).plan(&profile, loss).ok()?;
+        let fitted = plan.fitted.expect("a budget was given");
+        println!("{part}: {fitted}");
+        assert!(plan.memory.total() <= budget, "{:?}", plan.memory);
+        Some(fitted)
+    };
+    let exact = fit(0.9).expect("little is computed twice");
+    assert!(exact.saved == F32 && exact.extra > 0.0, "{exact:?}");
+    let halved = fit(0.6).expect("fits in half");
+    assert!(halved.saved == BF16 && halved.extra == 0.0 && halved.to_string().contains("bf16"), "{halved:?}");
+    let both = fit(0.5).expect("fits in half, with some computed twice");
+    assert!(both.saved == BF16 && both.extra > 0.0, "{both:?}");
+    assert_eq!(fit(0.3), None);
+}
+
+fn classify_rows(shape: [usize; 2], model: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g> + 'static) -> Loss {
+    Box::new(move |graph| model(graph.input("x", shape, F32)).cross_entropy(graph.input("y", [shape[0]], I32)))
 }
 
 #[test]
@@ -209,13 +247,21 @@ fn gpt2_trains_within_4_gib() {
 
 // ---- leaks
 
-/// Device memory and the resident set stay where they are from the tenth part of the steps on.
+/// What wgpu counts of a device: buffers and their bytes, allocations, bind groups, pipelines and shaders.
+fn counted(device: &Device) -> [isize; 6] {
+    let counters = device.wgpu_device().get_internal_counters().hal;
+    let (buffers, memory) = (counters.buffers.read(), counters.buffer_memory.read());
+    let (groups, pipelines) = (counters.bind_groups.read(), counters.compute_pipelines.read());
+    [buffers, memory, counters.memory_allocations.read(), groups, pipelines, counters.shader_modules.read()]
+}
+
+/// Ten times, when nothing is under way, wgpu counts what it counted the first time; in between, device memory stays where it is.
 fn no_leak(steps: usize) {
     let device = crate::device();
     let setup = setup(Workload::W2, 0).expect("a workload");
     let mut trainer = setup.trainer.clip(1.0).build(&device, setup.loss).expect("compiles");
     let planned = trainer.memory().total();
-    let mut early = None;
+    let (mut early, mut at_rest) = (None, None);
     for step in 0..steps {
         if step % 2 == 0 {
             trainer.step(&setup.batch).expect("trains");
@@ -223,6 +269,12 @@ fn no_leak(steps: usize) {
             trainer.evaluate(&setup.batch).expect("evaluates");
         }
         let now = device.allocated();
+        if step > 0 && step % (steps / 10) == 0 {
+            device.synchronize().expect("waits");
+            let now = counted(&device);
+            assert!(now[0] > 0 && now[1] as u64 >= planned, "wgpu counts nothing: {now:?}");
+            assert_eq!(*at_rest.get_or_insert(now), now, "step {step}");
+        }
         if step == steps / 10 {
             early = now;
         } else if step > steps / 10 {

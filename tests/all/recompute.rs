@@ -8,7 +8,7 @@ use wgrad::lower::{MOST_EXTRA, Recompute};
 use wgrad::nn::Parameters;
 use wgrad::nn::models::{Gpt, GptConfig, LstmLm, LstmLmConfig, Mlp, Resnet, ResnetConfig};
 use wgrad::train::workloads::{Workload, integers, outline, setup, uniform};
-use wgrad::train::{Trainer, TrainerBuilder};
+use wgrad::train::{Precision, Trainer, TrainerBuilder};
 
 type Loss = Box<dyn for<'g> Fn(&'g Graph) -> Tensor<'g>>;
 type Batch = Vec<(&'static str, HostTensor)>;
@@ -62,6 +62,11 @@ fn predict(samples: usize, time: usize, model: impl for<'g> Fn(Tensor<'g>) -> Te
     })
 }
 
+fn gpt_in_f16() -> (TrainerBuilder, Loss) {
+    let (builder, loss) = gpt(0.2, 1, DType::F16);
+    (builder.precision(Precision::F16), loss)
+}
+
 fn gpt(dropout: f64, accumulate: usize, saved: DType) -> (TrainerBuilder, Loss) {
     let mut parameters = Parameters::new();
     let config = GptConfig { vocabulary: 40, context: 32, layers: 3, heads: 2, width: 32, dropout, tied: true };
@@ -77,6 +82,7 @@ fn a_gpt_with_dropout_has_the_same_bits() {
     agrees("gpt", &|| gpt(0.2, 1, F32), &text(4, 32, 40), &TIGHT);
     agrees("gpt, accumulated", &|| gpt(0.2, 2, F32), &text(8, 32, 40), &[Recompute::Within(0)]);
     agrees("gpt, saved in half", &|| gpt(0.2, 1, DType::BF16), &text(4, 32, 40), &[Recompute::Within(0)]);
+    agrees("gpt in f16, its loss scaled", &gpt_in_f16, &text(4, 32, 40), &[Recompute::Within(0)]);
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Run {
         {
             *path = absolute.display().to_string();
         }
-        split_to_fit(&make, &mut config, device)?;
+        split_to_fit(&*make, &mut config, device.profile())?;
         let (mut built, change) = build_to_fit(&make, &mut config, device)?;
         weights.map_or(Ok(()), |weights| built.0.load(weights))?;
         std::fs::create_dir_all(directory).map_err(|e| Error::file(directory, &e))?;

@@ -9,9 +9,11 @@ use super::{CONFIG, Event, MakeTask, Run, build, get_over};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::io::files::write_atomic;
+use crate::kernels::Profile;
+use crate::lower::Rates;
 use crate::train::config::Config;
 use crate::train::keeper::Standing;
-use crate::train::task::{Model, Subject};
+use crate::train::task::{Model, Subject, Task};
 use crate::train::trainer::Trainer;
 
 /// Numbers of micro-batches that the batch can be cut into, from the present one.
@@ -20,28 +22,45 @@ fn cuts(config: &Config) -> impl Iterator<Item = usize> + use<> {
     (present..=batch).filter(move |parts| batch.is_multiple_of(*parts))
 }
 
-/// Cuts the batch into more micro-batches as long as the memory that is allowed asks for it. The configuration says so from
-/// then on, so that the run can be made again anywhere.
-pub(super) fn split_to_fit(make: &MakeTask, config: &mut Config, device: &Device) -> Result<()> {
+/// Of the estimated time: a cut changes the last bits, which computing twice does not, so it must be so much cheaper.
+const WORTH: f64 = 0.95;
+
+/// Cuts the batch into more micro-batches where the memory that is allowed asks for it, or where they take less time than
+/// the activations that would be computed twice. The configuration says so from then on, so that the run can be made again
+/// anywhere.
+pub(crate) fn split_to_fit(
+    make: &dyn Fn(&Config) -> Result<Task>,
+    config: &mut Config,
+    profile: &Profile,
+) -> Result<()> {
     if config.device.memory.is_none() {
         return Ok(());
     }
-    let mut refused = None;
+    let (rates, mut refused, mut best) = (Rates::typical(profile), None, None);
     for parts in cuts(config) {
         let mut split = config.clone();
         split.train.accumulate = parts;
         let Model { trainer, loss } = make(&split)?.model;
-        match trainer.plan(device.profile(), loss) {
-            Ok(_) => {
-                *config = split;
-                return Ok(());
+        match trainer.plan(profile, loss) {
+            Ok(plan) => {
+                let time = parts as f64 * rates.program(&plan.programs[0]);
+                if best.as_ref().is_none_or(|(least, _)| time < WORTH * least) {
+                    best = Some((time, split));
+                }
+                if plan.recomputed.dispatches == 0 {
+                    break;
+                }
             }
             // That of the batch as it was asked for says most.
             Err(error) if matches!(error.kind(), ErrorKind::Memory(_)) => refused = refused.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
-    refused.map_or(Ok(()), Err)
+    match best {
+        Some((_, split)) => *config = split,
+        None => return refused.map_or(Ok(()), Err),
+    }
+    Ok(())
 }
 
 /// Builds the trainer, with more micro-batches where the device has no memory for fewer and the configuration allows it,
