@@ -206,29 +206,35 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_back_within_the_steps_of_its_block() {
-        let count = 700;
-        let xs: Vec<f64> = (0..count).map(|i| ((i * 7919) % 1000) as f64 / 500.0 - 1.0).collect();
-        let scale = |i: usize| if i / BLOCK == 1 { 1e-12 } else { 1.0 };
-        let xs: Vec<f64> = xs.iter().enumerate().map(|(i, x)| f64::from((x * scale(i)) as f32)).collect();
-        let input = Array::new([count], DType::F32, xs.clone());
-        let found = eval(
-            |g| {
-                let (words, scales) = Codes::Signed.pack(g.input("x", [count], DType::F32));
-                assert_eq!((words.shape(), scales.shape()), ([3, 64].into(), [3].into()));
-                vec![Codes::Signed.unpack(words, scales, count), words]
-            },
-            &[("x", input)],
-        );
-        for (block, (xs, ys)) in xs.chunks(BLOCK).zip(found[0].chunks(BLOCK)).enumerate() {
-            let most = xs.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-            for (x, y) in xs.iter().zip(ys) {
-                // Half a step of the highest decade, of the largest number (a step for its negative, which has no code),
-                // and the roundings to f32 on the way.
-                assert!((x - y).abs() <= (0.9 / 128.0 + 1e-6) * most, "block {block}: {x} became {y}");
+        // Half a step of the highest decade (of signed ones a step for the largest number's negative, which has no code).
+        for (codes, step) in [(Codes::Signed, 0.9 / 128.0), (Codes::Unsigned, 0.9 / 256.0)] {
+            let count = 700;
+            let lowest = if codes == Codes::Signed { 1.0 } else { 0.0 };
+            let scale = |i: usize| if i / BLOCK == 1 { 1e-12 } else { 1.0 };
+            let number = |i: usize| (((i * 7919) % 1000) as f64 / 500.0 - lowest) * scale(i);
+            let xs: Vec<f64> = (0..count).map(|i| f64::from(number(i) as f32)).collect();
+            let found = eval(
+                |g| {
+                    let (words, scales) = codes.pack(g.input("x", [count], DType::F32));
+                    assert_eq!((words.shape(), scales.shape()), ([3, 64].into(), [3].into()));
+                    vec![codes.unpack(words, scales, count), words]
+                },
+                &[("x", Array::new([count], DType::F32, xs.clone()))],
+            );
+            for (block, (xs, ys)) in xs.chunks(BLOCK).zip(found[0].chunks(BLOCK)).enumerate() {
+                let most = xs.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                for (x, y) in xs.iter().zip(ys) {
+                    // And the roundings to f32 on the way.
+                    assert!((x - y).abs() <= (step + 1e-6) * most, "{codes:?}, block {block}: {x} became {y}");
+                }
             }
+            assert!(found[1].iter().any(|&word| word > 65536.0));
         }
-        assert!(found[1].iter().any(|&word| word > 65536.0));
-        // Zeros stay zeros, and a state that was never written is zeros.
+    }
+
+    #[test]
+    fn zeros_stay_zeros() {
+        // A state that was never written is zeros too.
         // Words times 0 are as many words that are 0.
         #[allow(clippy::erasing_op)]
         let zeros = |g: &Graph| {

@@ -226,6 +226,11 @@ fn schedules_are_pytorchs() {
             "step" => Schedule::Step { lr, gamma: 0.5, size: 6 },
             "exponential" => Schedule::Step { lr, gamma: 0.9, size: 1 },
             "stable" => Schedule::WarmupStableDecay { lr, min_lr: 0.03, warmup: 5, decay: 9, steps: 40 },
+            "warm_constant" => Schedule::Constant { lr, warmup: 5 },
+            "warm_cosine" => Schedule::Cosine { lr, min_lr: 0.03, warmup: 5, steps: 40 },
+            "warm_linear" => Schedule::Linear { lr, end_lr: 0.03, warmup: 5, steps: 40 },
+            "warm_polynomial" => Schedule::Polynomial { lr, power: 1.5, warmup: 5, steps: 30 },
+            "warm_restarts" => Schedule::CosineRestarts { lr, min_lr: 0.01, warmup: 5, period: 5, factor: 2 },
             other => panic!("no such schedule: {other}"),
         };
         for (step, want) in numbers(&entry["rates"]).into_iter().enumerate() {
@@ -235,84 +240,45 @@ fn schedules_are_pytorchs() {
     }
 }
 
-/// A straight transcription of what PyTorch's documentation says of `ReduceLROnPlateau`, with the rate itself as its state.
-struct ReduceOnPlateau {
-    lr: f64,
-    best: Option<f64>,
-    bad: u64,
-    cooldown: u64,
-}
-
-impl ReduceOnPlateau {
-    fn step(&mut self, options: &Plateau, metric: f64) {
-        let better = self.best.is_none_or(|best| {
-            let sign = if options.mode == PlateauMode::Min { -1.0 } else { 1.0 };
-            let wanted = match options.threshold_mode {
-                ThresholdMode::Relative => best * (1.0 + sign * options.threshold),
-                ThresholdMode::Absolute => best + sign * options.threshold,
-            };
-            sign * metric > sign * wanted
-        });
-        if better {
-            self.best = Some(metric);
-            self.bad = 0;
-        } else {
-            self.bad += 1;
-        }
-        if self.cooldown > 0 {
-            self.cooldown -= 1;
-            self.bad = 0;
-        }
-        if self.bad > options.patience {
-            let lower = f64::max(self.lr * options.factor, options.min_lr);
-            if self.lr - lower > options.eps {
-                self.lr = lower;
-            }
-            self.cooldown = options.cooldown;
-            self.bad = 0;
+/// The options of an entry, as PyTorch names them.
+fn plateau(options: &Json) -> Plateau {
+    let mut plateau = Plateau::default();
+    for (name, value) in options.as_object().expect("options") {
+        let (number, count) = (|| value.as_f64().expect("a number"), || value.as_u64().expect("a count"));
+        match (name.as_str(), value.as_str()) {
+            ("mode", Some("max")) => plateau.mode = PlateauMode::Max,
+            ("threshold_mode", Some("abs")) => plateau.threshold_mode = ThresholdMode::Absolute,
+            ("factor", _) => plateau.factor = number(),
+            ("threshold", _) => plateau.threshold = number(),
+            ("min_lr", _) => plateau.min_lr = number(),
+            ("eps", _) => plateau.eps = number(),
+            ("patience", _) => plateau.patience = count(),
+            ("cooldown", _) => plateau.cooldown = count(),
+            other => panic!("no such option: {other:?}"),
         }
     }
+    plateau
 }
 
 #[test]
 fn plateaus_lower_the_rate_as_pytorch_does_also_across_a_checkpoint() {
-    let usual = Plateau::default();
-    let settings = [
-        Plateau { patience: 2, ..usual },
-        Plateau { patience: 3, cooldown: 4, factor: 0.7, threshold: 0.05, min_lr: 0.01, ..usual },
-        Plateau { mode: PlateauMode::Max, patience: 1, factor: 0.5, threshold: 0.1, eps: 1e-3, ..usual },
-        Plateau {
-            threshold_mode: ThresholdMode::Absolute,
-            threshold: 0.2,
-            patience: 0,
-            cooldown: 1,
-            factor: 0.9,
-            ..usual
-        },
-    ];
-    for options in settings {
+    let oracle = oracle();
+    let metrics = numbers(&oracle["metrics"]);
+    for entry in oracle["plateaus"].as_array().expect("a list") {
+        let options = plateau(&entry["options"]);
         let make = || {
             let mut parameters = Parameters::new();
             let w = parameters.add("w", [1], Init::Ones);
             let builder = Trainer::builder(parameters).optimizer(Sgd::new()).lr(0.3).plateau(options);
             builder.build(&crate::device(), |graph: &Graph| w.tensor(graph).square().sum_all()).expect("compiles")
         };
-        let (mut trainer, mut lowered) = (make(), 0);
-        let mut wanted = ReduceOnPlateau { lr: 0.3, best: None, bad: 0, cooldown: 0 };
-        for step in 0..60u64 {
+        let (mut trainer, mut lowered, mut rate) = (make(), 0, 0.3);
+        for (step, (&metric, &then)) in metrics.iter().zip(&numbers(&entry["rates"])).enumerate() {
             let report = trainer.step(wgrad::train::SAME_BATCH).expect("trains");
-            assert!(
-                (report.lr - wanted.lr).abs() <= 1e-15,
-                "{options:?}, step {step}: {}, not {}",
-                report.lr,
-                wanted.lr
-            );
-            // Down and up again, with some noise.
-            let metric = 2.0 - (step as f64 / 9.0).sin() + (step * 7919 % 13) as f64 / 20.0;
-            let before = wanted.lr;
-            wanted.step(&options, metric);
-            assert_eq!(trainer.observe(metric).expect("is wanted"), wanted.lr < before, "step {step}");
-            lowered += u32::from(wanted.lr < before);
+            assert!((report.lr - rate).abs() <= 1e-15, "{options:?}, step {step}: {}, not {rate}", report.lr);
+            assert_eq!(trainer.observe(metric).expect("is wanted"), then < rate, "{options:?}, step {step}");
+            lowered += u32::from(then < rate);
+            rate = then;
             if step % 7 == 3 {
                 let checkpoint = trainer.checkpoint().expect("reads back");
                 trainer = make();

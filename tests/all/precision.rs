@@ -254,7 +254,8 @@ fn fifty_overflows_of_f16_end_the_training() {
     let Some(kind @ ErrorKind::NotFinite { .. }) = last.as_ref().map(Error::kind) else {
         panic!("ends with an error: {last:?}")
     };
-    assert!(kind.to_string().contains("overflow"), "{kind}");
+    let told = kind.to_string();
+    assert!(told.contains("overflow") && told.contains("the first gradient that does is that of `"), "{told}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import os
 
 import numpy as np
@@ -165,10 +166,46 @@ schedules = [
     rates("stable", lambda o: S.SequentialLR(o, [S.LinearLR(o, 0.2, 1.0, total_iters=4), S.ConstantLR(o, 1.0, 0), S.LinearLR(o, 1.0, 0.1, total_iters=9)], [5, 30])),
 ]
 
+
+def warmed(name, make):
+    """Five updates of warm-up from a fifth, then another schedule from its beginning."""
+    return rates(name, lambda o: S.SequentialLR(o, [S.LinearLR(o, 0.2, 1.0, total_iters=4), make(o)], [5]))
+
+
+schedules += [
+    warmed("warm_constant", lambda o: S.ConstantLR(o, 1.0, 0)),
+    warmed("warm_cosine", lambda o: S.CosineAnnealingLR(o, T_max=34, eta_min=0.03)),
+    warmed("warm_linear", lambda o: S.LinearLR(o, 1.0, 0.1, total_iters=34)),
+    warmed("warm_polynomial", lambda o: S.PolynomialLR(o, total_iters=25, power=1.5)),
+    warmed("warm_restarts", lambda o: S.CosineAnnealingWarmRestarts(o, T_0=5, T_mult=2, eta_min=0.01)),
+]
+
+# Down and up again, with some noise.
+metrics = [round(2 - math.sin(step / 9) + step * 7919 % 13 / 20, 6) for step in range(60)]
+
+
+def plateau(**options):
+    rule = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    schedule = S.ReduceLROnPlateau(rule, **options)
+    found = []
+    for metric in metrics:
+        rule.step()
+        schedule.step(metric)
+        found.append(rule.param_groups[0]["lr"])
+    return dict(options=options, rates=found)
+
+
+plateaus = [
+    plateau(patience=2),
+    plateau(patience=3, cooldown=4, factor=0.7, threshold=0.05, min_lr=0.01),
+    plateau(mode="max", patience=1, factor=0.5, threshold=0.1, eps=1e-3),
+    plateau(threshold_mode="abs", threshold=0.2, patience=0, cooldown=1, factor=0.9),
+]
+
 def short(array):
     return np.round(array.reshape(-1 if array.ndim == 2 else (STEPS, -1)).astype(np.float64), 3).tolist()
 
 
-out = dict(torch=torch.__version__, seed=SEED, kept=KEPT, start=start.tolist(), gradients=gradients.tolist(), matrix_start=short(matrix_start), matrix_gradients=short(matrix_gradients), paths=paths, schedules=schedules)
+out = dict(torch=torch.__version__, seed=SEED, kept=KEPT, start=start.tolist(), gradients=gradients.tolist(), matrix_start=short(matrix_start), matrix_gradients=short(matrix_gradients), paths=paths, schedules=schedules, metrics=metrics, plateaus=plateaus)
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "optimizers.json"), "w") as file:
     json.dump(out, file, separators=(",", ":"))

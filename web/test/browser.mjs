@@ -25,14 +25,19 @@ export async function launch(options = {}) {
     return { context, close };
 }
 
+/** Adds what a page's console is told of errors and warnings. */
+export function listen(page, said) {
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && said.push(message.text()));
+    page.on("pageerror", (error) => said.push(String(error)));
+}
+
 /** Runs tests, each in a fresh page whose console must stay empty (`said` is what it was told); `filter` chooses by name. Gives how many failed. */
 export async function run(context, url, tests, filter = "") {
     let failed = 0;
     for (const [name, test] of Object.entries(tests).filter(([name]) => name.includes(filter))) {
         const page = await context.newPage();
         const said = [];
-        page.on("console", (message) => ["error", "warning"].includes(message.type()) && said.push(message.text()));
-        page.on("pageerror", (error) => said.push(String(error)));
+        listen(page, said);
         const begin = performance.now();
         const took = () => `${((performance.now() - begin) / 1000).toFixed(1)} s`;
         try {
