@@ -126,10 +126,11 @@ impl PlateauState {
     }
 }
 
-/// A number as a checkpoint's text: its bits, in hexadecimal. Reading decimals takes a table of powers of five, which would
-/// be a fortieth of what a page downloads.
+/// A number as a checkpoint's text: a whole one as it is, another by its bits, in hexadecimal. Reading decimals takes a table
+/// of powers of five, which would be a fortieth of what a page downloads.
 pub(crate) fn exact(number: f64) -> String {
-    format!("{:016x}", number.to_bits())
+    let (whole, bits) = (number as u32, number.to_bits());
+    if f64::from(whole).to_bits() == bits { whole.to_string() } else { format!("{bits:016x}") }
 }
 
 /// The number of such a text. The first checkpoints wrote decimals, of which a page reads whole ones only.
@@ -226,7 +227,10 @@ mod tests {
         let fresh = PlateauState::new(&Plateau::default());
         let (best, one, two, nan) = (exact(f64::INFINITY), exact(1.0), exact(2.0), exact(f64::NAN));
         assert_eq!(fresh.to_string(), format!("{best} 0 0 {one}"));
-        assert_eq!((best.as_str(), one.as_str()), ("7ff0000000000000", "3ff0000000000000"));
+        for number in [0.0, -0.0, 1.0, 0.1, -3.0, 1e300, 4_294_967_295.0, 4_294_967_296.0] {
+            assert_eq!(from_exact(&exact(number)).map(f64::to_bits), Some(number.to_bits()), "{number}");
+        }
+        assert_eq!((best.as_str(), one.as_str()), ("7ff0000000000000", "1"));
         assert_eq!(format!("inf 0 0 {one}").parse::<PlateauState>().unwrap(), fresh);
         for wrong in ["", "0 0", "B 0 0", "none 0 0 O", "B 0 0 O O", "B -1 0 O", "B 2 3 N", "B 2 3 T"] {
             let wrong = wrong.replace('B', &best).replace('O', &one).replace('T', &two).replace('N', &nan);

@@ -67,7 +67,7 @@ impl Trainer {
         let lr_scale = match checkpoint.metadata.get(LR_SCALE) {
             Some(text) => from_exact(text).filter(|scale| scale.is_finite() && *scale >= 0.0).ok_or_else(|| {
                 Error::feed(format!(
-                    "the checkpoint's `{LR_SCALE}` is `{text}`, not the bits of a number from 0 on in hexadecimal"
+                    "the checkpoint's `{LR_SCALE}` is `{text}`, neither a whole number nor the 16 hexadecimal digits of one that is at least 0"
                 ))
             })?,
             None => 1.0,
