@@ -262,9 +262,9 @@ impl Model {
     async fn outputs(&mut self, inputs: Vec<u8>) -> LibraryResult<Vec<f32>> {
         let data = self.arrays(inputs, None, self.config.train.micro_batch())?;
         let (width, read): (usize, Read) = match self.goal {
-            Goal::Classes(classes) => {
-                (classes, |results| Ok(results.f32(LOG_PROBABILITIES)?.into_iter().map(f32::exp).collect()))
-            }
+            Goal::Classes(classes) => (classes, |results| {
+                Ok(results.f32(LOG_PROBABILITIES)?.into_iter().map(|x| f64::from(x).exp() as f32).collect())
+            }),
             Goal::Values(values) => (values, |results| results.f32(PREDICTION)),
             Goal::Text(_) => return Err(other_data()),
         };

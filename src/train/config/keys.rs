@@ -20,8 +20,16 @@ const fn key(name: &'static str, allowed: &'static str, valid: fn(&Config) -> bo
     Key { name, allowed, tasks: &TaskKind::ALL, text: false, valid }
 }
 
+/// Words, which a page does not give but by names that it checks itself: it does without what would be said of them.
 const fn text(name: &'static str, allowed: &'static str, valid: fn(&Config) -> bool) -> Key {
-    Key { name, allowed, tasks: &TaskKind::ALL, text: true, valid }
+    match cfg!(target_arch = "wasm32") {
+        true => Key { name: "", allowed: "", tasks: &[], text: true, valid },
+        false => Key { name, allowed, tasks: &TaskKind::ALL, text: true, valid },
+    }
+}
+
+const fn flag(name: &'static str) -> Key {
+    Key { text: false, ..text(name, "true or false", |_| true) }
 }
 
 impl Key {
@@ -126,7 +134,7 @@ pub const KEYS: &[Key] = &[
     key("train.ema", "a part of the running mean that a step keeps, from 0 (no mean) to below 1, such as 0.999", |c| {
         (0.0..1.0).contains(&c.train.ema)
     }),
-    key("train.ema_warmup", "true or false", |_| true),
+    flag("train.ema_warmup"),
     key("train.seed", "an integer from 0 to 9223372036854775807", |c| c.train.seed <= MAX),
     key("train.eval_every", "a number of steps, or 0 (never)", |c| c.train.eval_every <= MAX),
     key("train.eval_batches", "an integer from 1 to 1048576", |c| (1..=MAX_SIZE).contains(&c.train.eval_batches))
@@ -135,18 +143,18 @@ pub const KEYS: &[Key] = &[
         c.train.early_stopping <= MAX
     }),
     key("train.checkpoint_every", "a number of steps, or 0 (only at the end)", |c| c.train.checkpoint_every <= MAX),
-    key("train.tensorboard", "true or false", |_| true),
+    flag("train.tensorboard"),
     key("train.norms_every", "a number of steps, or 0 (never)", |c| c.train.norms_every <= MAX),
     text("train.on_nonfinite", "\"stop\", \"skip\" or \"rollback\"", |_| true),
     key("optimizer.momentum", BELOW_ONE, |c| part(c.optimizer.momentum)),
     key("optimizer.dampening", BELOW_ONE, |c| part(c.optimizer.dampening)),
-    key("optimizer.nesterov", "true or false", |_| true),
+    flag("optimizer.nesterov"),
     key("optimizer.beta1", BELOW_ONE, |c| part(c.optimizer.beta1)),
     key("optimizer.beta2", BELOW_ONE, |c| part(c.optimizer.beta2)),
     key("optimizer.eps", POSITIVE, |c| positive(c.optimizer.eps)),
-    key("optimizer.amsgrad", "true or false", |_| true),
+    flag("optimizer.amsgrad"),
     key("optimizer.alpha", BELOW_ONE, |c| part(c.optimizer.alpha)),
-    key("optimizer.centered", "true or false", |_| true),
+    flag("optimizer.centered"),
     key("optimizer.lr_decay", POSITIVE, |c| positive(c.optimizer.lr_decay)),
     key("optimizer.initial_accumulator_value", POSITIVE, |c| positive(c.optimizer.initial_accumulator_value)),
     key("optimizer.rho", BELOW_ONE, |c| part(c.optimizer.rho)),
@@ -172,7 +180,7 @@ pub const KEYS: &[Key] = &[
     text("device.adapter", "a part of an adapter's name, or its index, as `wgrad devices` lists them", |c| {
         c.device.adapter.as_deref() != Some("")
     }),
-    key("device.autotune", "true or false", |_| true),
+    flag("device.autotune"),
     text("device.memory", "a size such as \"6GiB\" or \"800MiB\", or \"auto\"", |_| true),
     key("device.timeout", "a number of seconds without an answer, from 1 to 86400", |c| {
         (1..=86_400).contains(&c.device.timeout)
