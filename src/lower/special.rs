@@ -37,7 +37,7 @@ impl Grouper<'_> {
     }
 
     /// Moves operations to their only reader where that saves storing their result: the mask of a
-    /// ReLU is computed in the backward kernel, from the activation that is there anyway.
+    /// ReLU is computed in the backward kernel, from the activation that is there anyway, or takes half the bytes.
     pub(super) fn sink(&mut self) {
         for index in (0..self.nodes.len() as u32).rev() {
             let Some(group) = self.grouping.group_of[index as usize] else { continue };
@@ -47,7 +47,7 @@ impl Grouper<'_> {
                 continue;
             }
             let Some(reader) = self.only_reader(index, group) else { continue };
-            if self.operands_stored(index, group) && self.may_join(index, reader) {
+            if self.stored_for(index, group) < self.bytes(index) && self.may_join(index, reader) {
                 self.grouping.groups[group].members.retain(|&member| member != index);
                 self.add(index, reader);
                 crate::sort::sort(&mut self.grouping.groups[reader].members);
@@ -78,13 +78,25 @@ impl Grouper<'_> {
         }
     }
 
-    /// Whether everything a member reads lies in memory even without it.
-    pub(super) fn operands_stored(&self, index: u32, group: usize) -> bool {
-        accesses(self.graph, self.views, index).iter().filter_map(|access| access.root).all(|root| {
+    /// Bytes of what a member reads that would not have to lie in memory without it.
+    pub(super) fn stored_for(&self, index: u32, group: usize) -> u64 {
+        let roots = accesses(self.graph, self.views, index).into_iter().filter_map(|access| access.root);
+        let only_here = |root: &Value| {
             let outside = |user: &u32| *user != index && self.grouping.group_of[*user as usize] != Some(group);
-            self.grouping.group_of[root.node as usize] != Some(group)
-                || self.grouping.users.get(&root).is_some_and(|users| users.iter().any(outside))
-        })
+            self.grouping.group_of[root.node as usize] == Some(group)
+                && !self.grouping.users.get(root).is_some_and(|users| users.iter().any(outside))
+        };
+        let roots: BTreeSet<Value> = roots.filter(only_here).collect();
+        let bytes = |root: Value| {
+            let ty = self.graph.type_of(root);
+            ty.dtype.bytes(&ty.shape)
+        };
+        roots.into_iter().map(bytes).sum()
+    }
+
+    fn bytes(&self, index: u32) -> u64 {
+        let ty = &self.nodes[index as usize].outputs[0];
+        ty.dtype.bytes(&ty.shape)
     }
 
     /// A scalar computed from scalars: cheaper to repeat in its readers than to store.

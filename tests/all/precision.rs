@@ -274,8 +274,11 @@ fn half_precision_takes_less_memory_and_hardly_more_dispatches() {
             println!("{workload} in {precision}: {} bytes, {} dispatches, {} texts", found.0, found.1, found.2);
             found
         });
-        assert!(workload != Workload::W4 || f16.0 * 100 <= full.0 * 75, "{workload}: {} and {} bytes", f16.0, full.0);
-        assert!(workload != Workload::W4 || bf16.0 * 100 <= full.0 * 75, "{workload}: {} and {} bytes", bf16.0, full.0);
+        // Convolutions with padding read a padded copy in f32 on software adapters, and maxima are given out in f32 too.
+        let most = if workload == Workload::W3 { 85 } else { 53 };
+        for half in [f16.0, bf16.0] {
+            assert!(half * 100 <= full.0 * most, "{workload}: {half} and {} bytes", full.0);
+        }
     }
 }
 
