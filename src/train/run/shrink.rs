@@ -44,9 +44,11 @@ pub(crate) fn split_to_fit(
         match trainer.plan(profile, loss) {
             Ok(plan) => {
                 let time = parts as f64 * rates.program(&plan.programs[0]);
-                if best.as_ref().is_none_or(|(least, _)| time < WORTH * least) {
-                    best = Some((time, split));
+                // Planning a large model takes seconds: no further than to the first cut that does not pay.
+                if best.as_ref().is_some_and(|(least, _)| time >= WORTH * least) {
+                    break;
                 }
+                best = Some((time, split));
                 if plan.recomputed.dispatches == 0 {
                     break;
                 }
@@ -58,7 +60,7 @@ pub(crate) fn split_to_fit(
     }
     match best {
         Some((_, split)) => *config = split,
-        None => return refused.map_or(Ok(()), Err),
+        None => refused.map_or(Ok(()), Err)?,
     }
     Ok(())
 }
