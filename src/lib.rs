@@ -10,6 +10,7 @@ pub mod error;
 pub mod sort;
 pub mod shape;
 pub mod dtype;
+pub mod cosine;
 pub mod random;
 pub mod graph;
 pub mod tensor;

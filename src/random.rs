@@ -5,6 +5,8 @@
 //! the bits of a random operation are, and initialises weights on the host.
 //! Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 
+use crate::cosine::cos_of_turns;
+
 const PARITY: u32 = 0x1BD1_1BDA;
 const ROTATIONS: [u32; 8] = [13, 15, 26, 6, 17, 29, 16, 24];
 
@@ -63,7 +65,7 @@ impl Stream {
         let element = |index| {
             let [a, b] = self.words(index);
             let radius = (-2.0 * unit(a).ln()).sqrt();
-            (mean + std * radius * (std::f64::consts::TAU * unit(b)).cos()) as f32
+            (mean + std * radius * cos_of_turns(unit(b))) as f32
         };
         (0..n as u64).map(element).collect()
     }

@@ -76,9 +76,9 @@ fn in_child(args: &BenchArgs, workload: Workload) -> Result<Option<i32>> {
             child.args([flag, &number.to_string()]);
         }
     }
-    let flags = [("--profile", args.profile), ("--tuned", args.tuned), ("--recompute", args.recompute)];
-    for (flag, given) in flags {
-        if given {
+    let BenchArgs { profile, tuned, recompute, norms, .. } = args;
+    for (flag, given) in [("--profile", profile), ("--tuned", tuned), ("--recompute", recompute), ("--norms", norms)] {
+        if *given {
             child.arg(flag);
         }
     }
@@ -101,8 +101,8 @@ fn measure_here(args: &BenchArgs, workload: Workload, started: Instant) -> Resul
     }
     let (warmup, timed) = workload.standard_steps();
     let (warmup, timed) = (args.warmup.unwrap_or(warmup), args.steps.unwrap_or(timed));
-    let samples =
-        Samples { started, warmup, timed, seed: args.seed, precision: args.precision, recompute: args.recompute };
+    let (seed, precision, recompute, norms) = (args.seed, args.precision, args.recompute, args.norms);
+    let samples = Samples { started, warmup, timed, seed, precision, recompute, norms };
     let line =
         measure(workload, samples, &device).unwrap_or_else(|error| failed(workload, device.name(), &error.to_string()));
     let worked = line.median_ms.is_some();

@@ -109,6 +109,20 @@ pub struct KernelSpec {
 }
 
 impl KernelSpec {
+    /// Lets the body add to a secondary output, each of whose elements it writes once, what it would overwrite it with.
+    pub fn add_to(&mut self, port: usize) {
+        let array = format!("{}[", self.outputs[port].name);
+        let (mut text, mut from) = (self.body.to_string(), 0);
+        while let Some(at) = text[from..].find(&array) {
+            from += at + array.len();
+            if let Some(end) = text[from..].find("] = ") {
+                text.insert(from + end + 2, '+');
+            }
+        }
+        self.body = text.into();
+        self.name.push_str("_added");
+    }
+
     /// The directives with which a text begins that uses f16 and matrix units; nothing for all others.
     pub fn enables(&self) -> String {
         let used = [("f16>", "f16"), ("coop_mat", "wgpu_cooperative_matrix")];

@@ -78,6 +78,7 @@ impl GroupEmitter<'_> {
             }
         };
         let ports = self.ports(&spec, stage)?;
+        self.add_to_states(&mut spec, stage);
         self.launch(spec, fused, ports, matches!(stage.hook, Hook::Pointwise))
     }
 
@@ -94,22 +95,36 @@ impl GroupEmitter<'_> {
     }
 
     fn port(&self, source: PortSource) -> Result<Location> {
-        let group = self.group();
-        let anchor = group.anchor.unwrap_or(0);
         match source {
             PortSource::Operand(index) => {
-                let input = self.context.graph.node(anchor).inputs[index];
+                let input = self.context.graph.node(self.group().anchor.unwrap_or(0)).inputs[index];
                 self.context.placement.locate(self.context.views.get(input).root)
             }
-            PortSource::Output(output) => self.written(Value { node: anchor, output }),
-            PortSource::ColumnSums => self.written(Value { node: group.column_sums.unwrap_or(0), output: 0 }),
             PortSource::Workspace(index) => Ok(self.workspaces[index]),
+            PortSource::Output(_) | PortSource::ColumnSums => {
+                self.context.placement.locate(self.context.grouping.home(self.beside(source)))
+            }
         }
     }
 
-    /// The place of an output, which no one may want: then a work buffer would have to be there.
-    fn written(&self, value: Value) -> Result<Location> {
-        self.context.placement.locate(value)
+    /// What a body writes beside its main result.
+    fn beside(&self, source: PortSource) -> Value {
+        let Group { anchor, column_sums, .. } = self.group();
+        match source {
+            PortSource::Output(output) => Value { node: anchor.unwrap_or(0), output },
+            _ => Value { node: column_sums.unwrap_or(0), output: 0 },
+        }
+    }
+
+    /// Lets a body add to what it would overwrite, where that is a state.
+    fn add_to_states(&self, spec: &mut KernelSpec, stage: &Stage) {
+        let own = |source: &PortSource| matches!(source, PortSource::Output(_) | PortSource::ColumnSums);
+        for (port, &source) in stage.outputs.iter().enumerate().filter(|(_, source)| own(source)) {
+            let value = self.beside(source);
+            if self.context.grouping.home(value) != value {
+                spec.add_to(port);
+            }
+        }
     }
 
     /// The buffers of scalars that the first hook of a kernel binds. The second one reaches them through the same binding.

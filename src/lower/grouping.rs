@@ -30,6 +30,8 @@ pub struct Grouping {
     pub assembled: HashMap<u32, Vec<Value>>,
     /// The concatenation that a part is written into.
     pub part_of: HashMap<Value, u32>,
+    /// What kernels give beside their main result and add to a state: the value to the node that adds it.
+    pub added: Vec<(Value, u32)>,
     /// Nodes that read a root (assignments included).
     pub users: HashMap<Value, Vec<u32>>,
     /// Roots that leave the program.
@@ -50,6 +52,11 @@ impl Grouping {
         for &node in own {
             for output in 0..graph.node(node).outputs.len() as u32 {
                 let value = Value { node, output };
+                let home = self.home(value);
+                if home != value {
+                    list.push(home);
+                    continue;
+                }
                 let outside = |user: &u32| self.group_of[*user as usize] != Some(index);
                 // What a kernel's body writes needs a place even if no one reads it.
                 let ported = group.anchor == Some(node) && !self.is_fused_output(graph, index, value);
@@ -69,8 +76,13 @@ impl Grouping {
         let group = &self.groups[index];
         match group.anchor {
             Some(anchor) if anchor == value.node => stored_output(&graph.node(anchor).op) == Some(value.output),
-            _ => group.column_sums != Some(value.node),
+            _ => group.column_sums != Some(value.node) && !self.added.iter().any(|(_, sum)| *sum == value.node),
         }
+    }
+
+    /// What is written where a kernel would write a value: the sum, if it is added to a state.
+    pub fn home(&self, value: Value) -> Value {
+        self.added.iter().find(|(sums, _)| *sums == value).map_or(value, |&(_, node)| Value { node, output: 0 })
     }
 
     /// The concatenation that a value is written straight into, and the value as a view of it.

@@ -80,6 +80,7 @@ impl<'a> Grouper<'a> {
             group_of: vec![None; nodes.len()],
             assembled: HashMap::new(),
             part_of: HashMap::new(),
+            added: Vec::new(),
             users,
             results,
             cells: Cells::default(),
@@ -117,7 +118,8 @@ impl<'a> Grouper<'a> {
                 self.open_anchor(index);
             } else if matches!(op, Op::Concat { .. }) && self.assemble(index) {
                 continue;
-            } else if is_pointwise(&op) && !self.join(index) && !self.is_inline_scalar(index) {
+            } else if is_pointwise(&op) && !self.add_beside(index) && !self.join(index) && !self.is_inline_scalar(index)
+            {
                 self.open(index);
             }
         }

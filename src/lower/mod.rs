@@ -8,6 +8,7 @@
 
 mod access;
 mod anchors;
+mod beside;
 mod bindings;
 mod body;
 mod border;

@@ -284,9 +284,10 @@ impl<'a> Placer<'a> {
 
     /// Breaks a circle among groups that wait for each other.
     fn defer_one(&mut self, stuck: &BTreeSet<usize>) -> Result<()> {
-        // What moves from step to step has no old value that someone waits for.
-        let mut candidates: Vec<Value> =
-            self.in_state.keys().copied().filter(|&root| !self.views.walk(root).moves()).collect();
+        // What moves from step to step has no old value that someone waits for, nor has what is added to beside a result.
+        let added = |root: &Value| self.grouping.added.iter().any(|(_, sum)| *sum == root.node);
+        let waits = |root: &Value| !self.views.walk(*root).moves() && !added(root);
+        let mut candidates: Vec<Value> = self.in_state.keys().copied().filter(waits).collect();
         crate::sort::sort(&mut candidates);
         let waiting =
             candidates.into_iter().find(|root| self.writers(*root).iter().any(|writer| stuck.contains(writer)));

@@ -1,16 +1,15 @@
 //! The less common ways in which operations share a kernel: producers absorbed by a reduction, results
-//! that are cheaper to compute again, parts written in place, sums that ride on a product.
+//! that are cheaper to compute again, parts written in place.
 //!
-//! Part of the walk in [`super::groups`].
+//! Part of the walk in [`super::groups`]; what a kernel gives beside its main result is in `beside.rs`.
 
 use super::access::{accesses, is_pointwise};
-use super::convolve;
 use super::grouping::is_anchor;
 use super::groups::Grouper;
 use super::views::Source;
-use crate::graph::{MacroOp, Op, ReduceKind, Value};
+use crate::graph::{MacroOp, Op, Value};
 use crate::passes::is_half;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// Operations and buffers of a scalar expression that is repeated rather than stored.
 const INLINE_OPERATIONS: usize = 12;
@@ -249,72 +248,5 @@ impl Grouper<'_> {
             .iter()
             .all(|&input| self.graph.type_of(input).shape[axis].is_multiple_of(size));
         axis + 1 == whole.rank() && aligned && whole[axis].is_multiple_of(4)
-    }
-
-    /// Sums over the rows of a matrix that a product reads as its right operand anyway.
-    pub(super) fn find_column_sums(&self) -> HashMap<u32, u32> {
-        let mut products: HashMap<(Value, Vec<usize>), u32> = HashMap::new();
-        for (index, node) in self.nodes.iter().enumerate() {
-            let rank = node.outputs.first().map_or(0, |ty| ty.shape.rank());
-            if node.op == Op::MatMul && rank == 2 {
-                let right = self.views.get(node.inputs[1]);
-                if right.view.is_contiguous() && right.view.offset == 0 {
-                    products.insert((right.root, right.view.shape.to_vec()), index as u32);
-                }
-            }
-        }
-        let mut found: HashMap<u32, u32> = HashMap::new();
-        for (index, node) in self.nodes.iter().enumerate() {
-            let Op::Reduce { kind: ReduceKind::Sum, axes } = &node.op else { continue };
-            let source = self.views.get(node.inputs[0]);
-            let shape = &source.view.shape;
-            let leading = axes.iter().copied().eq(0..shape.rank() - 1) && shape.rank() >= 2;
-            if !leading || !source.view.is_contiguous() || source.view.offset != 0 {
-                continue;
-            }
-            let matrix = vec![shape[..shape.rank() - 1].iter().product(), shape[shape.rank() - 1]];
-            let Some(&product) = products.get(&(source.root, matrix)) else { continue };
-            let value = Value { node: index as u32, output: 0 };
-            let later = self.grouping.users.get(&value).is_none_or(|users| users.iter().all(|&user| user > product));
-            if later && !found.values().any(|&taken| taken == product) {
-                found.insert(index as u32, product);
-            }
-        }
-        found
-    }
-
-    /// Sums over all but the channels of what a convolution's weight gradient reads anyway: the bias's gradient.
-    pub(super) fn find_channel_sums(&self) -> HashMap<u32, u32> {
-        let whole = |value: Value| {
-            let source = self.views.get(value);
-            let shape = &source.view.shape;
-            let stored = self.graph.type_of(source.root).shape.numel();
-            let whole = source.view.is_contiguous() && source.view.offset == 0 && shape.numel() == stored;
-            whole.then(|| (source.root, shape.to_vec()))
-        };
-        let mut gradients: HashMap<(Value, Vec<usize>), u32> = HashMap::new();
-        for (index, node) in self.nodes.iter().enumerate() {
-            let Op::Macro(op) = &node.op else { continue };
-            if node.outputs.first().is_some_and(|weight| convolve::gives_channel_sums(*op, &weight.shape))
-                && let Some(g) = whole(node.inputs[1])
-            {
-                gradients.insert(g, index as u32);
-            }
-        }
-        let mut found: HashMap<u32, u32> = HashMap::new();
-        for (index, node) in self.nodes.iter().enumerate() {
-            let Op::Reduce { kind: ReduceKind::Sum, axes } = &node.op else { continue };
-            let rank = self.graph.type_of(node.inputs[0]).shape.rank();
-            if !axes.iter().copied().eq((0..rank).filter(|&axis| axis != 1)) {
-                continue;
-            }
-            let Some(&product) = whole(node.inputs[0]).and_then(|g| gradients.get(&g)) else { continue };
-            let value = Value { node: index as u32, output: 0 };
-            let later = self.grouping.users.get(&value).is_none_or(|users| users.iter().all(|&user| user > product));
-            if later && !found.values().any(|&taken| taken == product) {
-                found.insert(index as u32, product);
-            }
-        }
-        found
     }
 }

@@ -3,8 +3,8 @@
 //! Steps count from 0 here: `lr(0)` is the rate of the first update, as PyTorch's schedulers have it
 //! before their first `step()`.
 
+use crate::cosine::cos_of_turns;
 use crate::error::{Error, Result};
-use std::f64::consts::PI;
 
 /// How the learning rate changes over a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -144,12 +144,13 @@ fn line(start: f64, end: f64, fraction: f64) -> f64 {
 
 /// From `start` to `end` along half a cosine.
 fn anneal(start: f64, end: f64, fraction: f64) -> f64 {
-    end + (start - end) / 2.0 * (1.0 + (PI * fraction).cos())
+    end + (start - end) / 2.0 * (1.0 + cos_of_turns(fraction / 2.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::f64::consts::PI;
 
     fn assert_rates(schedule: Schedule, expected: &[(u64, f64)]) {
         for &(step, lr) in expected {

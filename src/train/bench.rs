@@ -48,6 +48,8 @@ pub struct Samples {
     pub precision: Precision,
     /// Whether activations are computed twice, of training.
     pub recompute: bool,
+    /// Whether each parameter's norm and its gradient's are computed and read back in each step, of training.
+    pub norms: bool,
 }
 
 /// Times of single samples in seconds, the first sample's end, and what else was found.
@@ -125,7 +127,7 @@ pub fn failed(workload: Workload, adapter: &str, reason: &str) -> Measurement {
 /// Training steps on one batch, uploaded once.
 fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Timed> {
     let Setup { trainer, loss, batch, parameters, about, .. } = setup(workload, samples.seed)?;
-    let trainer = trainer.precision(samples.precision);
+    let trainer = trainer.precision(samples.precision).norms(samples.norms);
     let trainer = if samples.recompute { trainer.recompute(Recompute::Auto) } else { trainer };
     let mut trainer = trainer.build(device, loss)?;
     let mut losses = vec![trainer.step(&batch)?.loss];
@@ -144,13 +146,14 @@ fn training(workload: Workload, samples: Samples, device: &Device) -> Result<Tim
     }
     let falls = losses.last() < losses.first() || losses.len() < 2;
     let note = format!(
-        "{about}, {}, {}+{} steps, {parameters} params, {} dispatches, {:.1} MiB planned{}{}",
+        "{about}, {}, {}+{} steps, {parameters} params, {} dispatches, {:.1} MiB planned{}{}{}",
         samples.precision,
         samples.warmup,
         samples.timed,
         trainer.dispatches(),
         trainer.memory().total() as f64 / f64::from(1 << 20),
         if samples.recompute { ", activations computed twice" } else { "" },
+        if samples.norms { ", with norms" } else { "" },
         if falls { "" } else { ", DEFECT: the loss does not fall" }
     );
     Ok(Timed { seconds, cold_s, losses, note })

@@ -10,6 +10,7 @@ const ORDER: &[&str] = &[
     "sort",
     "shape",
     "dtype",
+    "cosine",
     "random",
     "graph",
     "tensor",

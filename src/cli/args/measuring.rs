@@ -200,6 +200,9 @@ pub struct BenchArgs {
     /// Compute activations twice where that halves their memory
     #[arg(long)]
     pub recompute: bool,
+    /// Also compute each parameter's norm and its gradient's in each step
+    #[arg(long)]
+    pub norms: bool,
     /// Also print where the time of a step goes, kernel by kernel
     #[arg(long)]
     pub profile: bool,
@@ -213,11 +216,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub saves: Option<PathBuf>,
     /// Measure instead what a step costs the host, a dispatch: on the adapter, and on one that executes nothing. Not of W1
-    #[arg(long, conflicts_with_all = ["tuned", "recompute", "profile", "trace", "roofline", "warmup", "seed"])]
+    #[arg(long, conflicts_with_all = ["tuned", "recompute", "norms", "profile", "trace", "roofline", "warmup", "seed"])]
     pub host: bool,
     /// Measure instead how long a training takes, once its device is lost, to stand on another one; with --steps also those
     /// before and the first after it. Not of W1
-    #[arg(long, conflicts_with_all = ["host", "tuned", "recompute", "profile", "trace", "roofline", "saves", "warmup"])]
+    #[arg(long, conflicts_with_all = ["host", "tuned", "recompute", "norms", "profile", "trace", "roofline", "saves", "warmup"])]
     pub recovery: bool,
     /// Measure in this process: what `bench` starts for each workload
     #[arg(long, hide = true)]
