@@ -1,6 +1,6 @@
 #![doc = "wgrad trains neural networks on any GPU: a whole training step is traced into one graph,"]
 #![doc = "compiled once into programs over planned memory, and replayed."]
-// The only exception is `gpu/pipelines.rs`, with its reason (tests/all/tidy.rs holds the list).
+// The only exceptions are three files of `gpu`, each with its reason (tests/all/tidy.rs holds the list).
 #![deny(unsafe_code)]
 // In the browser wgpu's types belong to one thread; the library's handles are the same everywhere.
 #![cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
