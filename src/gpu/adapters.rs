@@ -116,8 +116,19 @@ fn wanted(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> (wgpu::Features,
     let features = wanted_features(adapter.features());
     let needed = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
     let offered = adapter.features().contains(UNITS) && features.contains(needed) && !cfg!(target_arch = "wasm32");
+    let words = if pays_to_double(info) { wgpu::Features::SHADER_INT64 } else { wgpu::Features::empty() };
+    let features = features | (adapter.features() & words);
     let units = if offered { units_of(info, &adapter.cooperative_matrix_properties()) } else { None };
     (if units.is_some() { features | UNITS } else { features }, units)
+}
+
+/// Whether a software adapter runs on a processor on which reads of 64 bits pay: `kernels/doubled.rs`.
+fn pays_to_double(info: &wgpu::AdapterInfo) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let masks = std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    let masks = true;
+    class_of(info) == AdapterClass::Cpu && !masks
 }
 
 /// The matrix units that kernels can use: f16 with sums in f32, of the one size that can be written for the backend.
@@ -161,6 +172,7 @@ pub(super) fn profile_of(info: &wgpu::AdapterInfo, features: wgpu::Features, lim
         class: class_of(info),
         subgroup: subgroup_of(info, features),
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        doubled_reads: features.contains(wgpu::Features::SHADER_INT64) && pays_to_double(info),
         cooperative: None,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
@@ -242,6 +254,7 @@ pub(super) async fn fake(profile: &Profile) -> Result<wgpu::Adapter> {
     let mut features = wgpu::Features::empty();
     features.set(wgpu::Features::SHADER_F16, profile.shader_f16);
     features.set(wgpu::Features::SUBGROUP, profile.subgroup.is_some());
+    features.set(wgpu::Features::SHADER_INT64, profile.doubled_reads);
     let limits = wgpu::Limits {
         max_storage_buffers_per_shader_stage: profile.max_storage_buffers,
         max_storage_buffer_binding_size: profile.max_binding_bytes,

@@ -7,6 +7,7 @@
 //! software adapter but SwiftShader; nothing is shared, and no barrier is needed. This module knows no graph; whether
 //! attention comes here or is expanded is the lowering's choice, made from the `None` returned here.
 
+use super::profile::SWIFTSHADER;
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile};
 use crate::graph::Sight;
 use std::borrow::Cow;
@@ -175,7 +176,7 @@ fn kernel(
     let stacks = (shape.batch * heads) as u64;
     Some(KernelSpec {
         name: template.name.to_string(),
-        body: Cow::Owned(emit(template, shape.size / 4, lane_rows, profile.reads_lane_by_lane())),
+        body: Cow::Owned(emit(template, shape.size / 4, lane_rows, profile.dealing_lanes())),
         parts: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
@@ -214,30 +215,32 @@ fn pairs(shape: &AttentionShape) -> u64 {
     (0..time).map(seen).sum()
 }
 
-/// The body of a kernel for `vectors` vec4s of a head and `rows` rows per invocation; `dealt`: see [`deal`].
-fn emit(template: &Template, vectors: usize, rows: usize, dealt: bool) -> String {
+/// The body of a kernel for `vectors` vec4s of a head and `rows` rows per invocation; `lanes`: see [`deal`].
+fn emit(template: &Template, vectors: usize, rows: usize, lanes: Option<u32>) -> String {
     let tail: String = (0..rows).map(|row| template.tail.replace('$', &row.to_string())).collect();
-    let sweep = if dealt { deal(template.sweep, vectors) } else { template.sweep.to_string() };
+    let sweep = lanes.map_or_else(|| template.sweep.to_string(), |lanes| deal(template.sweep, vectors, lanes as usize));
     let head = repeat_lines(&format!("{COMMON}{}{sweep}", template.heads), '$', rows);
     repeat_lines(&format!("{head}{tail}}}\n"), '#', vectors)
 }
 
-/// A line of a sweep that is of no row of the invocation's own reads the same in every lane. Where each lane pays for that, the four lanes
-/// of a quad read a vec4 each and hand it to the others.
-fn deal(sweep: &str, vectors: usize) -> String {
+/// A line of a sweep that is of no row of the invocation's own reads the same in every lane. Where each lane pays for that, the lanes
+/// of a subgroup, which is the workgroup, read a vec4 each and hand it to the others.
+fn deal(sweep: &str, vectors: usize, lanes: usize) -> String {
+    // For a quad there is an instruction that SwiftShader is quicker with.
+    let broadcast = if lanes == SWIFTSHADER as usize { "quadBroadcast" } else { "subgroupBroadcast" };
     let mut out = String::with_capacity(sweep.len() * 2);
     for line in sweep.lines() {
         let Some((name, read)) = line.split_once("# = ").filter(|_| !line.contains('$')) else {
             out.push_str(&format!("{line}\n"));
             continue;
         };
-        for load in 0..vectors.div_ceil(4) {
-            let own = format!("min(lane + {}u, {}u)", 4 * load, vectors - 1);
+        for load in 0..vectors.div_ceil(lanes) {
+            let own = format!("min(lane + {}u, {}u)", lanes * load, vectors - 1);
             out.push_str(&format!("{name}_own{load} = {}\n", read.replace("#u", &own)));
         }
         let own = name.trim_start().trim_start_matches("let ");
         for vector in 0..vectors {
-            out.push_str(&format!("{name}{vector} = quadBroadcast({own}_own{}, {}u);\n", vector / 4, vector % 4));
+            out.push_str(&format!("{name}{vector} = {broadcast}({own}_own{}, {}u);\n", vector / lanes, vector % lanes));
         }
     }
     out

@@ -25,7 +25,7 @@ pub fn read_packed(spec: &mut KernelSpec, index: usize, stored: DType) {
         _ => return,
     };
     port.element = if wide { Element::U32x2 } else { Element::U32 };
-    spec.body = format!("{}{}", load.replace('$', port.name), called(&spec.body, port.name)).into();
+    spec.body = format!("{}{}", load.replace('$', port.name), called(&spec.body, port.name, "packed")).into();
 }
 
 /// As [`read_packed`] for f16, on a device whose arrays can hold it: nothing has to be unpacked, and a compiler sees that
@@ -38,11 +38,11 @@ pub fn read_native(spec: &mut KernelSpec, index: usize) {
         _ => return,
     };
     port.element = element;
-    spec.body = format!("{}{}", load.replace('$', port.name), called(&spec.body, port.name)).into();
+    spec.body = format!("{}{}", load.replace('$', port.name), called(&spec.body, port.name, "packed")).into();
 }
 
-/// A text with `array_packed(index)` for each `array[index]`.
-fn called(text: &str, array: &str) -> String {
+/// A text with `array_{how}(index)` for each `array[index]`.
+pub(super) fn called(text: &str, array: &str, how: &str) -> String {
     let opening = format!("{array}[");
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     let (mut out, mut rest) = (String::with_capacity(text.len() * 9 / 8), text);
@@ -57,7 +57,7 @@ fn called(text: &str, array: &str) -> String {
         }
         let end = closing(behind);
         // What is inside may read the same array again.
-        out.push_str(&format!("{array}_packed({})", called(&behind[..end], array)));
+        out.push_str(&format!("{array}_{how}({})", called(&behind[..end], array, how)));
         rest = &behind[(end + 1).min(behind.len())..];
     }
     out.push_str(rest);
@@ -138,7 +138,7 @@ mod tests {
     fn only_loads_of_the_array_itself_become_calls() {
         let text = "let v = a[i] + tile_a[i] - p.a[j]; let l = arrayLength(&a); let w = a[u32(o[a[k]]) * 2u].x;";
         let wanted = "let v = a_packed(i) + tile_a[i] - p.a[j]; let l = arrayLength(&a); let w = a_packed(u32(o[a_packed(k)]) * 2u).x;";
-        assert_eq!(called(text, "a"), wanted);
-        assert_eq!(called("b[0]", "a"), "b[0]");
+        assert_eq!(called(text, "a", "packed"), wanted);
+        assert_eq!(called("b[0]", "a", "packed"), "b[0]");
     }
 }

@@ -10,6 +10,7 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod cumsum;
 pub mod elementwise;
+pub mod doubled;
 pub mod halves;
 pub mod matmul;
 pub mod norm;

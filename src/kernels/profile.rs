@@ -33,6 +33,10 @@ pub struct Profile {
     /// The subgroup size, if subgroups may be used and every subgroup has this size.
     pub subgroup: Option<u32>,
     pub shader_f16: bool,
+    /// Whether numbers are read two at a time, as words of 64 bits (`doubled.rs`): for a software adapter on a processor where it
+    /// is dear to put what a lane has read into a vector.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubled_reads: bool,
     /// The matrix units that the driver says there are. Kernels for them are chosen only where they were checked and measured
     /// ([`Choices::units`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +61,7 @@ impl Profile {
             class: AdapterClass::Discrete,
             subgroup: None,
             shader_f16: false,
+            doubled_reads: false,
             cooperative: None,
             max_storage_buffers: 8,
             max_invocations: 256,
@@ -83,10 +88,10 @@ impl Profile {
         if self.class == AdapterClass::Cpu { 60_000 } else { usize::MAX }
     }
 
-    /// Whether an invocation pays for what its neighbours read from the same place: SwiftShader, which subgroups of four lanes give away, takes every
-    /// load apart into lanes. There lanes read a part each and hand it to the others in their quad.
-    pub fn reads_lane_by_lane(&self) -> bool {
-        self.class == AdapterClass::Cpu && self.subgroup == Some(SWIFTSHADER)
+    /// The lanes of a subgroup, where an invocation pays for what its neighbours read from the same place: software adapters take every load apart into
+    /// lanes. There each lane reads a part and hands it to the others.
+    pub fn dealing_lanes(&self) -> Option<u32> {
+        self.subgroup.filter(|_| self.class == AdapterClass::Cpu)
     }
 
     /// The kernel tier in one word, as `wgrad devices` prints it.

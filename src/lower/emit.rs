@@ -8,6 +8,7 @@ use super::grouping::Group;
 use super::place::Location;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Value};
+use crate::kernels::doubled::finished;
 use crate::kernels::elementwise;
 use crate::kernels::wgsl::wgsl;
 use crate::kernels::{Element, KernelSpec, Param, Port, Profile};
@@ -501,7 +502,7 @@ impl Text {
         }
         fused.iter().for_each(|part| text.push_str(&part.text));
         text.push_str(&spec.body);
-        text
+        finished(text, profile)
     }
 }
 

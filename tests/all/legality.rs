@@ -89,7 +89,11 @@ pub fn profiles() -> Vec<(&'static str, Profile)> {
         ("browser on a CPU", Profile { class: AdapterClass::Cpu, ..baseline.clone() }),
         ("discrete, subgroups of 32", Profile { subgroup: Some(32), ..baseline.clone() }),
         ("apple, subgroups of 32", Profile { class: AdapterClass::Apple, subgroup: Some(32), ..baseline.clone() }),
-        ("lavapipe", Profile { class: AdapterClass::Cpu, subgroup: Some(8), ..baseline }),
+        ("lavapipe", Profile { class: AdapterClass::Cpu, subgroup: Some(8), ..baseline.clone() }),
+        (
+            "lavapipe without AVX-512",
+            Profile { class: AdapterClass::Cpu, subgroup: Some(8), doubled_reads: true, ..baseline },
+        ),
     ]
 }
 

@@ -139,21 +139,80 @@ fn scalars_share_kernels_and_bindings() {
             .collect();
         let x: Vec<f32> = (0..64).map(|i| 0.1 * i as f32 - 3.0).collect();
         states.insert("x".into(), Array::floats([64], &x));
-        let want = reference::run(&graph, &HashMap::new(), &states).expect("evaluates");
-        let program = lower("counters", &graph, &layout, device.profile()).expect("compiles");
-        let outputs = program.outputs.clone();
-        let mut session = Session::new(&device, layout.clone(), vec![program]).expect("allocates");
-        for (name, value) in &states {
-            session.write_state(name, &harness::words(value)).expect("fits");
+        against_reference(&graph, &layout, &states);
+    }
+}
+
+/// One run from these states: outputs and states are those of the reference.
+fn against_reference(graph: &Graph, layout: &StateLayout, states: &HashMap<String, Array>) {
+    let device = crate::device();
+    let want = reference::run(graph, &HashMap::new(), states).expect("evaluates");
+    let program = lower("states", graph, layout, device.profile()).expect("compiles");
+    crate::legality::check(&program);
+    let outputs = program.outputs.clone();
+    let mut session = Session::new(&device, layout.clone(), vec![program]).expect("allocates");
+    for (name, value) in states {
+        session.write_state(name, &harness::words(value)).expect("fits");
+    }
+    let results = session.run(&[0]).and_then(|ticket| session.fetch(ticket)).expect("runs");
+    let got = harness::decoded(&outputs, &results);
+    for (name, want) in &want.outputs {
+        harness::compare(name, &got[name], &want.data, (1e-5, 1e-6)).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for (name, want) in &want.states {
+        let got = harness::decode(&session.read_state(name).expect("reads back"), want.ty.dtype);
+        harness::compare(name, &got, &want.data, (1e-5, 1e-6)).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// The gradients of a linear layer, weight and bias, added to what is there; `also` is done with the sums `[width]`.
+fn accumulated(width: usize, also: impl Fn(&Graph, wgrad::graph::Tensor<'_>)) -> (Graph, StateLayout) {
+    let shapes = [("x", vec![24, 8]), ("g", vec![24, width]), ("weight", vec![8, width]), ("bias", vec![width])];
+    let shapes = shapes.into_iter().chain([("other", vec![width])]);
+    let graph = Graph::new();
+    let specs = shapes.map(|(name, shape)| StateSpec {
+        name: name.into(),
+        ty: TensorType::new(shape.as_slice(), DType::F32),
+        category: Category::Other,
+        group: "all".into(),
+    });
+    let specs: Vec<StateSpec> = specs.collect();
+    let state = |index: usize| graph.state(&specs[index].name, specs[index].ty.shape.clone(), DType::F32);
+    graph.assign("weight", state(2) + state(0).t().matmul(state(1)));
+    also(&graph, state(1).sum(&[0]));
+    let layout = StateLayout::build(&specs, 1 << 20).expect("fits");
+    (graph, layout)
+}
+
+#[test]
+fn sums_beside_a_product_are_added_to_a_state_where_nobody_else_sees_them() {
+    for width in [12, 7] {
+        fn bias(graph: &Graph, width: usize) -> wgrad::graph::Tensor<'_> {
+            graph.state("bias", [width], DType::F32)
         }
-        let results = session.run(&[0]).and_then(|ticket| session.fetch(ticket)).expect("runs");
-        let got = harness::decoded(&outputs, &results);
-        for (name, want) in &want.outputs {
-            harness::compare(name, &got[name], &want.data, (1e-5, 1e-6)).unwrap_or_else(|error| panic!("{error}"));
-        }
-        for (name, want) in &want.states {
-            let got = harness::decode(&session.read_state(name).expect("reads back"), want.ty.dtype);
-            harness::compare(name, &got, &want.data, (1e-5, 1e-6)).unwrap_or_else(|error| panic!("{error}"));
+        let plain = accumulated(width, |graph, sums| graph.assign("bias", sums + bias(graph, width)));
+        let seen = accumulated(width, |graph, sums| {
+            graph.assign("bias", bias(graph, width) + sums);
+            graph.output("sums", sums);
+        });
+        let kept = accumulated(width, |graph, sums| {
+            graph.assign("bias", bias(graph, width) + sums);
+            graph.assign("other", bias(graph, width) * 2.0);
+        });
+        let elsewhere = accumulated(width, |graph, sums| graph.assign("other", bias(graph, width) + sums));
+        let taken = accumulated(width, |graph, sums| graph.assign("bias", bias(graph, width) - sums));
+        let dispatches = |(graph, layout): &(Graph, StateLayout)| {
+            let program = lower("states", graph, layout, crate::device().profile()).expect("compiles");
+            program.dispatches()
+        };
+        assert_eq!(dispatches(&plain), 1, "{width}");
+        for (graph, layout) in [plain, seen, kept, elsewhere, taken] {
+            let values = layout.entries.iter().map(|(name, entry)| {
+                let shape = entry.shape.clone();
+                let numbers: Vec<f32> = (0..shape.numel()).map(|i| (i * 37 % 101) as f32 / 25.0 - 2.0).collect();
+                (name.clone(), Array::floats(shape, &numbers))
+            });
+            against_reference(&graph, &layout, &values.collect());
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Matmul, Operand, Variant, Walks, emit};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::TensorType;
+use crate::kernels::doubled::finished;
 use crate::kernels::{Element, KernelSpec, Port, Profile};
 use crate::program::{
     Binding, BufferDecl, Category, Dispatch, Io, Kernel, Program, Role, Segment, StateLayout, StateSpec, grid,
@@ -99,7 +100,7 @@ fn kernel(spec: &KernelSpec, mm: &Matmul, profile: &Profile) -> Kernel {
     let subgroups = spec.body.contains("subgroup");
     let writable = [false, false].into_iter().chain(outputs.iter().map(|_| true)).collect();
     let prelude = prelude(spec, &outputs, params_in_storage);
-    let wgsl = format!("{}{prelude}{}{}", spec.enables(), hooks(mm.row_sums), spec.body);
+    let wgsl = finished(format!("{}{prelude}{}{}", spec.enables(), hooks(mm.row_sums), spec.body), profile);
     Kernel { name: spec.name.clone(), wgsl, writable, workgroup: spec.workgroup, params_in_storage, subgroups }
 }
 

@@ -34,7 +34,7 @@ const CORES: usize = 4;
 const WORTH: f32 = 0.85;
 const LARGE: usize = 1 << 19;
 /// From so many products on SwiftShader's largest block is worth its text, which takes it four times the time to compile.
-const LARGEST: usize = 1 << 26;
+const LARGEST: usize = 1 << 25;
 
 /// The cheapest variant of those that most products share, or a rarer one that is worth its text.
 pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
@@ -136,8 +136,9 @@ mod tests {
         for (shape, block) in [
             ([512, 512, 512], (32, 2)),
             ([1024, 512, 128], (32, 2)),
+            ([128, 512, 784], (32, 2)),
             // Not worth the time it takes to compile the largest block.
-            ([128, 512, 784], (8, 2)),
+            ([128, 256, 784], (8, 2)),
             ([128, 10, 512], (16, 1)),
             ([8, 1024, 1024], (8, 2)),
             ([1, 1024, 1024], (4, 1)),

@@ -123,11 +123,11 @@ pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
     let mut all = vec![by_rule(profile, mm)];
     let mut others = vec![REGISTER, Variant::Register { rows: 8, quads: 1 }, Variant::Register { rows: 4, quads: 1 }];
     if let (AdapterClass::Cpu, Some(lanes @ (4 | 8 | 16))) = (profile.class, profile.subgroup) {
-        for (rows, quads) in [(32, 1), (16, 1), (8, 1), (16, 2), (4, 1)] {
+        for (rows, quads) in [(32, 1), (16, 1), (8, 1), (16, 2), (4, 1), (32, 2)] {
             others.push(Variant::Subgroup { lanes, rows, quads });
         }
         if lanes == SWIFTSHADER {
-            others.extend([(8, 2), (32, 2)].map(|(rows, quads)| Variant::Subgroup { lanes, rows, quads }));
+            others.push(Variant::Subgroup { lanes, rows: 8, quads: 2 });
         }
     } else if profile.class == AdapterClass::Cpu {
         for (rows, quads) in [(16, 1), (4, 2), (16, 2), (4, 4)] {
