@@ -1,6 +1,7 @@
 //! The house rules that a machine can hold: the order of modules, where wgpu may be named, sizes
 //! of files, and that every kernel file is used.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -210,6 +211,20 @@ fn tensor_methods() -> Vec<String> {
         }
     }
     methods
+}
+
+#[test]
+fn the_page_of_configuration_has_a_row_for_every_key_and_no_other() {
+    let source = fs::read_to_string("src/train/config/keys.rs").expect("the table");
+    let joined: String = source.split_whitespace().collect();
+    let behind = |mark: &str| joined.split(mark).skip(1).map(str::to_string).collect::<Vec<String>>();
+    let rows = ["key(\"", "text(\"", "flag(\""].into_iter().flat_map(behind);
+    let keys: BTreeSet<String> = rows.filter_map(|rest| rest.split('"').next().map(str::to_string)).collect();
+    assert!(keys.len() > 60, "only {} keys found", keys.len());
+    let page = fs::read_to_string("docs/configuration.md").expect("the page");
+    let named = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_string));
+    let named: BTreeSet<String> = named.collect();
+    assert_eq!(keys, named);
 }
 
 #[test]
