@@ -33,8 +33,10 @@ const CORES: usize = 4;
 /// product so large that it is noticed.
 const WORTH: f32 = 0.85;
 const LARGE: usize = 1 << 19;
-/// From so many products on SwiftShader's largest block is worth its text, which takes it four times the time to compile.
+/// From so many products on SwiftShader's largest block is worth its text, which takes it four times the time to compile; one
+/// that walks is longer, and gains less.
 const LARGEST: usize = 1 << 25;
+const LARGEST_WALKED: usize = 1 << 26;
 
 /// The cheapest variant of those that most products share, or a rarer one that is worth its text.
 pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
@@ -42,7 +44,8 @@ pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
     let (usual, rare): (Vec<Variant>, Vec<Variant>) = match profile.subgroup {
         Some(lanes @ SWIFTSHADER) => {
             let block = |(rows, quads)| Variant::Subgroup { lanes, rows, quads };
-            let largest = (work >= LARGEST).then_some((32, 2));
+            let least = if mm.walks.iter().any(Option::is_some) { LARGEST_WALKED } else { LARGEST };
+            let largest = (work >= least).then_some((32, 2));
             let others = [(16, 1), (8, 1), (4, 1)];
             (vec![block((8, 2))], others.into_iter().chain(largest).map(block).collect())
         }
