@@ -138,3 +138,31 @@ pub fn body(file: &'static str) -> &'static str {
         None => file,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::{Profile, norm, reduce};
+
+    #[test]
+    fn every_write_of_a_secondary_output_becomes_an_addition_and_nothing_else() {
+        let profile = Profile::baseline();
+        let pair = norm::column_sums_pair(&profile, 16, 64);
+        let chunks = reduce::sum_chunks(&profile, [128, 32], 4);
+        for kernel in [norm::column_sums(&profile, 16, 64), pair, chunks] {
+            for port in 0..kernel.outputs.len() {
+                let mut added = kernel.clone();
+                added.add_to(port);
+                let write = |mark: &str| {
+                    let array = format!("{}[", kernel.outputs[port].name);
+                    let lines =
+                        |text: &str| text.lines().filter(|line| line.contains(&array) && line.contains(mark)).count();
+                    [lines(&kernel.body), lines(&added.body)]
+                };
+                let ([before, left], [_, new]) = (write("] = "), write("] += "));
+                assert!(before > 0 && left == 0 && new == before, "{}", added.body);
+                assert_eq!(added.body.replace("] += ", "] = "), kernel.body.replace("] += ", "] = "));
+                assert_eq!(added.body.len(), kernel.body.len() + before);
+            }
+        }
+    }
+}
