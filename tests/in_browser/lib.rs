@@ -80,7 +80,8 @@ impl Rows {
         let (mut compared, mut failures) = (0, Vec::new());
         for profile in &self.profiles {
             let program = lower(name, &graph, &StateLayout::default(), profile)?;
-            if self.device.profile().class == AdapterClass::Cpu && program.kernels.iter().any(too_much_for_swiftshader) {
+            if self.device.profile().class == AdapterClass::Cpu && program.kernels.iter().any(too_much_for_swiftshader)
+            {
                 continue;
             }
             let outputs = program.outputs.clone();
