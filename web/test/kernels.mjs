@@ -21,7 +21,9 @@ const tests = {
                 const module = device.createShaderModule({ code });
                 const { messages } = await module.getCompilationInfo();
                 wrong.push(...messages.map((message) => `${name}: ${message.type}: ${message.message} (line ${message.lineNum})`));
-                const pipeline = pipelines ? device.createComputePipelineAsync({ layout: "auto", compute: { module } }) : Promise.resolve();
+                // A GPU's tiles for convolutions take SwiftShader, which no page gives them to, minutes and 10 GB each.
+                const tooMuch = adapter.info.architecture === "swiftshader" && name.includes("conv_tiled");
+                const pipeline = pipelines && !tooMuch ? device.createComputePipelineAsync({ layout: "auto", compute: { module } }) : Promise.resolve();
                 await pipeline.catch((error) => wrong.push(`${name}: ${error.message}`));
                 const error = await device.popErrorScope();
                 if (error) wrong.push(`${name}: ${error.message}`);
