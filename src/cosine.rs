@@ -1,5 +1,5 @@
 //! The cosine of a part of a turn, in the same bits everywhere: the standard library's is that of each platform, and last bits
-//! differ. It is also a tenth of the size, since it need not reduce large angles.
+//! differ. And it need not reduce large angles, which took a page 1.9 KB more to download.
 
 /// `cos(2 pi turns)` within 4e-16 of the exact value; exact at quarters of a turn.
 pub fn cos_of_turns(turns: f64) -> f64 {

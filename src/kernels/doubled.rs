@@ -1,9 +1,9 @@
 //! Reads of 64 bits: the same text, in which arrays of vectors that are only read are arrays of `u64`.
 //!
 //! lavapipe reads for one lane after the other, and puts what each has read into a vector of 32-bit integers at a place that
-//! its compiler does not know. With AVX-512 that is a comparison and a mask; without, LLVM writes the vector to the stack, the
-//! one word over it, and reads the vector back, for which a processor waits until both have left its store buffer, some 25
-//! cycles. Words of 64 bits halve the number of these waits, which were two thirds of a product's time (docs/performance.md).
+//! its compiler does not know. Without AVX-512 LLVM writes the vector to the stack, the one word over it, and reads the vector
+//! back, for which the processor waits. Words of 64 bits halve the number of these waits, which were two thirds of a product's
+//! time (docs/performance.md).
 
 use super::Profile;
 use super::halves::called;
@@ -21,20 +21,20 @@ fn doubled(text: &str) -> String {
     for line in text.lines() {
         let Some((head, array)) = line.split_once("var<storage, read> ") else { continue };
         let Some((name, element)) = array.split_once(": array<") else { continue };
-        let (words, value, load) = match element.trim_end_matches(">;") {
-            "vec4<f32>" => ("vec2<u64>", "vec4<f32>", "bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y))"),
-            "F" if wide => ("vec2<u64>", "vec4<f32>", "bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y))"),
-            "vec4<i32>" => ("vec2<u64>", "vec4<i32>", "bitcast<vec4<i32>>(vec4<u32>(low.x, high.x, low.y, high.y))"),
-            "vec4<u32>" => ("vec2<u64>", "vec4<u32>", "vec4<u32>(low.x, high.x, low.y, high.y)"),
-            "vec2<u32>" => ("u64", "vec2<u32>", "vec2<u32>(low, high)"),
+        let value = match element.trim_end_matches(">;") {
+            "F" if wide => "vec4<f32>",
+            vector @ ("vec4<f32>" | "vec4<i32>" | "vec4<u32>" | "vec2<u32>") => vector,
             _ => continue,
         };
+        let (words, half, shift, all) = match value {
+            "vec2<u32>" => ("u64", "u32", "32u", "vec2<u32>(low, high)"),
+            _ => ("vec2<u64>", "vec2<u32>", "vec2<u32>(32u)", "vec4<u32>(low.x, high.x, low.y, high.y)"),
+        };
         let Some((before, behind)) = out.split_once(line) else { continue };
-        let (half, shift) = if words == "u64" { ("u32", "32u") } else { ("vec2<u32>", "vec2<u32>(32u)") };
         out = format!(
             "{before}{head}var<storage, read> {name}: array<{words}>;\n\
              fn {name}_doubled(i: u32) -> {value} {{\n    let words = {name}[i];\n    \
-             let low = {half}(words);\n    let high = {half}(words >> {shift});\n    return {load};\n}}{}",
+             let low = {half}(words);\n    let high = {half}(words >> {shift});\n    return bitcast<{value}>({all});\n}}{}",
             called(behind, name, "doubled")
         );
     }

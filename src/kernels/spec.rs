@@ -141,14 +141,36 @@ pub fn body(file: &'static str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use crate::dtype::DType;
+    use crate::kernels::matmul::{self, Matmul, Operand};
     use crate::kernels::{Profile, norm, reduce};
+
+    fn product() -> Matmul {
+        let operand = |row, col| Operand { offset: 0, row, col, batch: [0, 0] };
+        Matmul {
+            m: 64,
+            n: 48,
+            k: 32,
+            batch: [1, 1],
+            a: operand(1, 64),
+            b: operand(48, 1),
+            out_wide: true,
+            bias_gradient: true,
+            row_sums: false,
+            pairs: false,
+            walks: [None, None],
+            stored: [DType::F32; 2],
+        }
+    }
 
     #[test]
     fn every_write_of_a_secondary_output_becomes_an_addition_and_nothing_else() {
         let profile = Profile::baseline();
         let pair = norm::column_sums_pair(&profile, 16, 64);
         let chunks = reduce::sum_chunks(&profile, [128, 32], 4);
-        for kernel in [norm::column_sums(&profile, 16, 64), pair, chunks] {
+        let products = matmul::candidates(&profile, &product()).into_iter();
+        let products = products.map(|variant| matmul::emit(variant, &product(), &profile));
+        for kernel in [norm::column_sums(&profile, 16, 64), pair, chunks].into_iter().chain(products) {
             for port in 0..kernel.outputs.len() {
                 let mut added = kernel.clone();
                 added.add_to(port);

@@ -26,16 +26,11 @@ impl Grouper<'_> {
     }
 
     fn added_to(&self, index: u32, state: Value, sums: Value) -> Option<(Value, usize)> {
-        let whole = |value: Value| {
-            let Source { root, view } = self.views.get(value).clone();
-            let same = self.graph.type_of(root).shape.numel() == self.numel(index);
-            (same && view.is_contiguous() && view.offset == 0).then_some(root)
-        };
         let only_user = |value: Value| match self.grouping.users.get(&value)?.as_slice() {
             &[user] if !self.grouping.results.contains(&value) => Some(user),
             _ => None,
         };
-        let (state, sums) = (whole(state)?, whole(sums)?);
+        let (state, sums) = (self.whole(state)?.root, self.whole(sums)?.root);
         let Op::State(name) = &self.nodes[state.node as usize].op else { return None };
         let kept = only_user(Value { node: index, output: 0 })?;
         let goes_back = matches!(&self.nodes[kept as usize].op, Op::Assign(other) if other == name);
@@ -51,6 +46,14 @@ impl Grouper<'_> {
             Op::Reduce { .. } | Op::Macro(MacroOp::LayerNormGrad { .. } | MacroOp::RmsNormGrad { .. })
         ) && !self.grouping.is_fused_output(self.graph, group, sums);
         (goes_back && alone && beside).then_some((sums, group))
+    }
+
+    /// Where a value lies, if that is all that is stored there, in the same order.
+    fn whole(&self, value: Value) -> Option<&Source> {
+        let source = self.views.get(value);
+        let stored = self.graph.type_of(source.root).shape.numel();
+        (source.view.is_contiguous() && source.view.offset == 0 && source.view.shape.numel() == stored)
+            .then_some(source)
     }
 
     /// Sums over the rows of a matrix that a product reads as its right operand anyway.
@@ -88,11 +91,8 @@ impl Grouper<'_> {
     /// Sums over all but the channels of what a convolution's weight gradient reads anyway: the bias's gradient.
     pub(super) fn find_channel_sums(&self) -> HashMap<u32, u32> {
         let whole = |value: Value| {
-            let source = self.views.get(value);
-            let shape = &source.view.shape;
-            let stored = self.graph.type_of(source.root).shape.numel();
-            let whole = source.view.is_contiguous() && source.view.offset == 0 && shape.numel() == stored;
-            whole.then(|| (source.root, shape.to_vec()))
+            let Source { root, view } = self.whole(value)?;
+            Some((*root, view.shape.to_vec()))
         };
         let mut gradients: HashMap<(Value, Vec<usize>), u32> = HashMap::new();
         for (index, node) in self.nodes.iter().enumerate() {

@@ -2,12 +2,12 @@
 // Nothing is destroyed, so that what the last step used is still there.
 (() => {
   const made = [];
-  let device, calls = 0;
-  const state = new WeakMap();
+  let device, pipelines = 0;
+  const passes = new WeakMap();
   const wrap = (type, method, before) => {
     const original = type.prototype[method];
     type.prototype[method] = function (...args) {
-      before?.call(this, args);
+      before.call(this, args);
       return original.apply(this, args);
     };
   };
@@ -17,9 +17,9 @@
   GPUBuffer.prototype.destroy = GPUDevice.prototype.destroy = function () {};
   // Browsers make labels of what a peer says, which may be nothing: pipelines are numbered too.
   const numbers = new WeakMap();
-  const of = (pass) => state.get(pass) ?? state.set(pass, { groups: [] }).get(pass);
+  const of = (pass) => passes.get(pass) ?? passes.set(pass, { groups: [] }).get(pass);
   wrap(GPUComputePassEncoder, "setPipeline", function ([pipeline]) {
-    if (!numbers.has(pipeline)) numbers.set(pipeline, calls++);
+    if (!numbers.has(pipeline)) numbers.set(pipeline, pipelines++);
     of(this).pipeline = pipeline;
   });
   wrap(GPUComputePassEncoder, "setBindGroup", function ([index, group, ...offsets]) {
