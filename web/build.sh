@@ -9,6 +9,8 @@ source web/tools.sh
 # Paths in messages say nothing of the machine that built the package, and take less room.
 flags="${RUSTFLAGS:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/= --remap-path-prefix=$PWD/="
 [[ -d $(rustc --print sysroot)/lib/rustlib/src/rust/library ]] || rustup component add rust-src
+# No page can ask for budgets of memory, norms, watched values or loops over time: without them (`cfg!(page)`) the program is smaller.
+flags="$flags --cfg page"
 # The standard library is compiled with the program, without the texts of panics, which a page could not show
 # (docs/decisions/web-size.md), and under short names, which the glue repeats. Stable Rust has no other way to say so.
 RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags -Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Csymbol-mangling-version=legacy" cargo rustc -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size --quiet --lib --crate-type cdylib --profile web --target wasm32-unknown-unknown --no-default-features --features web

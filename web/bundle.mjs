@@ -8,9 +8,9 @@ const web = path.dirname(new URL(import.meta.url).pathname);
 const dist = path.join(web, "dist");
 fs.rmSync(dist, { recursive: true, force: true });
 
-for (const [name, minify] of [["index", false], ["worker", true]]) {
+for (const name of ["index", "worker"]) {
     const bundle = await rolldown({ input: path.join(web, "src", `${name}.ts`), platform: "browser", resolve: { extensions: [".ts", ".js"] } });
-    await bundle.write({ file: path.join(dist, `${name}.js`), format: "esm", minify, comments: false });
+    await bundle.write({ file: path.join(dist, `${name}.js`), format: "esm", minify: true, comments: false });
     await bundle.close();
 }
 fs.copyFileSync(path.join(web, "pkg/wgrad_bg.wasm"), path.join(dist, "wgrad_bg.wasm"));
@@ -18,7 +18,7 @@ const tsc = path.join(web, "node_modules/.bin/tsc");
 execFileSync(tsc, ["-p", web, "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", path.join(dist, "types")], { stdio: "inherit" });
 // The types lie beside the modules; those of the pages and of the worker's inside are nobody's business.
 for (const file of fs.readdirSync(path.join(dist, "types/src"))) {
-    if (file.startsWith("worker.") || file.startsWith("opfs.") || file.startsWith("choices.")) continue;
+    if (file.startsWith("worker.") || file.startsWith("opfs.") || file.startsWith("choices.") || file.startsWith("kept.") || file.startsWith("sources.")) continue;
     const text = fs.readFileSync(path.join(dist, "types/src", file), "utf8").replace(/^import .*comlink.*\n|^import .*worker\.ts.*\n/gm, "");
     fs.writeFileSync(path.join(dist, file), text.replaceAll(/(from "\.[^"]*)\.ts"/g, '$1.js"'));
 }

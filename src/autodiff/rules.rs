@@ -18,7 +18,9 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
     if let Op::Macro(op) = &node.op {
         return macro_rule(*op, &x, y, grads);
     }
-    if let Op::Scan { .. } = &node.op {
+    if !cfg!(page)
+        && let Op::Scan { .. } = &node.op
+    {
         return super::scan::rule(graph, index, node, grads);
     }
     let Some(g) = grads[0] else { return Ok(vec![None; x.len()]) };

@@ -15,59 +15,101 @@ pub(super) const KERNEL: Names = ["K0", "K1", "K2"];
 pub(super) const STRIDE: Names = ["S0", "S1", "S2"];
 pub(super) const DILATION: Names = ["D0", "D1", "D2"];
 pub(super) const BEFORE: Names = ["B0", "B1", "B2"];
-const WINDOWS: Names = ["N0", "N1", "N2"];
+/// A window of so many elements, or elements that lie in so many windows, are gone through without a loop.
+const MOST_UNROLLED: usize = 9;
 
 /// `x [planes, ..size]` to its maxima through `store` and to `index` (i32), both `[planes, ..counts]`.
 pub fn max_pool(windows: &Windows, planes: usize, size: &[usize], counts: &[usize]) -> KernelSpec {
-    let mut constants = sizes(windows, size, counts);
-    constants.extend(list(KERNEL, windows, 1, |axis| windows.kernel_at(axis)));
+    let fits = |axis: usize| {
+        let stride = windows.stride_at(axis);
+        windows.before_at(axis) == 0 && counts[axis] * stride + windows.extent(axis) <= size[axis] + stride
+    };
+    let inside = (0..windows.rank()).all(fits);
+    let mut constants = sizes(windows, size, counts, inside);
     constants.extend(list(DILATION, windows, 1, |axis| windows.dilation_at(axis)));
     let len = planes * counts.iter().product::<usize>();
+    let elements = list(KERNEL, windows, 1, |axis| windows.kernel_at(axis));
+    let steps = each(&elements, "best = larger(best, p, ", ")");
+    let largest = format!(
+        "fn largest(p: Place) -> Largest {{\n    var best = Largest(-3.4028234e38, -1);\n{steps}    \
+         return Largest(best.value, max(best.at, 0));\n}}\n"
+    );
     let wide = len.is_multiple_of(4);
     let finish = if wide {
-        "fn finish(o: u32) {\n    let a = largest(o);\n    let b = largest(o + 1u);\n    let c = largest(o + 2u);\n    \
-         let d = largest(o + 3u);\n    index[o >> 2u] = vec4<i32>(a.at, b.at, c.at, d.at);\n    \
+        "fn finish(o: u32) {\n    var p = place(o);\n    let a = largest(p);\n    p = next(p);\n    let b = largest(p);\n    \
+         p = next(p);\n    let c = largest(p);\n    p = next(p);\n    let d = largest(p);\n    \
+         index[o >> 2u] = vec4<i32>(a.at, b.at, c.at, d.at);\n    \
          store(0u, 0u, o, vec4<f32>(a.value, b.value, c.value, d.value));\n}\n"
     } else {
-        "fn finish(o: u32) {\n    let a = largest(o);\n    index[o] = a.at;\n    store(0u, 0u, o, a.value);\n}\n"
+        "fn finish(o: u32) {\n    let a = largest(place(o));\n    index[o] = a.at;\n    store(0u, 0u, o, a.value);\n}\n"
     };
     let indices = if wide { Element::I32x4 } else { Element::I32 };
     KernelSpec {
         inputs: vec![Port::new("x", Element::F32)],
         outputs: vec![Port::new("index", indices)],
         flops: (len * windows.area()) as u64,
-        ..kernel("max_pool", finish, wgsl!("max_pool"), constants, len)
+        ..kernel("max_pool", &(largest + finish), wgsl!("max_pool"), constants, len)
     }
 }
 
 /// `index` and `dy [planes, ..counts]` to `dx [planes, ..size]` through `store`.
 pub fn max_pool_grad(windows: &Windows, planes: usize, size: &[usize], counts: &[usize]) -> KernelSpec {
-    let mut constants = sizes(windows, size, counts);
-    constants.extend(list(WINDOWS, windows, 1, |axis| windows.extent(axis).div_ceil(windows.stride_at(axis))));
+    let alone = |axis: usize| windows.before_at(axis) == 0 && windows.extent(axis) <= windows.stride_at(axis);
+    let covered = |axis: usize| size[axis] <= counts[axis] * windows.stride_at(axis);
+    let inside = (0..windows.rank()).all(|axis| alone(axis) && covered(axis));
+    let mut constants = sizes(windows, size, counts, inside);
     let len = planes * size.iter().product::<usize>();
     // Two neighbours of which the first is at an even place lie in the same windows.
     let inner = windows.rank() - 1;
     let even = [size[inner], windows.stride_at(inner), windows.before_at(inner)].iter().all(|n| n.is_multiple_of(2));
-    let finish = if len.is_multiple_of(4) && even {
-        "fn finish(e: u32) {\n    store(0u, 0u, e, vec4<f32>(gathered_pair(e), gathered_pair(e + 2u)));\n}\n"
-    } else if len.is_multiple_of(4) {
-        "fn finish(e: u32) {\n    \
-         store(0u, 0u, e, vec4<f32>(gathered(e), gathered(e + 1u), gathered(e + 2u), gathered(e + 3u)));\n}\n"
+    let pairs = even && len.is_multiple_of(4);
+    constants.push(("G", if pairs { 2 } else { 1 }));
+    let near = if pairs {
+        "alias Near = vec2<f32>;\nalias Indices = vec2<i32>;\nfn here(at: i32) -> Indices {\n    return vec2<i32>(at, at + 1);\n}\n"
     } else {
-        "fn finish(e: u32) {\n    store(0u, 0u, e, gathered(e));\n}\n"
+        "alias Near = f32;\nalias Indices = i32;\nfn here(at: i32) -> Indices {\n    return at;\n}\n"
+    };
+    let holding = list(KERNEL, windows, 1, |axis| windows.extent(axis).div_ceil(windows.stride_at(axis)));
+    let parts = each(&holding, "sum += part(p, ", ")");
+    let gathered = format!("fn gathered(p: Place) -> Near {{\n    var sum = Near(0.0);\n{parts}    return sum;\n}}\n");
+    let finish = if pairs {
+        "fn finish(e: u32) {\n    var p = place(e);\n    let a = gathered(p);\n    p = next(p);\n    \
+         store(0u, 0u, e, vec4<f32>(a, gathered(p)));\n}\n"
+    } else if len.is_multiple_of(4) {
+        "fn finish(e: u32) {\n    var p = place(e);\n    let a = gathered(p);\n    p = next(p);\n    let b = gathered(p);\n    \
+         p = next(p);\n    let c = gathered(p);\n    p = next(p);\n    \
+         store(0u, 0u, e, vec4<f32>(a, b, c, gathered(p)));\n}\n"
+    } else {
+        "fn finish(e: u32) {\n    store(0u, 0u, e, gathered(place(e)));\n}\n"
     };
     KernelSpec {
         inputs: vec![Port::new("index", Element::I32), Port::new("dy", Element::F32)],
-        ..kernel("max_pool_grad", finish, wgsl!("max_pool_grad"), constants, len)
+        ..kernel("max_pool_grad", &[near, &gathered, finish].concat(), wgsl!("max_pool_grad"), constants, len)
     }
 }
 
+/// A statement for each combination of indices along the axes, the last one fastest: `{before}i, j, k{behind};`. Many are loops.
+fn each(counts: &[(&'static str, u32)], before: &str, behind: &str) -> String {
+    let [a, b, c] = [0, 1, 2].map(|axis| counts[axis].1);
+    if a as usize * b as usize * c as usize > MOST_UNROLLED {
+        let open = |name: &str, count: u32| format!("for (var {name} = 0u; {name} < {count}u; {name}++) {{\n");
+        let loops = [open("k0", a), open("k1", b), open("k2", c)].concat();
+        return format!("{loops}{before}k0, k1, k2{behind};\n}}\n}}\n}}\n");
+    }
+    let mut text = String::new();
+    for index in 0..a * b * c {
+        text += &format!("    {before}{}u, {}u, {}u{behind};\n", index / (b * c), index / c % b, index % c);
+    }
+    text
+}
+
 /// What both kernels share.
-fn sizes(windows: &Windows, size: &[usize], counts: &[usize]) -> Vec<(&'static str, u32)> {
+fn sizes(windows: &Windows, size: &[usize], counts: &[usize], inside: bool) -> Vec<(&'static str, u32)> {
     let mut constants = list(IN, windows, 1, |axis| size[axis]);
     constants.extend(list(OUT, windows, 1, |axis| counts[axis]));
     constants.extend(list(STRIDE, windows, 1, |axis| windows.stride_at(axis)));
     constants.extend(list(BEFORE, windows, 0, |axis| windows.before_at(axis)));
+    constants.push(("INSIDE", u32::from(inside)));
     constants
 }
 

@@ -32,6 +32,9 @@ pub fn trim_scans(graph: &Graph) -> Graph {
 /// The smaller scan with the operands and results that are left of the old one's, if there is one.
 fn trimmed(node: &Node, wanted: &dyn Fn(usize) -> bool) -> Option<(Op, Vec<usize>, Vec<usize>)> {
     let Op::Scan { body, length, reverse } = &node.op else { return None };
+    if cfg!(page) {
+        return None;
+    }
     let needs: Vec<Vec<bool>> = (0..body.results()).map(|result| body.needs(result)).collect();
     let (carries, varying) = (body.carries(), body.carries() + body.slices());
     let mut kept: Vec<bool> = (0..body.results()).map(wanted).collect();

@@ -7,11 +7,10 @@
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::TensorType;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a state tensor is for; memory reports are by category.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Category {
     Weights,
     Gradients,
@@ -41,7 +40,7 @@ pub struct StateSpec {
 }
 
 /// One device buffer of the state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateBuffer {
     pub label: String,
     pub category: Category,
@@ -49,7 +48,7 @@ pub struct StateBuffer {
 }
 
 /// A run of a tensor's elements in one buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     pub buffer: usize,
     /// In bytes, a multiple of 256.
@@ -58,7 +57,7 @@ pub struct Piece {
 }
 
 /// A state tensor with its place. More than one piece where it exceeds a binding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StateEntry {
     pub dtype: DType,
     pub shape: crate::shape::Shape,
@@ -66,7 +65,7 @@ pub struct StateEntry {
 }
 
 /// The places of all state tensors.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct StateLayout {
     pub buffers: Vec<StateBuffer>,
     pub entries: BTreeMap<String, StateEntry>,

@@ -1,26 +1,29 @@
 //! The lowered computation as inert data: buffers, kernels, dispatches, segments.
 //!
-//! A program knows no graph and no device. It can be printed, compared, serialised and shipped;
+//! A program knows no graph and no device. It can be printed, compared, stored and shipped;
 //! the executor is a loop over it.
 
+mod codec;
 mod layout;
 mod lifetimes;
+mod stored;
 mod text;
 
+pub(crate) use codec::Codec;
 pub use layout::{Category, Piece, StateBuffer, StateEntry, StateLayout, StateSpec};
 pub(crate) use layout::{even, piece_name};
 pub use lifetimes::{Lifetime, alive, lifetimes};
 
 use crate::dtype::DType;
 use crate::shape::Shape;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fmt;
 
 /// Bytes of one dispatch's slot in the uniform arena are a multiple of this.
 pub const UNIFORM_ALIGNMENT: u64 = 256;
 
 /// A compiled computation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Program {
     pub name: String,
     pub kernels: Vec<Kernel>,
@@ -35,20 +38,19 @@ pub struct Program {
     /// Results that can be read after a run.
     pub outputs: Vec<Io>,
     /// Where nothing that is needed lies any more, in the order of dispatches: the executor ignores it, tests fill it with NaN.
-    #[serde(default)]
     pub expired: Vec<Expired>,
 }
 
 /// A range of a transient buffer whose value nobody needs after a dispatch, counted as they are listed. What expires in a
 /// loop does so in its last iteration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expired {
     pub after: usize,
     pub range: Binding,
 }
 
 /// Where a buffer comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     /// A buffer of the session's state layout, by index.
     State(usize),
@@ -72,14 +74,14 @@ impl fmt::Display for Role {
 }
 
 /// One device buffer that the program binds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferDecl {
     pub role: Role,
     pub bytes: u64,
 }
 
 /// WGSL with what a pipeline needs to know.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kernel {
     /// File, host function, GPU label and test share this name.
     pub name: String,
@@ -94,7 +96,7 @@ pub struct Kernel {
 }
 
 /// A range of a buffer, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding {
     pub buffer: usize,
     pub offset: u64,
@@ -102,7 +104,7 @@ pub struct Binding {
 }
 
 /// One kernel launch with everything resolved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dispatch {
     pub kernel: usize,
     /// The scope and operation it serves, e.g. `block.0.attn/matmul`.
@@ -117,7 +119,7 @@ pub struct Dispatch {
 }
 
 /// What changes from one iteration of a [`Segment::Repeat`] to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParamStep {
     pub dispatch: usize,
     /// Index of the word in `params`.
@@ -127,7 +129,7 @@ pub struct ParamStep {
 }
 
 /// A stretch of a program.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Segment {
     /// Dispatches in order, encoded into one compute pass.
     Gpu(Vec<Dispatch>),
@@ -138,7 +140,7 @@ pub enum Segment {
 }
 
 /// A named tensor at the border of a program.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Io {
     pub name: String,
     pub dtype: DType,
@@ -149,7 +151,7 @@ pub struct Io {
 }
 
 /// A named scalar input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scalar {
     pub name: String,
     pub dtype: DType,
@@ -242,7 +244,7 @@ impl Dispatch {
 }
 
 /// What a set of programs over one state needs on the device, in bytes, by category.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Memory {
     pub weights: u64,
     pub gradients: u64,

@@ -36,6 +36,7 @@ pub mod predict;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod metrics;
 mod budget;
+mod compiled;
 pub mod plan;
 mod svg;
 pub mod timeline;
@@ -80,6 +81,7 @@ pub mod encode;
 pub use accumulation::trace_micro_batch;
 pub use array_data::{ArrayData, Column};
 pub use budget::{Budget, Fitted};
+pub use compiled::Compiled;
 pub use data::{Batch, DataSource, TARGETS, TOKENS, TextData};
 pub use digit_data::DigitData;
 pub use evaluator::Evaluator;

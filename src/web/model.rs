@@ -13,7 +13,7 @@ use crate::io::text::{Corpus, TextSource};
 use crate::train::char_gpt::sizes;
 use crate::train::classify::{ACCURACY, Confusion, LOG_PROBABILITIES};
 use crate::train::config::Config;
-use crate::train::{self, ArrayData, Column, DataSource, Generator, Outline, Sampling, TextData, Trainer};
+use crate::train::{self, ArrayData, Column, Compiled, DataSource, Generator, Outline, Sampling, TextData, Trainer};
 use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
@@ -66,17 +66,36 @@ pub struct Model {
     data: Option<Box<dyn DataSource>>,
     device: Device,
     generator: Option<Generator>,
+    reused: bool,
 }
 
 #[wasm_bindgen]
 impl Model {
-    /// Traces, compiles and allocates what the object describes; `spec.rs` has its keys.
+    /// Traces, compiles and allocates what the object describes; `spec.rs` has its keys. With what `compiled` once gave for the same
+    /// object and device it only allocates; bytes that are something else are as if they were not there.
     #[wasm_bindgen(constructor)]
-    pub fn new(engine: &Engine, asked: &JsValue) -> Result<Model, JsError> {
-        let Ready { trainer, loss, goal, rows, config } = spec::read(asked).map_err(fail)?;
-        let trainer = trainer.build(&engine.device, loss).map_err(fail)?;
+    pub fn new(engine: &Engine, asked: &JsValue, compiled: Option<Vec<u8>>) -> Result<Model, JsError> {
         let device = engine.device.clone();
-        Ok(Model { trainer, goal, rows, config, data: None, device, generator: None })
+        if let Some(compiled) = compiled.and_then(|bytes| Compiled::from_bytes(&bytes).ok()) {
+            let Ready { trainer, goal, rows, config, .. } = spec::read(asked).map_err(fail)?;
+            if let Ok(trainer) = trainer.build_compiled(&device, compiled) {
+                return Ok(Model { trainer, goal, rows, config, data: None, device, generator: None, reused: true });
+            }
+        }
+        let Ready { trainer, loss, goal, rows, config } = spec::read(asked).map_err(fail)?;
+        let trainer = trainer.build(&device, loss).map_err(fail)?;
+        Ok(Model { trainer, goal, rows, config, data: None, device, generator: None, reused: false })
+    }
+
+    /// Whether it was made of what had been compiled before.
+    #[wasm_bindgen(getter)]
+    pub fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// The compiled programs, for other models of the same object on the same kind of device.
+    pub fn compiled(&self) -> Vec<u8> {
+        self.trainer.compiled().to_bytes()
     }
 
     /// What to train on: rows of inputs and of what is to be learned, as little-endian bytes.

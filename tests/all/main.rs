@@ -3,6 +3,7 @@
 mod accumulation;
 mod augment;
 mod bindings;
+mod compiled;
 mod determinism;
 mod drops;
 mod ema;

@@ -1,5 +1,5 @@
-// Which kernels a GPU is fastest with, as measured: kept in IndexedDB by adapter, and in the form of the file that the command line tool's
-// `wgrad tune` writes. Runs in the worker.
+// Which kernels a GPU is fastest with, as measured: as five numbers each for the program, and in the form of the file that the command line
+// tool's `wgrad tune` writes. Runs in the worker.
 import type { Choices, Kernel } from "./types.ts";
 
 /** Five numbers: tiles in m, n and k (of a subgroup its lanes), rows, quads. */
@@ -35,33 +35,4 @@ export function kernelsOf(file: Choices, adapter: string): Record<string, Kernel
         }
     }
     return kernels;
-}
-
-/** Asks the store of choices; a browser that keeps nothing (a private window) knows none, and remembers none. */
-async function ask<T>(mode: IDBTransactionMode, question: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | undefined> {
-    const answer = <R>(request: IDBRequest<R>) => new Promise<R>((resolve, reject) => {
-        request.onsuccess = () => resolve(request.result);
-        request.onerror = () => reject(request.error);
-    });
-    try {
-        const opening = indexedDB.open("wgrad", 1);
-        opening.onupgradeneeded = () => opening.result.createObjectStore("choices");
-        const database = await answer(opening);
-        try {
-            return await answer(question(database.transaction("choices", mode).objectStore("choices")));
-        } finally {
-            database.close();
-        }
-    } catch {
-        return undefined;
-    }
-}
-
-/** What was measured in this browser. */
-export const recall = (adapter: string): Promise<Record<string, Kernel> | undefined> => ask("readonly", (store) => store.get(adapter));
-
-/** Keeps it, or forgets it. */
-export async function remember(adapter: string, kernels: Record<string, Kernel> | undefined): Promise<void> {
-    if (kernels) await ask("readwrite", (store) => store.put(kernels, adapter));
-    else await ask("readwrite", (store) => store.delete(adapter));
 }

@@ -5,7 +5,8 @@
  */
 import * as Comlink from "comlink";
 import { Model } from "./model.ts";
-import type { Choices, Definition, Kernel, Profile, Progress, TrainOptions, Tuned } from "./types.ts";
+import { read } from "./sources.ts";
+import type { Choices, Definition, Kernel, Profile, Progress, Source, TrainOptions, Tuned } from "./types.ts";
 import type { Host } from "./worker.ts";
 
 export * from "./layers.ts";
@@ -32,6 +33,8 @@ export interface OpenOptions {
     worker?: Worker;
     /** Choices of kernels that come with the page; what was measured in this browser goes before them. */
     choices?: Choices;
+    /** Compiled plans that come with the page, each from {@link Model.plan}: what fits none of its models and this GPU is left alone. */
+    plans?: readonly Source[];
     onProgress?: Progress;
 }
 
@@ -62,11 +65,13 @@ export class Device {
         this.profile = about.profile;
     }
 
-    /** Compiles a model for this GPU and gives its weights their first values. */
+    /**
+     * Compiles a model for this GPU and gives its weights their first values. What is compiled is kept in this browser's IndexedDB, for later visits.
+     */
     async model(definition: Definition, options: TrainOptions = {}, onProgress?: Progress): Promise<Model> {
         onProgress?.("plan", "tracing and compiling");
-        const { id, about } = await this.#host.create(definition, options);
-        onProgress?.("ready", `${about.dispatches} kernel launches a step`);
+        const { id, about, reused } = await this.#host.create(definition, options);
+        onProgress?.("ready", `${about.dispatches} kernel launches a step${reused ? ", compiled before" : ""}`);
         const own = definition.model as { dtype?: "float32" | "uint8" | "int32"; loss?: string } | undefined;
         const inputs = own ? (own.dtype ?? "float32") : "uint8";
         return new Model(this.#host, id, about, { inputs, targets: own?.loss === "mse" ? "float32" : "int32" });
@@ -107,6 +112,11 @@ export class Device {
         await this.#host.forgetChoices();
     }
 
+    /** Forgets what was compiled for models of earlier visits. */
+    async forgetPlans(): Promise<void> {
+        await this.#host.forgetPlans();
+    }
+
     /** Runs a standard workload: `W1-512` (products of such matrices), `W2` (perceptron), `W3` (convolutions) or `W4` (GPT). */
     workload(name: `W1-${number}` | "W2" | "W3" | "W4", steps: number): Promise<BenchResult> {
         return this.#host.workload(name, steps);
@@ -138,6 +148,7 @@ export async function open(options: OpenOptions = {}): Promise<Device> {
     if (!("gpu" in navigator)) {
         throw new NoDeviceError("unsupported", `This browser has no WebGPU. ${GUIDE}`);
     }
+    const plans = Promise.all((options.plans ?? []).map(read));
     options.onProgress?.("download", "loading the program");
     const worker = options.worker ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "wgrad" });
     const host = Comlink.wrap<Host>(worker);
@@ -145,7 +156,8 @@ export async function open(options: OpenOptions = {}): Promise<Device> {
         worker.addEventListener("error", (event) => reject(new Error(`the worker did not start: ${event.message ?? "not found"}`)), { once: true });
     });
     try {
-        const about = await Promise.race([host.open(options.wasm?.toString(), options.choices), failed]);
+        const opened = host.open(options.wasm?.toString(), options.choices);
+        const [about] = await Promise.race([Promise.all([opened, plans.then((files) => host.ship(files))]), failed]);
         return new Device(worker, host, about);
     } catch (error) {
         worker.terminate();

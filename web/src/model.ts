@@ -3,6 +3,7 @@ import type * as Comlink from "comlink";
 import type {
     About, FitOptions, GenerateOptions, Metrics, Numbers, TestResult, TrainingData, WeightSource,
 } from "./types.ts";
+import { blob, read } from "./sources.ts";
 import type { Host } from "./worker.ts";
 
 /** A copy of numbers as the bytes that the model's input has. */
@@ -122,7 +123,7 @@ export class Model {
 
     /** The weights as a safetensors file. */
     async weights(): Promise<Blob> {
-        return new Blob([(await this.#host.weights(this.#id)) as Uint8Array<ArrayBuffer>], { type: "application/octet-stream" });
+        return blob(await this.#host.weights(this.#id));
     }
 
     /** Keeps the weights in the browser's private files; `load("opfs:name")` takes them back. */
@@ -136,17 +137,18 @@ export class Model {
     }
 
     async #read(source: WeightSource): Promise<Uint8Array> {
-        if (source instanceof Uint8Array) return source;
-        if (source instanceof ArrayBuffer) return new Uint8Array(source);
-        if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
-        if (typeof source === "string" && source.startsWith("opfs:")) {
-            const found = await this.#host.loadFile(`weights/${source.slice(5)}`);
-            if (!found) throw new Error(`nothing was saved as "${source.slice(5)}"`);
-            return found;
-        }
-        const response = source instanceof Response ? source : await fetch(source);
-        if (!response.ok) throw new Error(`${response.url}: ${response.status} ${response.statusText}`);
-        return new Uint8Array(await response.arrayBuffer());
+        if (typeof source !== "string" || !source.startsWith("opfs:")) return read(source);
+        const found = await this.#host.loadFile(`weights/${source.slice(5)}`);
+        if (!found) throw new Error(`nothing was saved as "${source.slice(5)}"`);
+        return found;
+    }
+
+    /**
+     * What was compiled, to be shipped with a page: `open({ plans: [url] })` spares visitors with the same kind of GPU the compiling, which the model's sizes,
+     * training options and chosen kernels decide. Of this version of the package.
+     */
+    async plan(): Promise<Blob> {
+        return blob(await this.#host.plan(this.#id));
     }
 
     /** Goes on with a checkpoint of `fit`, bit for bit; gives its steps, or nothing if there is none of that name. */

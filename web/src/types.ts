@@ -192,5 +192,8 @@ export interface GenerateOptions {
     seed?: number;
 }
 
-/** A safetensors file, or where one is: a Blob, its bytes, a URL, or `opfs:name` for one that was saved. */
-export type WeightSource = Blob | ArrayBuffer | Uint8Array | Response | URL | string;
+/** A file, or where one is: a Blob, its bytes, or a URL. */
+export type Source = Blob | ArrayBuffer | Uint8Array | Response | URL | string;
+
+/** A safetensors file, or where one is, or `opfs:name` for one that was saved. */
+export type WeightSource = Source;

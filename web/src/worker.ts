@@ -2,12 +2,15 @@
 // Calls are served one after the other; a step is two of the program's, so that a second one is always under way.
 import * as Comlink from "comlink";
 import init, { Engine, Model, type Pending, Workload } from "../pkg/wgrad.js";
-import { fromNumbers, kernelsOf, recall, remember, toNumbers } from "./choices.ts";
+import { fromNumbers, kernelsOf, toNumbers } from "./choices.ts";
+import { forgetPlans, recallChoices, recallPlan, rememberChoices, rememberPlan } from "./kept.ts";
 import * as opfs from "./opfs.ts";
 import type { About, Choices, Definition, GenerateOptions, Kernel, Metrics, Profile, TestResult, TrainOptions } from "./types.ts";
 
 interface Running {
     model: Model;
+    /** What its plan is kept by. */
+    key: string;
     /** Steps that the device has but nobody has waited for: two at most. */
     flying: Pending[];
     checkpoint?: { name: string; every: number };
@@ -20,6 +23,8 @@ const models = new Map<number, Running>();
 /** What choices are kept by, and what they are now. */
 let adapter = "";
 let kernels: Record<string, Kernel> = {};
+/** Plans that came with the page, by their keys. */
+const shipped = new Map<string, Uint8Array>();
 let next = 1;
 let queue: Promise<unknown> = Promise.resolve();
 
@@ -103,6 +108,23 @@ function asked({ task, model, config }: Definition, options: TrainOptions): obje
     return { task, model, config: { ...config, ...options } };
 }
 
+/** A plan's file: its key, which is JSON in one line, and what the program makes of a model for such a key. */
+function readPlan(file: Uint8Array): [string, Uint8Array] {
+    const end = file.indexOf(10);
+    const key = new TextDecoder().decode(file.subarray(0, end));
+    if (end < 0 || !key.startsWith("[")) throw new Error("this is no plan: plans are what `model.plan()` gives");
+    return [key, file.subarray(end + 1)];
+}
+
+/** Compiles a model, or takes what was compiled for the same model on the same kind of GPU, by this page or by the one that ships it. */
+async function compile(wanted: object): Promise<{ model: Model; key: string }> {
+    if (!engine) throw new Error("no device is open");
+    const key = JSON.stringify([wanted, engine.profile, kernels]);
+    const model = new Model(engine, wanted, shipped.get(key) ?? (await recallPlan(key)));
+    if (!model.reused) void rememberPlan(key, model.compiled());
+    return { model, key };
+}
+
 async function withKernels<T>(more: Record<string, Kernel>, work: () => Promise<T>): Promise<T> {
     const before = kernels;
     choose(more);
@@ -144,13 +166,18 @@ async function checkpoint(running: Running): Promise<void> {
 }
 
 const host = {
-    async open(wasm: string | undefined, shipped: Choices | undefined): Promise<{ adapter: string; profile: Profile }> {
+    async open(wasm: string | undefined, choices: Choices | undefined): Promise<{ adapter: string; profile: Profile }> {
         const program = await init({ module_or_path: wasm ?? new URL("./wgrad_bg.wasm", import.meta.url) });
         memory = program.memory;
         engine = await open();
         adapter = await describe();
-        choose({ ...(shipped && kernelsOf(shipped, adapter)), ...(await recall(adapter)) });
+        choose({ ...(choices && kernelsOf(choices, adapter)), ...(await recallChoices(adapter)) });
         return { adapter, profile: engine.profile };
+    },
+
+    /** Plans that the page brought. */
+    ship(files: Uint8Array[]): void {
+        for (const file of files) shipped.set(...readPlan(file));
     },
 
     /** The products of a model, those that take most of a step first, and the kernels that each may have, that of the rules first. */
@@ -175,7 +202,7 @@ const host = {
     keepChoice(product: string, kernel: Kernel): Promise<void> {
         return inTurn(() => {
             choose({ [product]: kernel });
-            return remember(adapter, kernels);
+            return rememberChoices(adapter, kernels);
         });
     },
 
@@ -185,17 +212,29 @@ const host = {
         return inTurn(async () => {
             kernels = {};
             choose({});
-            await remember(adapter, undefined);
+            await rememberChoices(adapter, undefined);
         });
     },
 
-    create(definition: Definition, options: TrainOptions): Promise<{ id: number; about: About }> {
-        return inTurn(() => {
-            if (!engine) throw new Error("no device is open");
-            const model = new Model(engine, asked(definition, options));
+    forgetPlans: (): Promise<undefined> => inTurn(forgetPlans),
+
+    create(definition: Definition, options: TrainOptions): Promise<{ id: number; about: About; reused: boolean }> {
+        return inTurn(async () => {
+            const { model, key } = await compile(asked(definition, options));
             const id = next++;
-            models.set(id, { model, flying: [], last: performance.now() });
-            return { id, about: model.about };
+            models.set(id, { model, key, flying: [], last: performance.now() });
+            return { id, about: model.about, reused: model.reused };
+        });
+    },
+
+    plan(id: number): Promise<Uint8Array> {
+        return inTurn(() => {
+            const { model, key } = get(id);
+            const [line, compiled] = [new TextEncoder().encode(`${key}\n`), model.compiled()];
+            const file = new Uint8Array(line.length + compiled.length);
+            file.set(line);
+            file.set(compiled, line.length);
+            return file;
         });
     },
 

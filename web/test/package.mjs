@@ -28,6 +28,7 @@ const tests = {
     "a GPU process that crashes in mid-training ends in a message, and the run goes on from its checkpoint": crashed,
     "a tab in the background goes on, and one that was frozen comes back": background,
     "kernels are measured, kept and shipped": kernels,
+    "compiled plans are kept and shipped": plans,
     "every rule and schedule of the tool's configuration": rules,
     "what is wrong is refused": refusals,
 };
@@ -395,6 +396,62 @@ async function kernels({ page, url }) {
     assert.match(second.refused[1], /"a product".* is no kernel/);
     const better = first.seen.filter(({ ms, ruleMs }) => ms < ruleMs).length;
     return `${first.seen.length} products of ${first.adapter}, ${better} with another kernel than the rules'; kept, shipped and refused`;
+}
+
+/** Kept by one page, found by the next, shipped with a third; what is torn or of another model is compiled anew. */
+async function plans({ page, url }) {
+    const define = `window.net = (width) => wgrad.sequential({ input: [64] }, [wgrad.linear(width), wgrad.relu(), wgrad.linear(10)]);
+        window.used = async (device, width = 48, options = {}) => {
+            let ready = "";
+            const model = await device.model(net(width), { batch: 32, seed: 3, clip: 1, ...options }, (stage, what) => { ready = what; });
+            const data = { inputs: Float32Array.from({ length: 64 * 32 }, (_, i) => Math.sin(i)), targets: Int32Array.from({ length: 32 }, (_, i) => i % 10) };
+            const losses = [];
+            for await (const { loss } of model.fit(data, { steps: 5 })) losses.push(loss);
+            const test = await model.evaluate(data.inputs, data.targets);
+            return { reused: ready.includes("compiled before"), losses, test: test.loss, plan: model.about.plan, memory: model.about.memoryBytes, file: await model.plan() };
+        };`;
+    const first = await page.evaluate(async (define) => {
+        eval(define);
+        await (await ready).forgetPlans();
+        const { file, ...made } = await used(await ready);
+        window.same = async (a, b) => new Uint8Array(await a.arrayBuffer()).join() === new Uint8Array(await b.arrayBuffer()).join();
+        const { file: again, ...found } = await used(await ready);
+        const other = await used(await ready, 49);
+        return { made, found, size: file.size, same: await same(file, again), other: other.reused };
+    }, define);
+    assert.ok(!first.made.reused && first.found.reused && first.same && !first.other, "it is compiled once");
+    assert.deepEqual({ ...first.found, reused: false }, first.made, "what was kept trains and tests alike");
+    await page.goto(url);
+    const second = await page.evaluate(async (define) => {
+        eval(define);
+        const found = await used(await ready);
+        await (await ready).forgetPlans();
+        const forgotten = await used(await ready);
+        await (await ready).forgetPlans();
+        const plan = new Uint8Array(await found.file.arrayBuffer());
+        const with_ = async (file, width) => {
+            const device = await wgrad.open({ plans: [file] });
+            const { reused, losses } = await used(device, width);
+            await device.forgetPlans();
+            device.close();
+            return { reused, losses };
+        };
+        const address = URL.createObjectURL(found.file);
+        const torn = plan.map((byte, at) => (at === plan.length - 2000 ? byte ^ 1 : byte));
+        const [end] = [plan.indexOf(10)];
+        // The key of this model with the programs of another.
+        const other = new Uint8Array(await (await used(await ready, 49)).file.arrayBuffer());
+        const mixed = new Uint8Array([...plan.subarray(0, end), ...other.subarray(other.indexOf(10))]);
+        const shipped = [];
+        for (const file of [plan, address, torn, mixed]) shipped.push(await with_(file));
+        const refused = [await refusal(wgrad.open({ plans: [new Uint8Array(9)] })), await refusal(wgrad.open({ plans: [new Response("", { status: 404 })] }))];
+        return { found: [found, forgotten].map(({ reused, losses }) => ({ reused, losses })), shipped, refused };
+    }, define);
+    assert.deepEqual([...second.found, ...second.shipped].map(({ reused }) => reused), [true, false, true, true, false, false]);
+    for (const { losses } of [...second.found, ...second.shipped]) assert.deepEqual(losses, first.made.losses);
+    assert.match(second.refused[0], /this is no plan/);
+    assert.match(second.refused[1], /404/);
+    return `${first.size} bytes; kept, shipped, forgotten, and compiled anew where torn or of another model`;
 }
 
 /** Names, options and defaults are the configuration's; that rules and schedules are PyTorch's is tested natively. */

@@ -5,6 +5,7 @@
 use super::super::accumulation::{sums, trace_micro_batch};
 use super::super::average;
 use super::super::budget::{Budget, Saved, fit};
+use super::super::compiled::Compiled;
 use super::super::norms;
 use super::super::plan::Plan;
 use super::super::precision::Precision;
@@ -26,6 +27,12 @@ use crate::optim::{AdamW, Ema, LossScaling, Optimizer, Optimizers, Plateau, Plat
 use crate::passes::save_in_half;
 use crate::program::{Program, StateLayout, lifetimes};
 use std::collections::HashSet;
+
+/// A page's program is smaller without what no page can ask for (docs/decisions/web-size.md).
+const ASKED: bool = !cfg!(page);
+
+/// The names of a trainer's programs.
+const PROGRAMS: [&str; 3] = ["micro", "update", "eval"];
 
 /// How to train; [`TrainerBuilder::build`] makes it real.
 pub struct TrainerBuilder {
@@ -196,9 +203,9 @@ impl TrainerBuilder {
                 return Err(Error::config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
             }
         };
-        let options = UpdateOptions { max_norm: self.clip, sums, scaling, ema: self.ema, norms: self.norms };
+        let options = UpdateOptions { max_norm: self.clip, sums, scaling, ema: self.ema, norms: ASKED && self.norms };
         let update = trace_update(parameters, &self.optimizers, &options)?;
-        if self.watched {
+        if ASKED && self.watched {
             watch(&micro, "1 forward and gradients");
             watch(&update, "2 update");
         }
@@ -235,7 +242,7 @@ impl TrainerBuilder {
     /// Compiles for a device with this profile, which need not be there.
     pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
         let make = |recompute, saved| self.compiled(profile, &loss, recompute, saved);
-        let Some(budget) = self.memory else { return make(self.recompute, self.saved()) };
+        let Some(budget) = self.memory.filter(|_| ASKED) else { return make(self.recompute, self.saved()) };
         let saved = Saved { dtype: self.saved(), fixed: self.saved.is_some() };
         let (plan, fitted) = fit(budget.bytes(profile), self.recompute, saved, &make)?;
         Ok(Plan { fitted: Some(fitted), ..plan })
@@ -244,7 +251,7 @@ impl TrainerBuilder {
     fn compiled(&self, profile: &Profile, loss: &LossFn<'_>, again: Recompute, saved: DType) -> Result<Plan> {
         let graphs = self.traced(loss, saved)?;
         let layout = self.layout(&graphs, profile)?;
-        let mut programs = ["micro", "update", "eval"]
+        let mut programs = PROGRAMS
             .into_iter()
             .zip(&graphs)
             .map(|(name, graph)| unpacked(name, graph, &layout, profile))
@@ -258,11 +265,32 @@ impl TrainerBuilder {
 
     /// Traces, compiles and allocates, and gives the parameters their first values.
     pub fn build(self, device: &Device, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Trainer> {
-        let plan = self.plan(device.profile(), loss)?;
-        let alive = plan.alive();
-        let session = memory::session(device, plan.layout, plan.programs, plan.fitted)?;
+        let compiled = self.plan(device.profile(), loss)?.into();
+        self.start(device, compiled)
+    }
+
+    /// Like [`TrainerBuilder::build`] without tracing and compiling: with what [`Trainer::compiled`] gave for the same description,
+    /// loss and kind of device. Errors: it is of another model, or this device cannot run it.
+    pub fn build_compiled(self, device: &Device, compiled: Compiled) -> Result<Trainer> {
+        let other =
+            |what: &str| Error::config(format!("the compiled step is of another model: {what}; compile it again"));
+        let names = compiled.programs.iter().map(|program| program.name.as_str());
+        if !names.eq(PROGRAMS) {
+            return Err(other("it has other programs"));
+        }
+        for spec in state_specs(&self.parameters, &self.optimizers) {
+            let entry = compiled.layout.entries.get(&spec.name);
+            if entry.is_none_or(|entry| entry.dtype != spec.ty.dtype || entry.shape != spec.ty.shape) {
+                return Err(other(&format!("it has no `{}` {}", spec.name, spec.ty)));
+            }
+        }
+        self.start(device, compiled)
+    }
+
+    fn start(self, device: &Device, compiled: Compiled) -> Result<Trainer> {
+        let session = memory::session(device, &compiled)?;
         let scaling = self.scaling();
-        let normed = if self.norms { norms::names(&self.parameters, &self.optimizers) } else { Vec::new() };
+        let normed = if ASKED && self.norms { norms::names(&self.parameters, &self.optimizers) } else { Vec::new() };
         let TrainerBuilder { parameters, optimizers, schedule, plateau, seed, clip, ema, accumulate, .. } = self;
         let mut trainer = Trainer {
             parameters,
@@ -276,8 +304,8 @@ impl TrainerBuilder {
             accumulate,
             scaling,
             scaled: None,
-            fitted: plan.fitted,
-            alive,
+            fitted: compiled.fitted,
+            alive: compiled.alive,
             session,
             step: 0,
             samples: 0,

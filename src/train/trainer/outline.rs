@@ -4,6 +4,7 @@
 
 use super::{Fitted, MICRO, Trainer, UPDATE};
 use crate::program::{Dispatch, Program};
+use crate::train::Compiled;
 
 /// One launch of a step; see [`Trainer::outline`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,12 @@ impl Trainer {
     /// What was done for [`super::TrainerBuilder::memory`].
     pub fn fitted(&self) -> Option<Fitted> {
         self.fitted
+    }
+
+    /// What was compiled, for [`super::TrainerBuilder::build_compiled`].
+    pub fn compiled(&self) -> Compiled {
+        let (layout, programs) = (self.session.layout().clone(), self.session.programs().to_vec());
+        Compiled { layout, programs, alive: self.alive.clone(), fitted: self.fitted }
     }
 
     /// What a step launches, in order: scope and operation, kernel, FLOPs and bytes of each dispatch.

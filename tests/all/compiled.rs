@@ -1,0 +1,74 @@
+//! A step that was compiled before and kept as bytes trains like one that is compiled now.
+
+use wgrad::dtype::DType;
+use wgrad::error::Result;
+use wgrad::graph::{Graph, Tensor};
+use wgrad::io::HostTensor;
+use wgrad::nn::Parameters;
+use wgrad::nn::models::Mlp;
+use wgrad::optim::LossScaling;
+use wgrad::train::{Compiled, Trainer, TrainerBuilder};
+
+const ROWS: usize = 8;
+
+fn batch(step: usize) -> Vec<(&'static str, HostTensor)> {
+    let x: Vec<f32> = (0..ROWS * 5).map(|i| (((i + 3 * step) * 7919 % 101) as f32 - 50.0) / 50.0).collect();
+    let y: Vec<i32> = x.chunks(5).map(|x| i32::from(x[0] > 0.0) + i32::from(x[1] + x[2] > 0.0)).collect();
+    vec![("x", HostTensor::f32([ROWS, 5], &x).expect("fits")), ("y", HostTensor::i32([ROWS], &y).expect("fits"))]
+}
+
+/// How a perceptron with so many hidden units is trained.
+fn described(hidden: usize) -> (TrainerBuilder, Mlp) {
+    let mut parameters = Parameters::new();
+    let model = Mlp::new(&mut parameters, &[5, hidden, 3]);
+    let scaling = LossScaling { init_scale: 1024.0, ..LossScaling::default() };
+    (Trainer::builder(parameters).lr(0.02).clip(1.0).seed(3).loss_scaling(scaling), model)
+}
+
+fn loss<'g>(model: &Mlp, graph: &'g Graph) -> Tensor<'g> {
+    let x = graph.input("x", [ROWS, 5], DType::F32);
+    model.forward(x).cross_entropy(graph.input("y", [ROWS], DType::I32))
+}
+
+fn fresh(hidden: usize) -> Trainer {
+    let (builder, model) = described(hidden);
+    builder.build(&crate::device(), |graph| loss(&model, graph)).expect("compiles")
+}
+
+fn from_bytes(hidden: usize, bytes: &[u8]) -> Result<Trainer> {
+    described(hidden).0.build_compiled(&crate::device(), Compiled::from_bytes(bytes)?)
+}
+
+/// Everything a few steps and a test give, as bits.
+fn trained(trainer: &mut Trainer) -> Vec<u32> {
+    let mut seen = Vec::new();
+    for step in 0..6 {
+        let report = trainer.step(&batch(step)).expect("trains");
+        seen.extend([report.loss, report.grad_norm.expect("clipped")].map(f32::to_bits));
+    }
+    seen.push(trainer.evaluate(&batch(9)).expect("tests").to_bits());
+    let weights = trainer.checkpoint().expect("reads back");
+    seen.extend(weights.tensors.iter().flat_map(|tensor| &tensor.bytes).map(|&byte| u32::from(byte)));
+    seen
+}
+
+#[test]
+fn it_trains_like_a_step_that_is_compiled_now() {
+    let mut now = fresh(7);
+    let bytes = now.compiled().to_bytes();
+    let mut kept = from_bytes(7, &bytes).expect("fits");
+    assert_eq!((kept.dispatches(), kept.memory()), (now.dispatches(), now.memory()));
+    assert_eq!(kept.outline(), now.outline());
+    assert_eq!(trained(&mut kept), trained(&mut now));
+    assert_eq!(kept.compiled().to_bytes(), bytes);
+}
+
+#[test]
+fn another_models_is_refused() {
+    let bytes = fresh(7).compiled().to_bytes();
+    let Err(error) = from_bytes(9, &bytes).map(|_| ()) else { panic!("it has other sizes") };
+    let error = error.to_string();
+    assert!(error.contains("of another model") && error.contains("compile it again"), "{error}");
+    let Err(error) = from_bytes(7, &bytes[1..]).map(|_| ()) else { panic!("it is torn") };
+    assert!(error.to_string().contains("not those that were written"), "{error}");
+}
