@@ -22,7 +22,7 @@ cargo clippy --all-targets -- -D warnings
 step "wasm build, without naga and wgpu-core in its tree"
 cargo clippy --target wasm32-unknown-unknown --no-default-features --features web --lib -- -D warnings
 cargo build --target wasm32-unknown-unknown --no-default-features --lib
-tree=$(cargo tree --target wasm32-unknown-unknown --no-default-features -e normal --prefix none | awk '{print $1}' | sort -u)
+tree=$(cargo tree --target wasm32-unknown-unknown --no-default-features --features web -e normal --prefix none | awk '{print $1}' | sort -u)
 if grep -qxE 'naga|wgpu-core|wgpu-hal' <<<"$tree"; then
     fail "the wasm build depends on $(grep -xE 'naga|wgpu-core|wgpu-hal' <<<"$tree" | xargs)"
 fi

@@ -1,4 +1,5 @@
 // Puts the package together in web/dist: the page's module, the worker with the wasm glue in it, the program, types.
+import crypto from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { execFileSync } from "node:child_process";
@@ -7,9 +8,11 @@ import { rolldown } from "rolldown";
 const web = path.dirname(new URL(import.meta.url).pathname);
 const dist = path.join(web, "dist");
 fs.rmSync(dist, { recursive: true, force: true });
+/** What a program compiles is kept for that very program. */
+const program = crypto.createHash("sha256").update(fs.readFileSync(path.join(web, "pkg/wgrad_bg.wasm"))).digest("hex").slice(0, 16);
 
 for (const name of ["index", "worker"]) {
-    const bundle = await rolldown({ input: path.join(web, "src", `${name}.ts`), platform: "browser", resolve: { extensions: [".ts", ".js"] } });
+    const bundle = await rolldown({ input: path.join(web, "src", `${name}.ts`), platform: "browser", resolve: { extensions: [".ts", ".js"] }, transform: { define: { PROGRAM: JSON.stringify(program) } } });
     await bundle.write({ file: path.join(dist, `${name}.js`), format: "esm", minify: true, comments: false });
     await bundle.close();
 }

@@ -14,8 +14,8 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// What tells pipelines apart: the kernel's text and which bindings it writes.
-type Key = (String, Vec<bool>);
+/// What tells pipelines apart: the kernel's text, which bindings it writes, and whether it is checked.
+type Key = (String, Vec<bool>, bool);
 
 /// Compiled kernels by text, and layouts by how the parameters are bound and which bindings are written.
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Device {
         })
     }
 
-    // wgpu would add checks to every access that the kernels make already.
+    // wgpu would add checks to every access that our own kernels make already.
     #[allow(unsafe_code)]
     fn shader_module(&self, kernel: &Kernel) -> wgpu::ShaderModule {
         // naga refuses the directive that browsers ask for.
@@ -115,6 +115,9 @@ impl Device {
             label: Some(&kernel.name),
             source: wgpu::ShaderSource::Wgsl(format!("{header}{}", kernel.wgsl).into()),
         };
+        if kernel.foreign {
+            return self.wgpu_device().create_shader_module(descriptor);
+        }
         // SAFETY: kernels guard their indices against the sizes in their parameters, their loops are bounded
         // and their divisors are not zero; `check` has seen that every binding lies inside its buffer.
         unsafe { self.wgpu_device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
@@ -171,7 +174,7 @@ fn at_once<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R
 }
 
 fn key(kernel: &Kernel) -> Key {
-    (kernel.wgsl.clone(), kernel.writable.clone())
+    (kernel.wgsl.clone(), kernel.writable.clone(), kernel.foreign)
 }
 
 fn layout_entry((ty, binding): (wgpu::BufferBindingType, u32)) -> wgpu::BindGroupLayoutEntry {

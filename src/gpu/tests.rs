@@ -38,6 +38,7 @@ pub(super) fn affine() -> Kernel {
         writable: vec![true],
         workgroup: 64,
         params_in_storage: false,
+        foreign: false,
         subgroups: false,
     }
 }
@@ -61,6 +62,7 @@ pub(super) fn scale() -> Kernel {
         writable,
         workgroup: 64,
         params_in_storage: false,
+        foreign: false,
         subgroups: false,
     }
 }

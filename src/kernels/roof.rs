@@ -55,5 +55,6 @@ fn kernel(profile: &Profile, name: &str, param: &str, constants: &str, file: &'s
         workgroup,
         params_in_storage,
         subgroups: false,
+        foreign: false,
     }
 }

@@ -181,6 +181,7 @@ impl Numbered {
                 writable,
                 workgroup: *workgroup,
                 params_in_storage: profile.params_in_storage(),
+                foreign: false,
                 subgroups: *subgroups,
             });
             kernels.len() - 1

@@ -300,6 +300,7 @@ mod tests {
             writable: (0..=inputs).map(|port| port == inputs).collect(),
             workgroup: 1,
             params_in_storage: false,
+            foreign: false,
             subgroups: false,
         };
         // Buffer 0 is the input, 1 to n the values, then the gradients, from the last.

@@ -93,6 +93,8 @@ pub struct Kernel {
     pub params_in_storage: bool,
     /// Needs `enable subgroups;` where the WGSL compiler asks for it.
     pub subgroups: bool,
+    /// It was read from somewhere: nobody knows that its indices stay inside their buffers, so that this is checked as it runs.
+    pub foreign: bool,
 }
 
 /// A range of a buffer, in bytes.

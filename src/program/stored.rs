@@ -1,6 +1,7 @@
 //! A program and its state's layout as bytes, part by part: what [`Codec`] writes and reads.
 //!
-//! All but `expired`, which the executor ignores. Whether what was read can run is checked where a session is made.
+//! All but `expired`, which the executor ignores. Whether what was read can run is checked where a session is made, and what its
+//! kernels do as they run.
 
 use super::codec::Codec;
 use super::{
@@ -38,6 +39,7 @@ impl Program {
             workgroup: 0,
             params_in_storage: false,
             subgroups: false,
+            foreign: true,
         };
         codec.list(&mut self.kernels, kernel, |codec, kernel| {
             codec.text(&mut kernel.name);

@@ -12,7 +12,8 @@ const FORMAT: &str = "compiled step";
 /// Bytes of the checksum at the end.
 const CHECKSUM: usize = 8;
 
-/// What a [`super::Trainer`] needs besides its description: programs for one kind of device.
+/// What a [`super::Trainer`] needs besides its description: programs for one kind of device. Kernels that were read are run with wgpu's
+/// checks of indices and loops, natively too, and may be slower there than those that were compiled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compiled {
     pub(super) layout: StateLayout,
@@ -97,7 +98,10 @@ mod tests {
         let setup = setup(Workload::parse(name).unwrap(), 0).unwrap();
         let mut compiled: Compiled = setup.trainer.plan(&Profile::baseline(), setup.loss).unwrap().into();
         // What is not kept.
-        compiled.programs.iter_mut().for_each(|program| program.expired.clear());
+        for program in &mut compiled.programs {
+            program.expired.clear();
+            program.kernels.iter_mut().for_each(|kernel| kernel.foreign = true);
+        }
         compiled
     }
 
@@ -119,6 +123,7 @@ mod tests {
         let body: Vec<_> = one.programs[0].each_dispatch().take(2).cloned().collect();
         let steps = vec![crate::program::ParamStep { dispatch: 1, word: 0, step: 4 }];
         one.programs.push(program);
+        one.programs.iter_mut().flat_map(|program| &mut program.kernels).for_each(|kernel| kernel.foreign = true);
         one.programs[0].segments.extend([
             crate::program::Segment::Repeat { count: 7, body, steps },
             crate::program::Segment::Host("a call".into()),

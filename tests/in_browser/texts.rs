@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use wasm_bindgen::prelude::*;
 use wgrad::dtype::DType;
 use wgrad::error::{Error, Result};
-use wgrad::graph::Graph;
+use wgrad::graph::{Graph, TensorType};
 use wgrad::kernels::{AdapterClass, Profile};
 use wgrad::lower::{Recompute, lower};
-use wgrad::nn::Parameters;
-use wgrad::nn::models::{Cnn, CnnConfig};
-use wgrad::optim::{Adafactor, Adagrad, Adam, AdamW, AdamW8bit, Lion, Muon, RmsProp, Sgd};
-use wgrad::program::{Program, StateLayout};
+use wgrad::nn::models::{Cnn, CnnConfig, Gpt, GptConfig};
+use wgrad::nn::{Augment, Parameters};
+use wgrad::optim::{Adadelta, Adafactor, Adagrad, Adam, AdamW, AdamW8bit, Ema, Lion, Muon, RmsProp, Sgd};
+use wgrad::program::{Category, Program, StateLayout, StateSpec};
 use wgrad::train::workloads::{Workload, outline};
-use wgrad::train::{Precision, Trainer, TrainerBuilder};
+use wgrad::train::{Precision, Trainer, TrainerBuilder, trace_decode};
 
 /// Says what could not be compiled.
 fn named<T>(whose: &str, outcome: Result<T>) -> Result<T> {
@@ -80,7 +80,7 @@ impl Texts {
     }
 
     fn add_optimizers(&mut self, profile: &Profile) -> Result<()> {
-        let rules: [fn(TrainerBuilder) -> TrainerBuilder; 9] = [
+        let rules: [fn(TrainerBuilder) -> TrainerBuilder; 14] = [
             |trainer| trainer.optimizer(Sgd::new().momentum(0.9)),
             |trainer| trainer.optimizer(Adam::new()),
             |trainer| trainer.optimizer(AdamW::new()),
@@ -91,17 +91,42 @@ impl Texts {
             // Muon is for matrices alone.
             |trainer| trainer.optimizer(AdamW::new()).optimizer_of("matrices", Muon::new()),
             |trainer| trainer.optimizer(RmsProp::new()),
+            |trainer| trainer.optimizer(RmsProp::new().centered().momentum(0.9)),
+            |trainer| trainer.optimizer(Adadelta::new()),
+            |trainer| trainer.optimizer(Adam::new().amsgrad()),
+            |trainer| trainer.optimizer(AdamW::new().amsgrad()),
+            |trainer| trainer.optimizer(AdamW::new()).ema(Ema::new(0.9).warm_up()),
         ];
+        let changed = Augment { shift: 0.1, rotate: 10.0, scale: 0.1, ..Augment::default() };
         for rule in rules {
             let mut parameters = Parameters::new();
             let config = CnnConfig { picture: [1, 8, 8], channels: vec![4, 6], hidden: 10, classes: 3 };
             let model = Cnn::new(&mut parameters, &config);
             parameters.group_by("matrices", |_, shape| shape.rank() == 2);
             let plan = rule(Trainer::builder(parameters)).plan(profile, |graph| {
-                let x = graph.input("x", [5, 1, 8, 8], DType::F32);
+                let x = changed.forward(graph.input("x", [5, 1, 8, 8], DType::U8), 255.0);
                 model.forward(x).cross_entropy(graph.input("y", [5], DType::I32))
             })?;
             plan.programs.iter().for_each(|program| self.add("an optimizer", program));
+        }
+        Ok(())
+    }
+
+    /// What continues a text, token by token.
+    fn add_decoding(&mut self, profile: &Profile) -> Result<()> {
+        for width in [6, 64] {
+            let mut parameters = Parameters::new();
+            let (layers, heads, vocabulary, context, dropout) = (1, 2, 256, 48, 0.0);
+            let config = GptConfig { vocabulary, context, layers, heads, width, dropout, tied: true };
+            let gpt = Gpt::new(&mut parameters, config);
+            let weights = parameters.specs().iter().map(|spec| (spec.name.to_string(), spec.shape.clone()));
+            let spec = |(name, shape): (String, wgrad::shape::Shape)| {
+                let (ty, group) = (TensorType::new(shape, DType::F32), name.clone());
+                StateSpec { name, ty, category: Category::Weights, group }
+            };
+            let specs: Vec<StateSpec> = weights.chain(gpt.cache()).map(spec).collect();
+            let layout = StateLayout::build(&specs, profile.max_binding_bytes)?;
+            self.add("decoding", &named("decoding", lower("decode", &trace_decode(&gpt)?, &layout, profile))?);
         }
         Ok(())
     }
@@ -118,6 +143,7 @@ pub fn kernels() -> std::result::Result<Array, JsError> {
         texts.add_models(&profile)?;
         texts.add_training(&profile)?;
         texts.add_optimizers(&profile)?;
+        texts.add_decoding(&profile)?;
     }
     let pair = |(text, name): (String, String)| Array::of2(&name.into(), &text.into());
     Ok(texts.0.into_iter().map(pair).collect())

@@ -70,7 +70,8 @@ export class Device {
      */
     async model(definition: Definition, options: TrainOptions = {}, onProgress?: Progress): Promise<Model> {
         onProgress?.("plan", "tracing and compiling");
-        const { id, about, reused } = await this.#host.create(definition, options);
+        const told = onProgress && Comlink.proxy((done: number, of: number) => onProgress("compile", `${done} of ${of} kernels`, done / of));
+        const { id, about, reused } = await this.#host.create(definition, options, told);
         onProgress?.("ready", `${about.dispatches} kernel launches a step${reused ? ", compiled before" : ""}`);
         const own = definition.model as { dtype?: "float32" | "uint8" | "int32"; loss?: string } | undefined;
         const inputs = own ? (own.dtype ?? "float32") : "uint8";

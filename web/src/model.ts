@@ -60,8 +60,9 @@ export class Model {
         if (this.#fitting) throw new Error("the model is being trained already");
         this.#fitting = true;
         try {
-            await this.#feed(data);
-            await this.#host.keep(this.#id, checkpoint && { name: checkpoint.name, every: Math.max(1, checkpoint.every ?? 100) });
+            await unlessAborted(this.#feed(data), signal);
+            const keep = checkpoint && { name: checkpoint.name, every: Math.max(1, checkpoint.every ?? 100) };
+            await unlessAborted(this.#host.keep(this.#id, keep), signal);
             for (;;) {
                 const metrics = await unlessAborted(this.#host.step(this.#id, steps), signal);
                 if (!metrics) return;

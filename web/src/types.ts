@@ -178,8 +178,8 @@ export interface FitOptions {
     checkpoint?: { name: string; every?: number };
 }
 
-/** How far something is that takes a while. */
-export type Progress = (stage: "download" | "plan" | "ready", message: string) => void;
+/** How far something is that takes a while; of `compile`, the fraction of the kernels that the browser is through with. */
+export type Progress = (stage: "download" | "plan" | "compile" | "ready", message: string, part?: number) => void;
 
 /** How to continue a text. */
 export interface GenerateOptions {

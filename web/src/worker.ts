@@ -7,6 +7,12 @@ import { forgetPlans, recallChoices, recallPlan, rememberChoices, rememberPlan }
 import * as opfs from "./opfs.ts";
 import type { About, Choices, Definition, GenerateOptions, Kernel, Metrics, Profile, TestResult, TrainOptions } from "./types.ts";
 
+/** Which program this is, so that nothing is taken for its own that another one compiled. */
+declare const PROGRAM: string;
+
+/** What programs do not depend on: numbers that are given to them, and what only the host reckons with. A test compiles with each. */
+const GIVEN = ["seed", "steps", "lr", "warmup"];
+
 interface Running {
     model: Model;
     /** What its plan is kept by. */
@@ -104,7 +110,19 @@ async function describe(): Promise<string> {
     return [info?.description, info?.vendor, info?.architecture, info?.device].filter(Boolean).join(" ") || "unknown";
 }
 
-function asked({ task, model, config }: Definition, options: TrainOptions): object {
+interface Pipelines {
+    pushErrorScope(filter: string): void;
+    popErrorScope(): Promise<{ message: string } | null>;
+    createComputePipeline(descriptor: object): object;
+}
+
+interface Wanted {
+    task: unknown;
+    model: unknown;
+    config: object;
+}
+
+function asked({ task, model, config }: Definition, options: TrainOptions): Wanted {
     return { task, model, config: { ...config, ...options } };
 }
 
@@ -116,11 +134,41 @@ function readPlan(file: Uint8Array): [string, Uint8Array] {
     return [key, file.subarray(end + 1)];
 }
 
-/** Compiles a model, or takes what was compiled for the same model on the same kind of GPU, by this page or by the one that ships it. */
-async function compile(wanted: object): Promise<{ model: Model; key: string }> {
+type Told = ((done: number, of: number) => void) | undefined;
+
+/** Makes something, and waits until the browser has compiled all kernels that it needs; `told` hears of each. */
+async function compiled<T extends { free(): void }>(make: () => T, told: Told): Promise<T> {
+    const { prototype } = (globalThis as unknown as { GPUDevice: { prototype: Pipelines } }).GPUDevice;
+    const { createComputePipeline } = prototype;
+    const under: Promise<{ message: string } | null>[] = [];
+    prototype.createComputePipeline = function (descriptor) {
+        // What is asked last is answered when everything before it is done.
+        this.pushErrorScope("internal");
+        const pipeline = createComputePipeline.call(this, descriptor);
+        under.push(this.popErrorScope());
+        return pipeline;
+    };
+    let made: T;
+    try {
+        made = make();
+    } finally {
+        prototype.createComputePipeline = createComputePipeline;
+    }
+    let done = 0;
+    const failed = (await Promise.all(under.map((one) => one.finally(() => told?.(++done, under.length))))).find(Boolean);
+    if (!failed) return made;
+    made.free();
+    throw new Error(`the browser could not compile a kernel (please report this): ${failed.message}`);
+}
+
+/** Makes a model, of what was compiled for such a model on the same kind of GPU where there is that: by this page, or by the one that ships it. */
+async function create(wanted: Wanted, told: Told): Promise<{ model: Model; key: string }> {
     if (!engine) throw new Error("no device is open");
-    const key = JSON.stringify([wanted, engine.profile, kernels]);
-    const model = new Model(engine, wanted, shipped.get(key) ?? (await recallPlan(key)));
+    const device = engine;
+    const config = Object.fromEntries(Object.entries(wanted.config).filter(([name]) => !GIVEN.includes(name)));
+    const key = JSON.stringify([PROGRAM, { ...wanted, config }, device.profile, kernels]);
+    const known = shipped.get(key) ?? (await recallPlan(key));
+    const model = await compiled(() => new Model(device, wanted, known), told);
     if (!model.reused) void rememberPlan(key, model.compiled());
     return { model, key };
 }
@@ -218,9 +266,9 @@ const host = {
 
     forgetPlans: (): Promise<undefined> => inTurn(forgetPlans),
 
-    create(definition: Definition, options: TrainOptions): Promise<{ id: number; about: About; reused: boolean }> {
+    create(definition: Definition, options: TrainOptions, told: Told): Promise<{ id: number; about: About; reused: boolean }> {
         return inTurn(async () => {
-            const { model, key } = await compile(asked(definition, options));
+            const { model, key } = await create(asked(definition, options), told);
             const id = next++;
             models.set(id, { model, key, flying: [], last: performance.now() });
             return { id, about: model.about, reused: model.reused };

@@ -18,7 +18,11 @@ assert.ok(files.every(({ path }) => /^(dist\/|README\.md$|package\.json$)/.test(
 const { vite, typescript } = JSON.parse(fs.readFileSync(path.join(web, "package.json"))).devDependencies;
 write("package.json", JSON.stringify({ private: true, type: "module", dependencies: { wgrad: `file:./${filename}` }, devDependencies: { vite, typescript } }));
 write("tsconfig.json", JSON.stringify({ compilerOptions: { target: "ES2022", module: "ESNext", moduleResolution: "bundler", lib: ["ES2023", "DOM"], strict: true, noEmit: true, types: [] }, include: ["main.ts"] }));
-write("index.html", '<!doctype html><title>a project</title><script type="module" src="/main.ts"></script>');
+// The README's example as it stands, but that what it says is kept.
+const [, example] = fs.readFileSync(path.join(web, "README.md"), "utf8").match(/```js\n([^]*?)```/);
+assert.ok(example.trim().split("\n").length <= 20, "the example has twenty lines");
+write("example.js", `const said = (globalThis.said = []);\n${example.replaceAll("console.log(", "said.push(")}\nglobalThis.file = file;\n`);
+write("index.html", '<!doctype html><title>a project</title><script type="module" src="/main.ts"></script><script type="module" src="/example.js"></script>');
 write("main.ts", `
 import { linear, open, sequential, tanh, type Metrics } from "wgrad";
 async function train(): Promise<number[]> {
@@ -42,6 +46,13 @@ const failed = await run(context, url, {
         assert.equal(losses.length, 200);
         assert.ok(losses.at(-1) < 0.1, `exclusive or: last loss ${losses.at(-1)}`);
         return `exclusive or, loss ${losses[0].toFixed(2)} to ${losses.at(-1).toFixed(3)}`;
+    },
+    async "the README's example runs as it stands"({ page }) {
+        await page.waitForFunction(() => globalThis.file, null, { timeout: 120_000 });
+        const { said, bytes } = await page.evaluate(() => ({ said: globalThis.said, bytes: globalThis.file.size }));
+        const [accuracy] = said.filter((_, index) => index % 3 === 0 && index > 0).slice(-1);
+        assert.ok(said.length === 3 * 100 + 3 && accuracy > 0.95 && bytes > 1000, `${said.slice(-6)}, ${bytes} bytes`);
+        return `the last batch ${100 * accuracy}% right, weights of ${bytes} bytes`;
     },
 });
 await close();

@@ -21,6 +21,7 @@ const tests = {
     ...Object.fromEntries(["W2", "W3", "W4"].map((name) => [`${name} has the golden losses`, (context) => workload(context, name)])),
     "digits are learned by the tool's network, read and carried to another": digitsNet,
     "layers learn digits, stop, resume bit for bit": layers,
+    "a tab that is closed in mid-training is gone on with in the next, and a torn checkpoint is left alone": closed,
     "numbers are learned": numbers,
     "a text is learned, continued and saved for the tool": text,
     "a thousand steps take no memory, and disposing gives it back": memory,
@@ -135,6 +136,57 @@ async function layers({ page, url }) {
     assert.deepEqual(second.rest, first.losses.slice(second.from), "the resumed run is the one that was not stopped");
     assert.equal(second.gone, undefined);
     return `${(100 * first.test.accuracy).toFixed(1)}% right after 300 steps, aborted in ${first.after.toFixed(0)} ms, resumed after step ${second.from}`;
+}
+
+async function closed({ page, url }) {
+    const define = `window.net = async () => {
+            const definition = wgrad.sequential({ input: [64] }, [wgrad.linear(96), wgrad.relu(), wgrad.dropout(0.1), wgrad.linear(10)]);
+            return (await ready).model(definition, { batch: 32, seed: 5, steps: 1e6 });
+        };
+        window.train = async (model, steps, seen, checkpoint) => {
+            const data = { inputs: Float32Array.from({ length: 64 * 320 }, (_, i) => Math.sin(i)), targets: Int32Array.from({ length: 320 }, (_, i) => (i * i) % 10) };
+            for await (const { loss } of model.fit(data, { steps, checkpoint })) seen.push(loss);
+        };
+        // Takes the head from the newest of the two files, as if the tab had been closed while it was written.
+        window.tear = async (name) => {
+            const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("wgrad");
+            const files = await Promise.all(["a", "b"].map(async (slot) => {
+                const handle = await folder.getFileHandle(name + "." + slot);
+                return { handle, serial: new DataView(await (await handle.getFile()).slice(0, 16).arrayBuffer()).getFloat64(8, true) };
+            }));
+            const { handle } = files.reduce((a, b) => (a.serial > b.serial ? a : b));
+            const file = await handle.createWritable({ keepExistingData: true });
+            await file.write({ type: "write", position: 0, data: new Uint8Array(16) });
+            await file.close();
+        };`;
+    const tab = await page.context().newPage();
+    await tab.goto(url);
+    await tab.evaluate((define) => {
+        eval(define);
+        window.seen = [];
+        void net().then((model) => train(model, 1e6, window.seen, { name: "closing", every: 10 }));
+    }, define);
+    await tab.waitForFunction(() => window.seen.length >= 25);
+    await tab.close();
+    const found = await page.evaluate(async (define) => {
+        eval(define);
+        const [rest, straight, steps] = [[], [], []];
+        const model = await net();
+        steps.push(await model.resume("closing"));
+        await tear("closing");
+        steps.push(await model.resume("closing"));
+        await train(model, steps[1] + 15, rest);
+        await train(await net(), steps[1] + 15, straight);
+        await tear("closing");
+        steps.push(await model.resume("closing"));
+        await device.forget("closing");
+        return { steps, rest, straight };
+    }, define);
+    const [newest, before, none] = found.steps;
+    // With a step or none under way at each tenth.
+    assert.ok(newest >= 20 && newest % 10 <= 1 && newest - before >= 9 && newest - before <= 11 && none === undefined, `${found.steps}`);
+    assert.deepEqual(found.rest, found.straight.slice(before), "it is the run that was not closed");
+    return `closed after a checkpoint of step ${newest}; that was torn, and the run went on from step ${before}`;
 }
 
 async function numbers({ page }) {
@@ -403,12 +455,16 @@ async function plans({ page, url }) {
     const define = `window.net = (width) => wgrad.sequential({ input: [64] }, [wgrad.linear(width), wgrad.relu(), wgrad.linear(10)]);
         window.used = async (device, width = 48, options = {}) => {
             let ready = "";
-            const model = await device.model(net(width), { batch: 32, seed: 3, clip: 1, ...options }, (stage, what) => { ready = what; });
+            const stages = [];
+            const model = await device.model(net(width), { batch: 32, seed: 3, clip: 1, ...options }, (stage, what, part) => {
+                ready = what;
+                stages.push(stage === "compile" ? part : stage);
+            });
             const data = { inputs: Float32Array.from({ length: 64 * 32 }, (_, i) => Math.sin(i)), targets: Int32Array.from({ length: 32 }, (_, i) => i % 10) };
             const losses = [];
             for await (const { loss } of model.fit(data, { steps: 5 })) losses.push(loss);
             const test = await model.evaluate(data.inputs, data.targets);
-            return { reused: ready.includes("compiled before"), losses, test: test.loss, plan: model.about.plan, memory: model.about.memoryBytes, file: await model.plan() };
+            return { reused: ready.includes("compiled before"), stages, losses, test: test.loss, plan: model.about.plan, memory: model.about.memoryBytes, file: await model.plan() };
         };`;
     const first = await page.evaluate(async (define) => {
         eval(define);
@@ -417,10 +473,25 @@ async function plans({ page, url }) {
         window.same = async (a, b) => new Uint8Array(await a.arrayBuffer()).join() === new Uint8Array(await b.arrayBuffer()).join();
         const { file: again, ...found } = await used(await ready);
         const other = await used(await ready, 49);
-        return { made, found, size: file.size, same: await same(file, again), other: other.reused };
+        // What a program is given as it runs is not in it: each of these alone would be found again, and is compiled anew here.
+        const same_ = [];
+        for (const options of [{ seed: 9 }, { steps: 77 }, { lr: 0.5 }, { warmup: 3 }]) {
+            await (await ready).forgetPlans();
+            const { reused, file: alike } = await used(await ready, 48, options);
+            same_.push(!reused && (await same(file, alike)));
+        }
+        const given = await used(await ready, 48, { seed: 10, steps: 99, lr: 0.25, warmup: 7 });
+        const clipped = await used(await ready, 48, { clip: 2 });
+        return { made, found, size: file.size, same: await same(file, again), other: other.reused, given: [...same_, given.reused, !clipped.reused] };
     }, define);
     assert.ok(!first.made.reused && first.found.reused && first.same && !first.other, "it is compiled once");
-    assert.deepEqual({ ...first.found, reused: false }, first.made, "what was kept trains and tests alike");
+    const { stages, ...made } = first.made;
+    const { stages: _, ...found } = first.found;
+    assert.deepEqual({ ...found, reused: false }, made, "what was kept trains and tests alike");
+    assert.deepEqual(first.given, first.given.map(() => true), "seed, steps and rates are no part of it");
+    const parts = stages.slice(1, -1);
+    assert.deepEqual([stages[0], stages.at(-1), parts.at(-1)], ["plan", "ready", 1], `${stages}`);
+    assert.ok(parts.length >= 5 && parts.every((part, index) => Math.abs(part - (index + 1) / parts.length) < 1e-9), `${stages}`);
     await page.goto(url);
     const second = await page.evaluate(async (define) => {
         eval(define);

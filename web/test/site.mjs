@@ -169,15 +169,26 @@ async function resumes({ page, url }) {
     const again = await number(page, "digits-step");
     assert.ok(again >= stopped && again <= stopped + 4, `stopped at ${stopped}, found at ${again}`);
     await steps(page, "digits-step", again + 10);
-    // Another training, with no checkpoint but the program in the browser's cache.
+    // Another training, with no checkpoint but the site's files in the browser's cache, and with what was compiled or without.
     await anew(1);
-    await page.evaluate(async () => (await navigator.storage.getDirectory()).removeEntry("wgrad", { recursive: true }));
-    const fresh = await page.context().newPage();
-    await fresh.goto(url);
-    await until(fresh, () => performance.getEntriesByName("first-step").length);
-    const warm = await fresh.evaluate(() => performance.getEntriesByName("first-step")[0].startTime);
-    await fresh.close();
-    return `stopped at step ${stopped}, went on at ${again}; first step ${(warm / 1000).toFixed(1)} s after loading with a warm cache`;
+    const first = async (forget) => {
+        await page.evaluate(async (forget) => {
+            await (await navigator.storage.getDirectory()).removeEntry("wgrad", { recursive: true });
+            const opening = indexedDB.open("wgrad");
+            await new Promise((resolve) => (opening.onsuccess = resolve));
+            const store = opening.result.transaction("plans", "readwrite").objectStore("plans");
+            if (forget) await new Promise((resolve) => (store.clear().onsuccess = resolve));
+            opening.result.close();
+        }, forget);
+        const fresh = await page.context().newPage();
+        await fresh.goto(url);
+        await until(fresh, () => performance.getEntriesByName("first-step").length);
+        const seconds = await fresh.evaluate(() => performance.getEntriesByName("first-step")[0].startTime / 1000);
+        await fresh.close();
+        return seconds.toFixed(1);
+    };
+    const [compiled, kept] = [await first(true), await first(false)];
+    return `stopped at step ${stopped}, went on at ${again}; first step after loading with a warm cache ${compiled} s, with the plan of an earlier visit ${kept} s`;
 }
 
 /** The worker of the page gives its GPU away, so that it can be destroyed under the training. */

@@ -101,7 +101,8 @@ fn kernel(spec: &KernelSpec, mm: &Matmul, profile: &Profile) -> Kernel {
     let writable = [false, false].into_iter().chain(outputs.iter().map(|_| true)).collect();
     let prelude = prelude(spec, &outputs, params_in_storage);
     let wgsl = finished(format!("{}{prelude}{}{}", spec.enables(), hooks(mm.row_sums), spec.body), profile);
-    Kernel { name: spec.name.clone(), wgsl, writable, workgroup: spec.workgroup, params_in_storage, subgroups }
+    let (name, workgroup) = (spec.name.clone(), spec.workgroup);
+    Kernel { name, wgsl, writable, workgroup, params_in_storage, subgroups, foreign: false }
 }
 
 fn prelude(spec: &KernelSpec, outputs: &[Port], params_in_storage: bool) -> String {

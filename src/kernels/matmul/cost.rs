@@ -27,10 +27,10 @@ const PRODUCT: f32 = 0.075;
 const WALKED_READ: f32 = 2.0;
 
 /// Cores of the machine, which a profile does not say: with more tiles than that none is idle for long.
-const CORES: usize = 4;
+const CORES: usize = 2;
 
 /// A variant that few products want is one more text to compile, a tenth of a second: it must be so much cheaper, and the
-/// product so large that it is noticed.
+/// product, with what the usual variant computes beyond its edges, so large that it is noticed.
 const WORTH: f32 = 0.85;
 const LARGE: usize = 1 << 19;
 /// From so many products on SwiftShader's largest block is worth its text, which takes it four times the time to compile; one
@@ -51,7 +51,9 @@ pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
         }
         Some(lanes @ (8 | 16)) => {
             let rows = |rows: u32| Variant::Subgroup { lanes, rows, quads: 1 };
-            (vec![rows(32), rows(8)], vec![rows(16), rows(4)])
+            // Of columns fewer than a subgroup's, such as those of a vector, it computes many for nothing.
+            let narrow = Variant::Register { rows: 8, quads: 1 };
+            (vec![rows(32), rows(8)], vec![rows(16), rows(4), narrow])
         }
         _ => {
             let rows = |rows: u32| Variant::Register { rows, quads: 1 };
@@ -65,7 +67,10 @@ pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
         costs.fold((REGISTER, f32::INFINITY), |best, own| if own.1 < best.1 { own } else { best })
     };
     let (usual, rare) = (least(&usual), least(&rare));
-    if work >= LARGE && rare.1 < WORTH * usual.1 { rare.0 } else { usual.0 }
+    let (tile_m, tile_n) = usual.0.tile(register::LANES);
+    let computed = mm.m.next_multiple_of(tile_m as usize) * mm.n.next_multiple_of(tile_n as usize);
+    let large = computed * mm.k * mm.batch[0] * mm.batch[1] >= LARGE;
+    if large && rare.1 < WORTH * usual.1 { rare.0 } else { usual.0 }
 }
 
 /// For each step of `k`.
@@ -73,7 +78,11 @@ fn cost(variant: Variant, mm: &Matmul) -> f32 {
     let batches = mm.batch[0] * mm.batch[1];
     // Of a product of GFLOP/s; what is walked was measured for whole blocks only.
     let area = |outputs: usize, rate: f32| outputs as f32 * OUTPUT / rate;
-    let (tile_m, tile_n) = variant.tile(register::LANES);
+    let lanes = match variant {
+        Variant::Register { rows, quads } => register::lanes(mm, rows, quads),
+        _ => register::LANES,
+    };
+    let (tile_m, tile_n) = variant.tile(lanes);
     let tiles = mm.m.div_ceil(tile_m as usize) * mm.n.div_ceil(tile_n as usize) * batches;
     let rounds = tiles.div_ceil(CORES) as f32;
     let outputs = (tile_m * tile_n) as usize;
@@ -161,8 +170,11 @@ mod tests {
         for (m, rows) in [(1, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16), (17, 32), (100, 32)] {
             assert_eq!(chosen(Some(8), [m, 1024, 1024]), Variant::Subgroup { lanes: 8, rows, quads: 1 }, "{m} rows");
         }
-        assert_eq!(chosen(None, [1, 1024, 1024]), Variant::Direct);
-        assert_eq!(chosen(None, [1024, 10, 512]), Variant::Register { rows: 8, quads: 1 });
+        assert_eq!(chosen(Some(8), [1024, 1, 256]), Variant::Register { rows: 8, quads: 1 });
+        assert_eq!(chosen(Some(8), [1024, 10, 256]), Variant::Subgroup { lanes: 8, rows: 32, quads: 1 });
+        assert_eq!(chosen(Some(8), [32, 32, 8192]), Variant::Subgroup { lanes: 8, rows: 16, quads: 1 });
+        assert_eq!(chosen(None, [1, 1024, 1024]), REGISTER);
+        assert_eq!(chosen(None, [1024, 10, 512]), REGISTER);
         // A small product is not worth a text of its own.
         assert_eq!(chosen(Some(8), [1, 64, 64]), Variant::Subgroup { lanes: 8, rows: 8, quads: 1 });
     }

@@ -17,6 +17,8 @@ export interface Work {
     /** A model was made and has so many steps behind it; what was drawn of later ones is forgotten. */
     ready(model: Model, steps: number): Promise<void> | void;
     step(metrics: Metrics, model: Model): Promise<void> | void;
+    /** So many of the model's kernels are compiled. */
+    compiling(kernels: string): void;
     /** `error` says why it stopped, if it was not asked to. */
     changed(state: State, error?: string): void;
 }
@@ -49,10 +51,15 @@ export class Runner {
     async prepare(): Promise<Model> {
         if (this.model) return this.model;
         const [device, generation] = [await this.#gpu.device(), this.#gpu.generation];
-        const model = await device.model(...this.#work.define());
-        const steps = (await model.resume(this.#work.name).catch(() => undefined)) ?? 0;
+        const { name } = this.#work;
+        const model = await device.model(...this.#work.define(), (stage, text) => stage === "compile" && this.#work.compiling(text));
+        const saved = await model.resume(name).catch((error) => {
+            notice(name, "info", `What was learned before cannot be gone on with, and learning begins anew: ${message(error)}.`);
+            return undefined;
+        });
+        const steps = saved ?? 0;
         [this.#model, this.#generation, this.steps] = [model, generation, steps];
-        this.#gpu.models.set(this.#work.name, model.about);
+        this.#gpu.models.set(name, model.about);
         await this.#work.ready(model, steps);
         return model;
     }

@@ -50,6 +50,7 @@ export class DigitsPage {
             data: () => this.#data as Images,
             ready: (model, steps) => this.#ready(model, steps),
             step: (metrics, model) => this.#step(metrics, model),
+            compiling: (kernels) => this.#compiling(kernels),
             changed: (state, error) => this.#changed(state, error),
         });
         const whole = (value: number) => `${Math.round(100 * value)}%`;
@@ -185,6 +186,10 @@ export class DigitsPage {
             idle: done >= this.#goal ? "It has learned enough for now. Draw a digit." : done ? "Stopped. It goes on where it was, even after you close the page." : "Ready.",
         }[state];
         if (!busy && done) this.#keep();
+    }
+
+    #compiling(kernels: string): void {
+        $("digits-status").textContent = `Compiling the network for your GPU: ${kernels} …`;
     }
 
     #drawn(): void {

@@ -54,6 +54,7 @@ export class TextPage {
             data: () => this.#data as { text: Uint8Array },
             ready: (model, steps) => this.#ready(model, steps),
             step: (metrics, model) => this.#step(metrics, model),
+            compiling: (kernels) => this.#compiling(kernels),
             changed: (state, error) => this.#changed(state, error),
         });
         this.#chart = new Chart($("text-chart"), {
@@ -244,6 +245,10 @@ export class TextPage {
         const mean = smooth(losses, 0.95);
         const at = (values: readonly number[]) => steps.map((step) => values[step - 1] ?? null);
         this.#chart.set([steps, at(losses), at(mean), steps.map((step) => found.get(step) ?? null)], `After ${step} steps ${$("text-loss").textContent}.`);
+    }
+
+    #compiling(kernels: string): void {
+        $("text-status").textContent = `Compiling the model for your GPU: ${kernels} …`;
     }
 
     #changed(state: State, error?: string): void {
