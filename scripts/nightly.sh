@@ -4,5 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 ./scripts/setup.sh
-cargo test --release -- --ignored
+# What cannot run is a failure, in a browser too.
+WGRAD_BROWSER=${WGRAD_BROWSER:-required} cargo test --release -- --ignored
 ./scripts/fuzz.sh 60

@@ -126,8 +126,13 @@ fn every_kernel_becomes_a_pipeline_in_the_browser() {
 }
 
 #[test]
-#[ignore = "minutes: nightly"]
 fn rows_agree_with_the_reference_in_the_browser() {
+    suite("rows.mjs", &["--few"], in_browser);
+}
+
+#[test]
+#[ignore = "minutes: nightly"]
+fn all_samples_of_rows_agree_with_the_reference_in_the_browser() {
     suite("rows.mjs", &[], in_browser);
 }
 

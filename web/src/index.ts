@@ -70,9 +70,14 @@ export class Device {
      */
     async model(definition: Definition, options: TrainOptions = {}, onProgress?: Progress): Promise<Model> {
         onProgress?.("plan", "tracing and compiling");
-        const told = onProgress && Comlink.proxy((done: number, of: number) => onProgress("compile", `${done} of ${of} kernels`, done / of));
-        const { id, about, reused } = await this.#host.create(definition, options, told);
-        onProgress?.("ready", `${about.dispatches} kernel launches a step${reused ? ", compiled before" : ""}`);
+        const told = async (done: number, of: number) => {
+            if (of) onProgress?.("compile", `${done} of ${of} kernels`, done / of);
+            if (done < of) return;
+            const { about, reused } = await made;
+            onProgress?.("ready", `${about.dispatches} kernel launches a step${reused ? ", planned before" : ""}`);
+        };
+        const made = this.#host.create(definition, options, onProgress && Comlink.proxy(told));
+        const { id, about } = await made;
         const own = definition.model as { dtype?: "float32" | "uint8" | "int32"; loss?: string } | undefined;
         const inputs = own ? (own.dtype ?? "float32") : "uint8";
         return new Model(this.#host, id, about, { inputs, targets: own?.loss === "mse" ? "float32" : "int32" });

@@ -15,6 +15,8 @@ const GIVEN = ["seed", "steps", "lr", "warmup"];
 
 interface Running {
     model: Model;
+    /** Ends with the last of its kernels; an error says which could not be compiled. */
+    compiling: Promise<void>;
     /** What its plan is kept by. */
     key: string;
     /** Steps that the device has but nobody has waited for: two at most. */
@@ -51,6 +53,7 @@ function get(id: number): Running {
 
 /** Waits for the oldest step under way. */
 async function land(running: Running): Promise<Metrics> {
+    await running.compiling;
     const step = await running.model.wait(running.flying.shift() as Pending);
     const now = performance.now();
     const metrics: Metrics = { step: step.step, loss: step.loss, lr: step.lr, ms: now - running.last };
@@ -136,8 +139,8 @@ function readPlan(file: Uint8Array): [string, Uint8Array] {
 
 type Told = ((done: number, of: number) => void) | undefined;
 
-/** Makes something, and waits until the browser has compiled all kernels that it needs; `told` hears of each. */
-async function compiled<T extends { free(): void }>(make: () => T, told: Told): Promise<T> {
+/** Makes something, and sees to the kernels that the browser compiles for it meanwhile: `told` hears of each, and the promise ends with the last. */
+function counted<T>(make: () => T, told: Told): [T, Promise<void>] {
     const { prototype } = (globalThis as unknown as { GPUDevice: { prototype: Pipelines } }).GPUDevice;
     const { createComputePipeline } = prototype;
     const under: Promise<{ message: string } | null>[] = [];
@@ -155,22 +158,25 @@ async function compiled<T extends { free(): void }>(make: () => T, told: Told): 
         prototype.createComputePipeline = createComputePipeline;
     }
     let done = 0;
-    const failed = (await Promise.all(under.map((one) => one.finally(() => told?.(++done, under.length))))).find(Boolean);
-    if (!failed) return made;
-    made.free();
-    throw new Error(`the browser could not compile a kernel (please report this): ${failed.message}`);
+    const all = Promise.all(under.map((one) => one.finally(() => told?.(++done, under.length)))).then((errors) => {
+        if (!under.length) told?.(0, 0);
+        const failed = errors.find(Boolean);
+        if (failed) throw new Error(`the browser could not compile a kernel (please report this): ${failed.message}`);
+    });
+    all.catch(() => undefined); // The first step says it.
+    return [made, all];
 }
 
 /** Makes a model, of what was compiled for such a model on the same kind of GPU where there is that: by this page, or by the one that ships it. */
-async function create(wanted: Wanted, told: Told): Promise<{ model: Model; key: string }> {
+async function create(wanted: Wanted, told: Told): Promise<Pick<Running, "model" | "compiling" | "key">> {
     if (!engine) throw new Error("no device is open");
     const device = engine;
     const config = Object.fromEntries(Object.entries(wanted.config).filter(([name]) => !GIVEN.includes(name)));
     const key = JSON.stringify([PROGRAM, { ...wanted, config }, device.profile, kernels]);
     const known = shipped.get(key) ?? (await recallPlan(key));
-    const model = await compiled(() => new Model(device, wanted, known), told);
+    const [model, compiling] = counted(() => new Model(device, wanted, known), told);
     if (!model.reused) void rememberPlan(key, model.compiled());
-    return { model, key };
+    return { model, compiling, key };
 }
 
 async function withKernels<T>(more: Record<string, Kernel>, work: () => Promise<T>): Promise<T> {
@@ -268,10 +274,10 @@ const host = {
 
     create(definition: Definition, options: TrainOptions, told: Told): Promise<{ id: number; about: About; reused: boolean }> {
         return inTurn(async () => {
-            const { model, key } = await create(asked(definition, options), told);
+            const made = await create(asked(definition, options), told);
             const id = next++;
-            models.set(id, { model, key, flying: [], last: performance.now() });
-            return { id, about: model.about, reused: model.reused };
+            models.set(id, { ...made, flying: [], last: performance.now() });
+            return { id, about: made.model.about, reused: made.model.reused };
         });
     },
 

@@ -464,7 +464,7 @@ async function plans({ page, url }) {
             const losses = [];
             for await (const { loss } of model.fit(data, { steps: 5 })) losses.push(loss);
             const test = await model.evaluate(data.inputs, data.targets);
-            return { reused: ready.includes("compiled before"), stages, losses, test: test.loss, plan: model.about.plan, memory: model.about.memoryBytes, file: await model.plan() };
+            return { reused: ready.includes("planned before"), stages, losses, test: test.loss, plan: model.about.plan, memory: model.about.memoryBytes, file: await model.plan() };
         };`;
     const first = await page.evaluate(async (define) => {
         eval(define);
