@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { rolldown } from "rolldown";
 import { launch, run, web } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
@@ -38,7 +39,14 @@ shell("npm", "install", "--silent", "--no-audit", "--no-fund");
 shell("npx", "tsc");
 shell("npx", "vite", "build", "--logLevel", "warn");
 
-const { server, url } = await serve({ "": path.join(project, "dist") });
+// A bundler that leaves the worker and the program where they are: they are copied beside what it makes.
+const bundle = await rolldown({ input: path.join(project, "main.ts"), platform: "browser", cwd: project });
+await bundle.write({ file: path.join(project, "bundled/main.js"), format: "esm" });
+await bundle.close();
+for (const file of ["worker.js", "wgrad_bg.wasm"]) fs.copyFileSync(path.join(project, "node_modules/wgrad/dist", file), path.join(project, "bundled", file));
+write("bundled/index.html", '<!doctype html><title>bundled</title><script type="module" src="./main.js"></script>');
+
+const { server, url } = await serve({ "": path.join(project, "dist"), bundled: path.join(project, "bundled") });
 const { context, close } = await launch();
 const failed = await run(context, url, {
     async "a fresh project trains with the package"({ page }) {
@@ -46,6 +54,12 @@ const failed = await run(context, url, {
         assert.equal(losses.length, 200);
         assert.ok(losses.at(-1) < 0.1, `exclusive or: last loss ${losses.at(-1)}`);
         return `exclusive or, loss ${losses[0].toFixed(2)} to ${losses.at(-1).toFixed(3)}`;
+    },
+    async "so does what another bundler makes"({ page }) {
+        await page.goto(`${url}bundled/index.html`);
+        const losses = await page.evaluate(() => globalThis.trained);
+        assert.ok(losses.at(-1) < 0.1, `exclusive or: last loss ${losses.at(-1)}`);
+        return `the worker and the program beside ${fs.statSync(path.join(project, "bundled/main.js")).size} bytes`;
     },
     async "the README's example runs as it stands"({ page }) {
         await page.waitForFunction(() => globalThis.file, null, { timeout: 120_000 });

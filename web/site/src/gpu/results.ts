@@ -28,10 +28,10 @@ export interface Report {
     results: Partial<Record<Name, Result>>;
 }
 
-/** Two CPU cores without a GPU: Chromium's software adapter (SwiftShader), medians of 2026-11-24 from docs/performance.md. */
+/** Two CPU cores without a GPU: Chromium's software adapter (SwiftShader), medians of 2026-11-29 from docs/performance.md. */
 export const REFERENCE: { label: string; results: Partial<Record<Name, number>> } = {
     label: "No GPU: SwiftShader on two CPU cores",
-    results: { W2: 139, W3: 637, W4: 1857 },
+    results: { "W1-512": 49, W2: 90, W3: 185, W4: 1644 },
 };
 
 /** Work a second in the unit that says most. */
