@@ -17,6 +17,7 @@ use wgrad::io::text::{Corpus, TextSource};
 use wgrad::io::{files, images, onnx};
 use wgrad::reference::Array;
 use wgrad::shape::Shape;
+use wgrad::train::Compiled;
 use wgrad::train::config::Config;
 use wgrad::train::metrics;
 
@@ -24,7 +25,7 @@ use wgrad::train::metrics;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// Every parser.
-pub const ALL: [Parser; 9] = [
+pub const ALL: [Parser; 10] = [
     ("safetensors", safetensors),
     ("checkpoint", checkpoint),
     ("onnx", onnx),
@@ -34,6 +35,7 @@ pub const ALL: [Parser; 9] = [
     ("text", text),
     ("metrics", metrics),
     ("choices", choices),
+    ("compiled", compiled),
 ];
 
 /// What any file may take.
@@ -228,4 +230,23 @@ pub fn choices(bytes: &[u8]) {
         let text = serde_json::to_string(&table).expect("what was read can be written");
         assert_eq!(ChoiceFile::parse(&text).as_ref(), Ok(&table));
     }
+}
+
+/// A compiled step, without its version, which would stand in front, and its checksum (FNV-1a), which chance would not find.
+pub fn compiled(bytes: &[u8]) {
+    let bytes = signed(bytes);
+    if let Ok(step) = bounded(&bytes, || Compiled::from_bytes(&bytes)) {
+        let again = Compiled::from_bytes(&step.to_bytes()).expect("what was written can be read");
+        assert_eq!(again, step);
+    }
+}
+
+/// What a corpus keeps of a compiled step, with what it leaves out.
+pub fn signed(kept: &[u8]) -> Vec<u8> {
+    let version = Compiled::VERSION.as_bytes();
+    let mut bytes = [&[version.len() as u8], version, kept].concat();
+    let add = |sum: u64, &byte: &u8| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325, add);
+    bytes.extend(sum.to_le_bytes());
+    bytes
 }

@@ -1,7 +1,8 @@
 //! Numbers and texts as bytes, and back: one description of a value's parts for both ways.
 //!
 //! A value is walked with its parts as `&mut`; writing looks at them, reading replaces them. Knows nothing of what is
-//! stored. What is read may be anything: it is found torn at the end, never before, and takes no more memory than its length allows.
+//! stored. What is read may be anything: it is found torn at the end, never before, and takes no more memory than its length and a
+//! few mebibytes.
 
 use crate::dtype::DType;
 use crate::shape::Shape;
@@ -11,18 +12,23 @@ pub struct Codec {
     bytes: Vec<u8>,
     /// Where reading goes on; nothing while writing.
     at: Option<usize>,
+    /// Bytes that lists may still take.
+    room: usize,
     torn: bool,
 }
+
+/// Items of short lists are larger in memory than in their bytes; beside as many bytes as were read, lists may take so many.
+const ROOM: usize = 4 << 20;
 
 const DTYPES: [DType; 7] = [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::Bool, DType::U8];
 
 impl Codec {
     pub fn writing() -> Codec {
-        Codec { bytes: Vec::new(), at: None, torn: false }
+        Codec { bytes: Vec::new(), at: None, room: 0, torn: false }
     }
 
     pub fn reading(bytes: &[u8]) -> Codec {
-        Codec { bytes: bytes.to_vec(), at: Some(0), torn: false }
+        Codec { bytes: bytes.to_vec(), at: Some(0), room: ROOM + bytes.len(), torn: false }
     }
 
     /// Whether parts are being replaced by what is read.
@@ -118,10 +124,14 @@ impl Codec {
         let mut count = items.len();
         self.size(&mut count);
         if let Some(at) = self.at {
+            let taken = count.saturating_mul(size_of::<T>());
             // An item takes a byte at least.
-            let possible = count <= self.bytes.len() - at;
-            self.torn |= !possible;
-            *items = vec![empty; if possible { count } else { 0 }];
+            if count > self.bytes.len() - at || taken > self.room {
+                (self.torn, count) = (true, 0);
+            } else {
+                self.room -= taken;
+            }
+            *items = vec![empty; count];
         }
         items.iter_mut().for_each(|item| each(self, item));
     }

@@ -32,6 +32,9 @@ impl From<Plan> for Compiled {
 }
 
 impl Compiled {
+    /// The version of the library that wrote it and can read it; stands in front.
+    pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
     /// For [`Compiled::from_bytes`] of the same version of the library.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut codec = Codec::writing();
@@ -59,9 +62,9 @@ impl Compiled {
 
     /// Writes or reads everything; gives whether the version is this one.
     fn walk(&mut self, codec: &mut Codec) -> bool {
-        let mut version = env!("CARGO_PKG_VERSION").to_string();
+        let mut version = Compiled::VERSION.to_string();
         codec.text(&mut version);
-        if version != env!("CARGO_PKG_VERSION") {
+        if version != Compiled::VERSION {
             return false;
         }
         self.layout.walk(codec);
@@ -146,7 +149,7 @@ mod tests {
             assert!(refused(&bytes[..at]).contains("not those that were written"));
         }
         let signed = |body: &[u8]| [body, &checksum(body).to_le_bytes()].concat();
-        let (body, version) = (&bytes[..bytes.len() - CHECKSUM], env!("CARGO_PKG_VERSION").len());
+        let (body, version) = (&bytes[..bytes.len() - CHECKSUM], Compiled::VERSION.len());
         let mut other = body.to_vec();
         other[version] ^= 1;
         assert!(refused(&signed(&other)).contains("another version"));

@@ -8,6 +8,8 @@ use wgrad::nn::Parameters;
 use wgrad::nn::models::Mlp;
 use wgrad::optim::LossScaling;
 use wgrad::train::{Compiled, Trainer, TrainerBuilder};
+#[cfg(all(feature = "cli", feature = "onnx"))]
+use {crate::hostile::signed, wgrad::kernels::Profile, wgrad::nn::Gru};
 
 const ROWS: usize = 8;
 
@@ -61,6 +63,39 @@ fn it_trains_like_a_step_that_is_compiled_now() {
     assert_eq!(kept.outline(), now.outline());
     assert_eq!(trained(&mut kept), trained(&mut now));
     assert_eq!(kept.compiled().to_bytes(), bytes);
+}
+
+/// What the fuzzer begins with: `WGRAD_BLESS=1` writes it again.
+#[cfg(all(feature = "cli", feature = "onnx"))]
+#[test]
+fn the_kept_ones_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/compiled");
+    let (plain, model) = described(4);
+    let small = Profile { max_binding_bytes: 512, ..Profile::baseline() };
+    let mut parameters = Parameters::new();
+    let cell = Gru::new(&mut parameters, "gru", 4, 4);
+    let looped = Trainer::builder(parameters);
+    let plans = [
+        ("perceptron", plain.plan(&Profile::baseline(), |graph| loss(&model, graph))),
+        ("pieces", described(40).0.plan(&small, |graph| loss(&described(40).1, graph))),
+        (
+            "loop",
+            looped.plan(&Profile::baseline(), |graph| {
+                let x = graph.input("x", [3, 2, 4], DType::F32);
+                cell.forward(x, None).0.square().mean_all()
+            }),
+        ),
+    ];
+    for (name, plan) in plans {
+        let bytes = Compiled::from(plan.expect("compiles")).to_bytes();
+        let kept = &bytes[1 + Compiled::VERSION.len()..bytes.len() - 8];
+        assert_eq!(signed(kept), bytes, "what is left out of the corpus");
+        if std::env::var_os("WGRAD_BLESS").is_some() {
+            std::fs::write(folder.join(name), kept).expect("a file of the corpus");
+        }
+        let file = std::fs::read(folder.join(name)).expect("a file of the corpus");
+        Compiled::from_bytes(&signed(&file)).unwrap_or_else(|error| panic!("{name}: {error}; WGRAD_BLESS=1"));
+    }
 }
 
 #[test]

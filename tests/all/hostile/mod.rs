@@ -7,3 +7,5 @@ mod known_holes;
 #[path = "../../../fuzz/src/parsers.rs"]
 mod parsers;
 mod replay;
+
+pub use parsers::signed;
