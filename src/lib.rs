@@ -32,6 +32,10 @@ pub mod web;
 
 pub use error::{Error, ErrorKind, Result};
 
+/// Whether this is the program of the package for pages (`web/build.sh`), which is smaller without what no page can ask for
+/// (docs/decisions/web-size.md).
+pub(crate) const PAGE: bool = cfg!(page);
+
 /// The README's code is compiled with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

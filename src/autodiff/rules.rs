@@ -18,7 +18,7 @@ pub fn rule<'g>(graph: &'g Graph, index: u32, node: &Node, grads: &[Option<Tenso
     if let Op::Macro(op) = &node.op {
         return macro_rule(*op, &x, y, grads);
     }
-    if !cfg!(page)
+    if !crate::PAGE
         && let Op::Scan { .. } = &node.op
     {
         return super::scan::rule(graph, index, node, grads);

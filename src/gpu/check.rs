@@ -86,9 +86,16 @@ pub(super) fn check(profile: &Profile, layout: &StateLayout, programs: &[Program
         fits(profile, whole_words(buffer.bytes), || format!("the state buffer `{}`{holding}", buffer.label))?;
     }
     for (name, entry) in &layout.entries {
+        let refuse = |message: &str| Error::compile(format!("the state tensor `{name}`"), message.into());
         for piece in &entry.pieces {
-            let room = layout.buffers.get(piece.buffer).map_or(0, |buffer| whole_words(buffer.bytes));
+            let Some(buffer) = layout.buffers.get(piece.buffer) else {
+                return Err(refuse("its buffer does not exist"));
+            };
+            let room = whole_words(buffer.bytes);
             inside(piece.offset, piece.bytes, room, || (format!("the state tensor `{name}`"), "its buffer".into()))?;
+        }
+        if entry.pieces.iter().map(|piece| piece.bytes).sum::<u64>() != entry.dtype.bytes(&entry.shape) {
+            return Err(refuse("its pieces are not as large as it is"));
         }
     }
     programs.iter().try_for_each(|program| Checked { profile, layout, program }.all())?;
@@ -270,7 +277,10 @@ impl Checked<'_> {
     }
 
     fn io(&self, io: &Io) -> Result<()> {
-        let room = self.program.buffers.get(io.buffer).map_or(0, |decl| whole_words(decl.bytes));
+        let Some(decl) = self.program.buffers.get(io.buffer) else {
+            return Err(self.refuse(&format!("`{}`", io.name), format!("there is no buffer {}", io.buffer)));
+        };
+        let room = whole_words(decl.bytes);
         inside(io.offset, io.dtype.bytes(&io.shape), room, || {
             (format!("`{}` of `{}`", io.name, self.program.name), format!("buffer {}", io.buffer))
         })

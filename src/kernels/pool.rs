@@ -16,7 +16,7 @@ pub(super) const STRIDE: Names = ["S0", "S1", "S2"];
 pub(super) const DILATION: Names = ["D0", "D1", "D2"];
 pub(super) const BEFORE: Names = ["B0", "B1", "B2"];
 /// A window of so many elements, or elements that lie in so many windows, are gone through without a loop.
-const MOST_UNROLLED: usize = 9;
+const MOST_UNROLLED: u32 = 9;
 
 /// `x [planes, ..size]` to its maxima through `store` and to `index` (i32), both `[planes, ..counts]`.
 pub fn max_pool(windows: &Windows, planes: usize, size: &[usize], counts: &[usize]) -> KernelSpec {
@@ -28,8 +28,8 @@ pub fn max_pool(windows: &Windows, planes: usize, size: &[usize], counts: &[usiz
     let mut constants = sizes(windows, size, counts, inside);
     constants.extend(list(DILATION, windows, 1, |axis| windows.dilation_at(axis)));
     let len = planes * counts.iter().product::<usize>();
-    let elements = list(KERNEL, windows, 1, |axis| windows.kernel_at(axis));
-    let steps = each(&elements, "best = larger(best, p, ", ")");
+    let elements = along(windows, |axis| windows.kernel_at(axis));
+    let steps = each(elements, "best = larger(best, p, ", ")");
     let largest = format!(
         "fn largest(p: Place) -> Largest {{\n    var best = Largest(-3.4028234e38, -1);\n{steps}    \
          return Largest(best.value, max(best.at, 0));\n}}\n"
@@ -69,8 +69,8 @@ pub fn max_pool_grad(windows: &Windows, planes: usize, size: &[usize], counts: &
     } else {
         "alias Near = f32;\nalias Indices = i32;\nfn here(at: i32) -> Indices {\n    return at;\n}\n"
     };
-    let holding = list(KERNEL, windows, 1, |axis| windows.extent(axis).div_ceil(windows.stride_at(axis)));
-    let parts = each(&holding, "sum += part(p, ", ")");
+    let holding = along(windows, |axis| windows.extent(axis).div_ceil(windows.stride_at(axis)));
+    let parts = each(holding, "sum += part(p, ", ")");
     let gathered = format!("fn gathered(p: Place) -> Near {{\n    var sum = Near(0.0);\n{parts}    return sum;\n}}\n");
     let finish = if pairs {
         "fn finish(e: u32) {\n    var p = place(e);\n    let a = gathered(p);\n    p = next(p);\n    \
@@ -89,9 +89,8 @@ pub fn max_pool_grad(windows: &Windows, planes: usize, size: &[usize], counts: &
 }
 
 /// A statement for each combination of indices along the axes, the last one fastest: `{before}i, j, k{behind};`. Many are loops.
-fn each(counts: &[(&'static str, u32)], before: &str, behind: &str) -> String {
-    let [a, b, c] = [0, 1, 2].map(|axis| counts[axis].1);
-    if a as usize * b as usize * c as usize > MOST_UNROLLED {
+fn each([a, b, c]: [u32; 3], before: &str, behind: &str) -> String {
+    if [a, b, c].into_iter().fold(1, u32::saturating_mul) > MOST_UNROLLED {
         let open = |name: &str, count: u32| format!("for (var {name} = 0u; {name} < {count}u; {name}++) {{\n");
         let loops = [open("k0", a), open("k1", b), open("k2", c)].concat();
         return format!("{loops}{before}k0, k1, k2{behind};\n}}\n}}\n}}\n");
@@ -111,6 +110,12 @@ fn sizes(windows: &Windows, size: &[usize], counts: &[usize], inside: bool) -> V
     constants.extend(list(BEFORE, windows, 0, |axis| windows.before_at(axis)));
     constants.push(("INSIDE", u32::from(inside)));
     constants
+}
+
+/// A number for each axis; 1 for those that there are not.
+fn along(windows: &Windows, at: impl Fn(usize) -> usize) -> [u32; 3] {
+    let missing = IN.len() - windows.rank();
+    [0, 1, 2].map(|i: usize| i.checked_sub(missing).map_or(1, |axis| at(axis) as u32))
 }
 
 /// A constant for each axis; `rest` for those that there are not.

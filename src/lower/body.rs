@@ -36,8 +36,8 @@ pub type Bodies = BTreeMap<u32, Body>;
 pub fn bodies(outer: &Planned, layout: &StateLayout, profile: &Profile) -> Result<Bodies> {
     let mut all = Bodies::new();
     for (index, node) in outer.graph.nodes().into_iter().enumerate() {
-        if let Op::Scan { body, length, reverse } = node.op.clone()
-            && !cfg!(page)
+        if !crate::PAGE
+            && let Op::Scan { body, length, reverse } = node.op.clone()
         {
             let sources: Vec<View> = node.inputs.iter().map(|&input| outer.views.get(input).view.clone()).collect();
             let border = border(&body, length, reverse, &sources);

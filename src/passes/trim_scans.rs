@@ -32,7 +32,7 @@ pub fn trim_scans(graph: &Graph) -> Graph {
 /// The smaller scan with the operands and results that are left of the old one's, if there is one.
 fn trimmed(node: &Node, wanted: &dyn Fn(usize) -> bool) -> Option<(Op, Vec<usize>, Vec<usize>)> {
     let Op::Scan { body, length, reverse } = &node.op else { return None };
-    if cfg!(page) {
+    if crate::PAGE {
         return None;
     }
     let needs: Vec<Vec<bool>> = (0..body.results()).map(|result| body.needs(result)).collect();

@@ -22,12 +22,14 @@ pub struct Compiled {
     /// See [`Plan::alive`].
     pub(super) alive: Vec<[u64; 2]>,
     pub(super) fitted: Option<Fitted>,
+    /// A number for the way to train, which the programs alone do not tell.
+    pub(super) kind: u64,
 }
 
 impl From<Plan> for Compiled {
     fn from(plan: Plan) -> Compiled {
         let alive = plan.alive();
-        Compiled { layout: plan.layout, programs: plan.programs, alive, fitted: plan.fitted }
+        Compiled { layout: plan.layout, programs: plan.programs, alive, fitted: plan.fitted, kind: plan.kind }
     }
 }
 
@@ -53,7 +55,7 @@ impl Compiled {
         }
         let nothing = Fitted { budget: 0, before: 0, saved: DType::F32, extra: 0.0 };
         let (layout, programs, alive, fitted) = (StateLayout::default(), Vec::new(), Vec::new(), Some(nothing));
-        let (mut compiled, mut codec) = (Compiled { layout, programs, alive, fitted }, Codec::reading(body));
+        let (mut compiled, mut codec) = (Compiled { layout, programs, alive, fitted, kind: 0 }, Codec::reading(body));
         if !compiled.walk(&mut codec) {
             return Err(refused("another version of wgrad wrote it"));
         }
@@ -67,6 +69,7 @@ impl Compiled {
         if version != Compiled::VERSION {
             return false;
         }
+        codec.number(&mut self.kind);
         self.layout.walk(codec);
         codec.list(&mut self.programs, Program::empty(), |codec, program| program.walk(codec));
         codec.list(&mut self.alive, [0; 2], |codec, bytes| bytes.iter_mut().for_each(|bytes| codec.number(bytes)));
@@ -86,7 +89,7 @@ impl Compiled {
 }
 
 /// FNV-1a, of 64 bits: finds what a disk or a download has changed.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(super) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 

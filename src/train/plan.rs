@@ -26,6 +26,8 @@ pub struct Plan {
     pub recomputed: Recomputed,
     /// What was done for [`TrainerBuilder::memory`].
     pub fitted: Option<Fitted>,
+    /// A number for the way to train, see [`super::TrainerBuilder::build_compiled`].
+    pub(super) kind: u64,
 }
 
 /// Everything that `wgrad plan` says.

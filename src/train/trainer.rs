@@ -85,6 +85,8 @@ pub struct Trainer {
     fitted: Option<Fitted>,
     /// See [`Plan::alive`].
     alive: Vec<[u64; 2]>,
+    /// See [`Compiled::kind`](super::Compiled).
+    kind: u64,
     session: Session,
     step: u64,
     samples: u64,

@@ -104,6 +104,14 @@ fn another_models_is_refused() {
     let Err(error) = from_bytes(9, &bytes).map(|_| ()) else { panic!("it has other sizes") };
     let error = error.to_string();
     assert!(error.contains("of another model") && error.contains("compile it again"), "{error}");
+    // The same tensors, but other arithmetic; and what `build` refuses.
+    let step = || Compiled::from_bytes(&bytes).expect("whole");
+    for other in [described(7).0.clip(2.0), described(7).0.accumulate(2), described(7).0.loss_scaling(None)] {
+        let Err(error) = other.build_compiled(&crate::device(), step()) else { panic!("it is trained otherwise") };
+        assert!(error.to_string().contains("compile it again"), "{error}");
+    }
+    let Err(error) = described(7).0.clip(-1.0).build_compiled(&crate::device(), step()) else { panic!("no norm") };
+    assert!(error.to_string().contains("positive norm"), "{error}");
     let Err(error) = from_bytes(7, &bytes[1..]).map(|_| ()) else { panic!("it is torn") };
     assert!(error.to_string().contains("not those that were written"), "{error}");
 }

@@ -162,13 +162,13 @@ export async function open(options: OpenOptions = {}): Promise<Device> {
         worker.addEventListener("error", (event) => reject(new Error(`the worker did not start: ${event.message ?? "not found"}`)), { once: true });
     });
     try {
-        const opened = host.open(options.wasm?.toString(), options.choices);
-        const [about] = await Promise.race([Promise.all([opened, plans.then((files) => host.ship(files))]), failed]);
+        const about = await Promise.race([host.open(options.wasm?.toString(), options.choices), failed]);
+        await host.ship(await plans.catch((error) => Promise.reject(new Error(`a plan cannot be had: ${error.message}`))));
         return new Device(worker, host, about);
     } catch (error) {
         worker.terminate();
         const message = error instanceof Error ? error.message : String(error);
-        if (!message.includes("adapter")) throw error;
+        if (!message.includes("adapter") || message.startsWith("a plan")) throw error;
         const flags = "On Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu; elsewhere look whether hardware acceleration is switched on.";
         throw new NoDeviceError("adapter", `${message}. ${flags}`);
     }

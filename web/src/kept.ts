@@ -4,7 +4,7 @@ import type { Kernel } from "./types.ts";
 
 type Store = "choices" | "plans";
 
-/** So many plans are kept; one more, and all others are forgotten. */
+/** So many plans are kept at most; one more, and the others are forgotten. */
 const MOST_PLANS = 32;
 
 async function ask<T>(name: Store, mode: IDBTransactionMode, question: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | undefined> {
@@ -46,6 +46,7 @@ export const recallPlan = (key: string): Promise<Uint8Array | undefined> => ask(
 export const forgetPlans = (): Promise<undefined> => ask("plans", "readwrite", (store) => store.clear());
 
 export async function rememberPlan(key: string, plan: Uint8Array): Promise<void> {
-    if (((await ask("plans", "readonly", (store) => store.count())) ?? 0) >= MOST_PLANS) await forgetPlans();
+    const count = (own?: string) => ask("plans", "readonly", (store) => store.count(own));
+    if (((await count()) ?? 0) >= MOST_PLANS && !(await count(key))) await forgetPlans();
     await ask("plans", "readwrite", (store) => store.put(plan, key));
 }

@@ -31,6 +31,8 @@ const models = new Map<number, Running>();
 /** What choices are kept by, and what they are now. */
 let adapter = "";
 let kernels: Record<string, Kernel> = {};
+/** Ends when what was compiled is kept. */
+let remembering: Promise<unknown> = Promise.resolve();
 /** Plans that came with the page, by their keys. */
 const shipped = new Map<string, Uint8Array>();
 let next = 1;
@@ -49,6 +51,13 @@ function get(id: number): Running {
     const running = models.get(id);
     if (!running) throw new Error("the model was disposed of");
     return running;
+}
+
+/** A model whose kernels are compiled. */
+async function compiled(id: number): Promise<Model> {
+    const { model, compiling } = get(id);
+    await compiling;
+    return model;
 }
 
 /** Waits for the oldest step under way. */
@@ -137,45 +146,66 @@ function readPlan(file: Uint8Array): [string, Uint8Array] {
     return [key, file.subarray(end + 1)];
 }
 
-type Told = ((done: number, of: number) => void) | undefined;
+type Told = (((done: number, of: number) => void) & { [Comlink.releaseProxy]?: () => void }) | undefined;
 
-/** Makes something, and sees to the kernels that the browser compiles for it meanwhile: `told` hears of each, and the promise ends with the last. */
+/** Makes something, and sees to the kernels that the browser compiles for it meanwhile: the promise ends with the last, and `told` hears of each. */
 function counted<T>(make: () => T, told: Told): [T, Promise<void>] {
-    const { prototype } = (globalThis as unknown as { GPUDevice: { prototype: Pipelines } }).GPUDevice;
+    const { GPUDevice } = globalThis as unknown as { GPUDevice?: { prototype: Pipelines } };
+    if (!GPUDevice) return [make(), Promise.resolve()];
+    const { prototype } = GPUDevice;
     const { createComputePipeline } = prototype;
     const under: Promise<{ message: string } | null>[] = [];
     prototype.createComputePipeline = function (descriptor) {
         // What is asked last is answered when everything before it is done.
         this.pushErrorScope("internal");
-        const pipeline = createComputePipeline.call(this, descriptor);
-        under.push(this.popErrorScope());
-        return pipeline;
+        try {
+            return createComputePipeline.call(this, descriptor);
+        } finally {
+            under.push(this.popErrorScope());
+        }
     };
     let made: T;
     try {
         made = make();
+    } catch (error) {
+        Promise.allSettled(under);
+        throw error;
     } finally {
         prototype.createComputePipeline = createComputePipeline;
     }
+    // Nobody waits for the page, and what it does with the news is its own affair.
+    const tell = (done: number) => void Promise.resolve(told?.(done, under.length)).catch(() => undefined);
     let done = 0;
-    const all = Promise.all(under.map((one) => one.finally(() => told?.(++done, under.length)))).then((errors) => {
-        if (!under.length) told?.(0, 0);
-        const failed = errors.find(Boolean);
-        if (failed) throw new Error(`the browser could not compile a kernel (please report this): ${failed.message}`);
+    const all = Promise.all(under.map(async (one) => {
+        const error = await one;
+        if (error) throw new Error(`the browser could not compile a kernel (please report this): ${error.message}`);
+        if (++done < under.length) tell(done);
+    })).then(() => {
+        tell(done);
+        told?.[Comlink.releaseProxy]?.();
     });
-    all.catch(() => undefined); // The first step says it.
+    all.catch(() => undefined); // Whoever needs the kernels says it.
     return [made, all];
 }
 
-/** Makes a model, of what was compiled for such a model on the same kind of GPU where there is that: by this page, or by the one that ships it. */
+/** What plans are kept by: all that programs depend on. */
+function keyOf(wanted: Wanted, profile: Profile): string {
+    const config = Object.fromEntries(Object.entries(wanted.config).filter(([name]) => !GIVEN.includes(name)));
+    const chosen = Object.entries(kernels).sort(([a], [b]) => (a < b ? -1 : 1));
+    return JSON.stringify([PROGRAM, { ...wanted, config }, profile, chosen]);
+}
+
+/** Makes a model, of what was compiled for such a model on the same kind of GPU where there is that: here, or by the one that ships the page. */
 async function create(wanted: Wanted, told: Told): Promise<Pick<Running, "model" | "compiling" | "key">> {
     if (!engine) throw new Error("no device is open");
     const device = engine;
-    const config = Object.fromEntries(Object.entries(wanted.config).filter(([name]) => !GIVEN.includes(name)));
-    const key = JSON.stringify([PROGRAM, { ...wanted, config }, device.profile, kernels]);
-    const known = shipped.get(key) ?? (await recallPlan(key));
-    const [model, compiling] = counted(() => new Model(device, wanted, known), told);
-    if (!model.reused) void rememberPlan(key, model.compiled());
+    const key = keyOf(wanted, device.profile);
+    const plan = (await recallPlan(key)) ?? shipped.get(key);
+    const [model, compiling] = counted(() => new Model(device, wanted, plan), told);
+    if (!model.reused) {
+        const compiled = model.compiled();
+        remembering = remembering.then(() => rememberPlan(key, compiled));
+    }
     return { model, compiling, key };
 }
 
@@ -270,7 +300,12 @@ const host = {
         });
     },
 
-    forgetPlans: (): Promise<undefined> => inTurn(forgetPlans),
+    forgetPlans(): Promise<void> {
+        return inTurn(async () => {
+            await remembering;
+            await forgetPlans();
+        });
+    },
 
     create(definition: Definition, options: TrainOptions, told: Told): Promise<{ id: number; about: About; reused: boolean }> {
         return inTurn(async () => {
@@ -335,7 +370,7 @@ const host = {
 
     evaluate(id: number, inputs: Uint8Array, targets: Uint8Array): Promise<TestResult> {
         return inTurn(async () => {
-            const test = await get(id).model.evaluate(inputs, targets);
+            const test = await (await compiled(id)).evaluate(inputs, targets);
             const result: TestResult = { loss: test.loss };
             const accuracy = known(test.accuracy);
             if (accuracy !== undefined) {
@@ -348,13 +383,13 @@ const host = {
         });
     },
 
-    evaluateText: (id: number, batches: number): Promise<number> => inTurn(() => get(id).model.evaluateText(batches)),
+    evaluateText: (id: number, batches: number): Promise<number> => inTurn(async () => (await compiled(id)).evaluateText(batches)),
 
-    predict: (id: number, inputs: Uint8Array): Promise<Float32Array> => inTurn(() => get(id).model.predict(inputs)),
+    predict: (id: number, inputs: Uint8Array): Promise<Float32Array> => inTurn(async () => (await compiled(id)).predict(inputs)),
 
     generate(id: number, prompt: Uint8Array, options: GenerateOptions): Promise<Uint8Array> {
         const { count = 200, temperature = 0.8, topK = 40, seed = 0 } = options;
-        return inTurn(() => get(id).model.generate(prompt, count, temperature, topK, seed));
+        return inTurn(async () => (await compiled(id)).generate(prompt, count, temperature, topK, seed));
     },
 
     observe: (id: number, loss: number): Promise<boolean> => inTurn(() => get(id).model.observe(loss)),

@@ -145,7 +145,11 @@ async function closed({ page, url }) {
         };
         window.train = async (model, steps, seen, checkpoint) => {
             const data = { inputs: Float32Array.from({ length: 64 * 320 }, (_, i) => Math.sin(i)), targets: Int32Array.from({ length: 320 }, (_, i) => (i * i) % 10) };
-            for await (const { loss } of model.fit(data, { steps, checkpoint })) seen.push(loss);
+            for await (const { loss } of model.fit(data, { steps, checkpoint })) {
+                seen.push(loss);
+                // The next checkpoint, which closing the tab could cut off, is not begun.
+                if (window.halt === seen.length) await new Promise(() => {});
+            }
         };
         // Takes the head from the newest of the two files, as if the tab had been closed while it was written.
         window.tear = async (name) => {
@@ -163,10 +167,10 @@ async function closed({ page, url }) {
     await tab.goto(url);
     await tab.evaluate((define) => {
         eval(define);
-        window.seen = [];
+        [window.seen, window.halt] = [[], 25];
         void net().then((model) => train(model, 1e6, window.seen, { name: "closing", every: 10 }));
     }, define);
-    await tab.waitForFunction(() => window.seen.length >= 25);
+    await tab.waitForFunction(() => window.seen.length === 25);
     await tab.close();
     const found = await page.evaluate(async (define) => {
         eval(define);
@@ -474,15 +478,15 @@ async function plans({ page, url }) {
         const { file: again, ...found } = await used(await ready);
         const other = await used(await ready, 49);
         // What a program is given as it runs is not in it: each of these alone would be found again, and is compiled anew here.
-        const same_ = [];
+        const alone = [];
         for (const options of [{ seed: 9 }, { steps: 77 }, { lr: 0.5 }, { warmup: 3 }]) {
             await (await ready).forgetPlans();
             const { reused, file: alike } = await used(await ready, 48, options);
-            same_.push(!reused && (await same(file, alike)));
+            alone.push(!reused && (await same(file, alike)));
         }
         const given = await used(await ready, 48, { seed: 10, steps: 99, lr: 0.25, warmup: 7 });
         const clipped = await used(await ready, 48, { clip: 2 });
-        return { made, found, size: file.size, same: await same(file, again), other: other.reused, given: [...same_, given.reused, !clipped.reused] };
+        return { made, found, size: file.size, same: await same(file, again), other: other.reused, given: [...alone, given.reused, !clipped.reused] };
     }, define);
     assert.ok(!first.made.reused && first.found.reused && first.same && !first.other, "it is compiled once");
     const { stages, ...made } = first.made;
@@ -500,7 +504,7 @@ async function plans({ page, url }) {
         const forgotten = await used(await ready);
         await (await ready).forgetPlans();
         const plan = new Uint8Array(await found.file.arrayBuffer());
-        const with_ = async (file, width) => {
+        const withPlan = async (file, width) => {
             const device = await wgrad.open({ plans: [file] });
             const { reused, losses } = await used(device, width);
             await device.forgetPlans();
@@ -509,12 +513,12 @@ async function plans({ page, url }) {
         };
         const address = URL.createObjectURL(found.file);
         const torn = plan.map((byte, at) => (at === plan.length - 2000 ? byte ^ 1 : byte));
-        const [end] = [plan.indexOf(10)];
+        const end = plan.indexOf(10);
         // The key of this model with the programs of another.
         const other = new Uint8Array(await (await used(await ready, 49)).file.arrayBuffer());
         const mixed = new Uint8Array([...plan.subarray(0, end), ...other.subarray(other.indexOf(10))]);
         const shipped = [];
-        for (const file of [plan, address, torn, mixed]) shipped.push(await with_(file));
+        for (const file of [plan, address, torn, mixed]) shipped.push(await withPlan(file));
         const refused = [await refusal(wgrad.open({ plans: [new Uint8Array(9)] })), await refusal(wgrad.open({ plans: [new Response("", { status: 404 })] }))];
         return { found: [found, forgotten].map(({ reused, losses }) => ({ reused, losses })), shipped, refused };
     }, define);

@@ -155,6 +155,8 @@ async function resumes({ page, url }) {
             const step = Number(document.getElementById("digits-step").textContent);
             return step >= least && !document.getElementById("digits-reset").disabled;
         }, least);
+        // It compiled a network anew, and says no more how far that was.
+        await says(page, "digits-status", "^Learning");
         await page.locator("#digits-run").click();
         await says(page, "digits-status", "^Stopped");
     };

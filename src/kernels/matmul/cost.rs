@@ -32,15 +32,15 @@ const CORES: usize = 2;
 /// A variant that few products want is one more text to compile, a tenth of a second: it must be so much cheaper, and the
 /// product, with what the usual variant computes beyond its edges, so large that it is noticed.
 const WORTH: f32 = 0.85;
-const LARGE: usize = 1 << 19;
+const LARGE: u64 = 1 << 19;
 /// From so many products on SwiftShader's largest block is worth its text, which takes it four times the time to compile; one
 /// that walks is longer, and gains less.
-const LARGEST: usize = 1 << 25;
-const LARGEST_WALKED: usize = 1 << 26;
+const LARGEST: u64 = 1 << 25;
+const LARGEST_WALKED: u64 = 1 << 26;
 
 /// The cheapest variant of those that most products share, or a rarer one that is worth its text.
 pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
-    let work = mm.m * mm.n * mm.k * mm.batch[0] * mm.batch[1];
+    let work = computed(mm, [1, 1]);
     let (usual, rare): (Vec<Variant>, Vec<Variant>) = match profile.subgroup {
         Some(lanes @ SWIFTSHADER) => {
             let block = |(rows, quads)| Variant::Subgroup { lanes, rows, quads };
@@ -67,10 +67,24 @@ pub fn cheapest(profile: &Profile, mm: &Matmul) -> Variant {
         costs.fold((REGISTER, f32::INFINITY), |best, own| if own.1 < best.1 { own } else { best })
     };
     let (usual, rare) = (least(&usual), least(&rare));
-    let (tile_m, tile_n) = usual.0.tile(register::LANES);
-    let computed = mm.m.next_multiple_of(tile_m as usize) * mm.n.next_multiple_of(tile_n as usize);
-    let large = computed * mm.k * mm.batch[0] * mm.batch[1] >= LARGE;
+    let large = computed(mm, tile(usual.0, mm)) >= LARGE;
     if large && rare.1 < WORTH * usual.1 { rare.0 } else { usual.0 }
+}
+
+/// Rows and columns that a workgroup computes.
+fn tile(variant: Variant, mm: &Matmul) -> [usize; 2] {
+    let lanes = match variant {
+        Variant::Register { rows, quads } => register::lanes(mm, rows, quads),
+        _ => register::LANES,
+    };
+    let (tile_m, tile_n) = variant.tile(lanes);
+    [tile_m as usize, tile_n as usize]
+}
+
+/// Multiplications of a product in whole tiles; in 64 bits, for a page counts in 32.
+fn computed(mm: &Matmul, [tile_m, tile_n]: [usize; 2]) -> u64 {
+    let sizes = [mm.m.next_multiple_of(tile_m), mm.n.next_multiple_of(tile_n), mm.k, mm.batch[0], mm.batch[1]];
+    sizes.into_iter().fold(1, |product, size| product * size as u64)
 }
 
 /// For each step of `k`.
@@ -78,14 +92,10 @@ fn cost(variant: Variant, mm: &Matmul) -> f32 {
     let batches = mm.batch[0] * mm.batch[1];
     // Of a product of GFLOP/s; what is walked was measured for whole blocks only.
     let area = |outputs: usize, rate: f32| outputs as f32 * OUTPUT / rate;
-    let lanes = match variant {
-        Variant::Register { rows, quads } => register::lanes(mm, rows, quads),
-        _ => register::LANES,
-    };
-    let (tile_m, tile_n) = variant.tile(lanes);
-    let tiles = mm.m.div_ceil(tile_m as usize) * mm.n.div_ceil(tile_n as usize) * batches;
+    let [tile_m, tile_n] = tile(variant, mm);
+    let tiles = mm.m.div_ceil(tile_m) * mm.n.div_ceil(tile_n) * batches;
     let rounds = tiles.div_ceil(CORES) as f32;
-    let outputs = (tile_m * tile_n) as usize;
+    let outputs = tile_m * tile_n;
     match variant {
         Variant::Subgroup { lanes: SWIFTSHADER, rows, quads } => {
             let read = |operand: usize| if mm.walks[operand].is_some() { WALKED_READ } else { 1.0 };

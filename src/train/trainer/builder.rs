@@ -5,7 +5,7 @@
 use super::super::accumulation::{sums, trace_micro_batch};
 use super::super::average;
 use super::super::budget::{Budget, Saved, fit};
-use super::super::compiled::Compiled;
+use super::super::compiled::{Compiled, checksum};
 use super::super::norms;
 use super::super::plan::Plan;
 use super::super::precision::Precision;
@@ -27,9 +27,6 @@ use crate::optim::{AdamW, Ema, LossScaling, Optimizer, Optimizers, Plateau, Plat
 use crate::passes::save_in_half;
 use crate::program::{Program, StateLayout, lifetimes};
 use std::collections::HashSet;
-
-/// A page's program is smaller without what no page can ask for (docs/decisions/web-size.md).
-const ASKED: bool = !cfg!(page);
 
 /// The names of a trainer's programs.
 const PROGRAMS: [&str; 3] = ["micro", "update", "eval"];
@@ -171,7 +168,8 @@ impl TrainerBuilder {
         self.traced(loss, self.saved())
     }
 
-    fn traced(&self, loss: &LossFn<'_>, saved: DType) -> Result<[Graph; 3]> {
+    /// Errors: what cannot be trained, whatever the loss.
+    fn check(&self) -> Result<()> {
         self.parameters.check()?;
         if self.parameters.trainable().next().is_none() {
             return Err(Error::config("there is no parameter to train: none was added, or all are frozen".into()));
@@ -185,6 +183,33 @@ impl TrainerBuilder {
         {
             return Err(Error::config(format!("gradients must be clipped to a positive norm, got {max_norm}")));
         }
+        Ok(())
+    }
+
+    /// A number for what a step is compiled to do, that [`Compiled`] is of the same. What the state's tensors say is left to them.
+    fn kind(&self) -> u64 {
+        let (ema, scaling) = (self.ema.as_ref(), self.scaling());
+        let reals = [
+            self.clip,
+            ema.map(|ema| ema.decay),
+            scaling.map(|scaling| scaling.growth_factor),
+            scaling.map(|scaling| scaling.backoff_factor),
+        ];
+        let words = [
+            self.accumulate as u64,
+            self.precision as u64,
+            self.saved() as u64,
+            u64::from(self.norms),
+            u64::from(ema.is_some_and(|ema| ema.warm_up)),
+            scaling.map_or(0, |scaling| scaling.growth_interval as u64),
+        ];
+        let reals = reals.map(|real| real.map_or(0, f64::to_bits));
+        let bytes: Vec<u8> = words.iter().chain(&reals).flat_map(|word| word.to_le_bytes()).collect();
+        checksum(&bytes)
+    }
+
+    fn traced(&self, loss: &LossFn<'_>, saved: DType) -> Result<[Graph; 3]> {
+        self.check()?;
         let (parameters, scaling) = (&self.parameters, self.scaling());
         let scaled = scaling.is_some();
         let (micro, sums) = match self.accumulate {
@@ -203,9 +228,10 @@ impl TrainerBuilder {
                 return Err(Error::config(format!("activations are saved in f32, f16 or bf16, not in {other}")));
             }
         };
-        let options = UpdateOptions { max_norm: self.clip, sums, scaling, ema: self.ema, norms: ASKED && self.norms };
+        let options =
+            UpdateOptions { max_norm: self.clip, sums, scaling, ema: self.ema, norms: !crate::PAGE && self.norms };
         let update = trace_update(parameters, &self.optimizers, &options)?;
-        if ASKED && self.watched {
+        if !crate::PAGE && self.watched {
             watch(&micro, "1 forward and gradients");
             watch(&update, "2 update");
         }
@@ -242,7 +268,7 @@ impl TrainerBuilder {
     /// Compiles for a device with this profile, which need not be there.
     pub fn plan(&self, profile: &Profile, loss: impl for<'g> Fn(&'g Graph) -> Tensor<'g>) -> Result<Plan> {
         let make = |recompute, saved| self.compiled(profile, &loss, recompute, saved);
-        let Some(budget) = self.memory.filter(|_| ASKED) else { return make(self.recompute, self.saved()) };
+        let Some(budget) = self.memory.filter(|_| !crate::PAGE) else { return make(self.recompute, self.saved()) };
         let saved = Saved { dtype: self.saved(), fixed: self.saved.is_some() };
         let (plan, fitted) = fit(budget.bytes(profile), self.recompute, saved, &make)?;
         Ok(Plan { fitted: Some(fitted), ..plan })
@@ -260,7 +286,7 @@ impl TrainerBuilder {
         let lifetimes = programs.iter().map(lifetimes).collect();
         pack(&mut programs, profile);
         let memory = Session::plan(&layout, &programs);
-        Ok(Plan { layout, programs, memory, lifetimes, recomputed, fitted: None })
+        Ok(Plan { layout, programs, memory, lifetimes, recomputed, fitted: None, kind: self.kind() })
     }
 
     /// Traces, compiles and allocates, and gives the parameters their first values.
@@ -270,13 +296,16 @@ impl TrainerBuilder {
     }
 
     /// Like [`TrainerBuilder::build`] without tracing and compiling: with what [`Trainer::compiled`] gave for the same description,
-    /// loss and kind of device. Errors: it is of another model, or this device cannot run it.
+    /// loss and kind of device. Errors: it is of another model or another way to train, as far as that can be seen without tracing, or
+    /// this device cannot run it.
     pub fn build_compiled(self, device: &Device, compiled: Compiled) -> Result<Trainer> {
-        let other =
-            |what: &str| Error::config(format!("the compiled step is of another model: {what}; compile it again"));
+        self.check()?;
+        let other = |what: &str| {
+            Error::config(format!("the compiled step is of another model or description: {what}; compile it again"))
+        };
         let names = compiled.programs.iter().map(|program| program.name.as_str());
-        if !names.eq(PROGRAMS) {
-            return Err(other("it has other programs"));
+        if !names.eq(PROGRAMS) || compiled.kind != self.kind() {
+            return Err(other("it clips, averages, scales, rounds or adds up otherwise"));
         }
         for spec in state_specs(&self.parameters, &self.optimizers) {
             let entry = compiled.layout.entries.get(&spec.name);
@@ -290,7 +319,8 @@ impl TrainerBuilder {
     fn start(self, device: &Device, compiled: Compiled) -> Result<Trainer> {
         let session = memory::session(device, &compiled)?;
         let scaling = self.scaling();
-        let normed = if ASKED && self.norms { norms::names(&self.parameters, &self.optimizers) } else { Vec::new() };
+        let normed =
+            if !crate::PAGE && self.norms { norms::names(&self.parameters, &self.optimizers) } else { Vec::new() };
         let TrainerBuilder { parameters, optimizers, schedule, plateau, seed, clip, ema, accumulate, .. } = self;
         let mut trainer = Trainer {
             parameters,
@@ -306,6 +336,7 @@ impl TrainerBuilder {
             scaled: None,
             fitted: compiled.fitted,
             alive: compiled.alive,
+            kind: compiled.kind,
             session,
             step: 0,
             samples: 0,

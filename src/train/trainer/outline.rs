@@ -30,7 +30,7 @@ impl Trainer {
     /// What was compiled, for [`super::TrainerBuilder::build_compiled`].
     pub fn compiled(&self) -> Compiled {
         let (layout, programs) = (self.session.layout().clone(), self.session.programs().to_vec());
-        Compiled { layout, programs, alive: self.alive.clone(), fitted: self.fitted }
+        Compiled { layout, programs, alive: self.alive.clone(), fitted: self.fitted, kind: self.kind }
     }
 
     /// What a step launches, in order: scope and operation, kernel, FLOPs and bytes of each dispatch.

@@ -52,7 +52,10 @@ export class Runner {
         if (this.model) return this.model;
         const [device, generation] = [await this.#gpu.device(), this.#gpu.generation];
         const { name } = this.#work;
-        const model = await device.model(...this.#work.define(), (stage, text) => stage === "compile" && this.#work.compiling(text));
+        const model = await device.model(...this.#work.define(), (stage, text) => {
+            if (stage === "compile") this.#work.compiling(text);
+            if (stage === "ready") this.#work.changed(this.state);
+        });
         const saved = await model.resume(name).catch((error) => {
             notice(name, "info", `What was learned before cannot be gone on with, and learning begins anew: ${message(error)}.`);
             return undefined;
