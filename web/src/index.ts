@@ -155,6 +155,7 @@ export async function open(options: OpenOptions = {}): Promise<Device> {
         throw new NoDeviceError("unsupported", `This browser has no WebGPU. ${GUIDE}`);
     }
     const plans = Promise.all((options.plans ?? []).map(read));
+    plans.catch(() => undefined); // Said below, when the device is open.
     options.onProgress?.("download", "loading the program");
     const worker = options.worker ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "wgrad" });
     const host = Comlink.wrap<Host>(worker);
