@@ -141,26 +141,12 @@ pub fn body(file: &'static str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::dtype::DType;
-    use crate::kernels::matmul::{self, Matmul, Operand};
+
+    use crate::kernels::matmul::{self, Matmul};
     use crate::kernels::{Profile, norm, reduce};
 
     fn product() -> Matmul {
-        let operand = |row, col| Operand { offset: 0, row, col, batch: [0, 0] };
-        Matmul {
-            m: 64,
-            n: 48,
-            k: 32,
-            batch: [1, 1],
-            a: operand(1, 64),
-            b: operand(48, 1),
-            out_wide: true,
-            bias_gradient: true,
-            row_sums: false,
-            pairs: false,
-            walks: [None, None],
-            stored: [DType::F32; 2],
-        }
+        Matmul { bias_gradient: true, ..Matmul::contiguous("tn", [1, 64, 48, 32]) }
     }
 
     #[test]

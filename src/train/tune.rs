@@ -237,21 +237,7 @@ mod tests {
     }
 
     fn product() -> Matmul {
-        let operand = |row| crate::kernels::matmul::Operand { offset: 0, row, col: 1, batch: [0, 0] };
-        Matmul {
-            m: 20,
-            n: 24,
-            k: 28,
-            batch: [1, 1],
-            a: operand(28),
-            b: operand(24),
-            out_wide: true,
-            bias_gradient: true,
-            row_sums: false,
-            pairs: false,
-            walks: [None, None],
-            stored: [DType::F32; 2],
-        }
+        Matmul { bias_gradient: true, ..Matmul::contiguous("nn", [1, 20, 24, 28]) }
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //! sum, stacks, and sizes that no tile divides, with every transposition.
 
 use super::workloads::{Workload, outline};
-use crate::dtype::DType;
 use crate::error::Result;
-use crate::kernels::matmul::{Matmul, Operand};
+use crate::kernels::matmul::Matmul;
 use crate::kernels::{AdapterClass, Profile};
 
 /// Which operands are read transposed, in the words of BLAS.
@@ -48,8 +47,8 @@ pub fn shapes(profile: &Profile, limit: u64) -> Result<Vec<Matmul>> {
     for kind in KINDS {
         let gpu = profile.class != AdapterClass::Cpu;
         let single = SHAPES.iter().chain(if gpu { &LARGE[..] } else { &[] });
-        all.extend(single.map(|&[m, n, k]| product(kind, [1, m, n, k])));
-        all.extend(STACKS.iter().map(|&sizes| product(kind, sizes)));
+        all.extend(single.map(|&[m, n, k]| Matmul::contiguous(kind, [1, m, n, k])));
+        all.extend(STACKS.iter().map(|&sizes| Matmul::contiguous(kind, sizes)));
     }
     for workload in [Workload::W2, Workload::W3, Workload::W4, Workload::W5] {
         let (trainer, loss) = outline(workload)?;
@@ -63,30 +62,6 @@ pub fn shapes(profile: &Profile, limit: u64) -> Result<Vec<Matmul>> {
         }
     }
     Ok(kept)
-}
-
-/// A stack of products of contiguous matrices, of which `kind` says which are stored transposed.
-pub(super) fn product(kind: &str, [batch, m, n, k]: [usize; 4]) -> Matmul {
-    let operand = |transposed: bool, rows: usize, cols: usize| Operand {
-        offset: 0,
-        row: if transposed { 1 } else { cols },
-        col: if transposed { rows } else { 1 },
-        batch: [0, if batch == 1 { 0 } else { rows * cols }],
-    };
-    Matmul {
-        m,
-        n,
-        k,
-        batch: [1, batch],
-        a: operand(kind.starts_with('t'), m, k),
-        b: operand(kind.ends_with('t'), k, n),
-        out_wide: n.is_multiple_of(4),
-        bias_gradient: false,
-        row_sums: false,
-        pairs: false,
-        walks: [None, None],
-        stored: [DType::F32; 2],
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! under its driver, and is kept with the measured choices.
 
 use super::tune::{agree, data, judge, results, session};
-use super::tune_shapes::product;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::Device;
@@ -85,14 +84,14 @@ fn probes() -> Vec<Matmul> {
     let mut all = Vec::new();
     for kind in ["nn", "nt", "tn", "tt"] {
         let sizes = [[1, 128, 128, 64], [1, 70, 52, 40], [2, 33, 7, 13]];
-        all.extend(sizes.map(|sizes| halves(product(kind, sizes))));
+        all.extend(sizes.map(|sizes| halves(Matmul::contiguous(kind, sizes))));
     }
-    let mixed = product("nt", [3, 48, 40, 24]);
+    let mixed = Matmul::contiguous("nt", [3, 48, 40, 24]);
     all.push(Matmul { stored: [DType::F16, DType::F32], ..mixed.clone() });
     all.push(Matmul { stored: [DType::F32, DType::F16], ..mixed.clone() });
-    all.push(Matmul { bias_gradient: true, ..halves(product("tn", [1, 72, 140, 100])) });
+    all.push(Matmul { bias_gradient: true, ..halves(Matmul::contiguous("tn", [1, 72, 140, 100])) });
     all.push(Matmul { row_sums: true, ..halves(mixed) });
-    all.push(halves(product("nn", [1, 32, 32, 2048])));
+    all.push(halves(Matmul::contiguous("nn", [1, 32, 32, 2048])));
     all
 }
 
@@ -313,7 +312,7 @@ mod tests {
     fn matrices_in_wrong_places_are_seen() -> Result<()> {
         let units = Cooperative { size: 16, lanes: 32 };
         let Some((device, profile)) = emulating(units)? else { return Ok(()) };
-        let mm = Matmul { stored: [DType::F16; 2], ..product("nn", [1, 40, 44, 64]) };
+        let mm = Matmul { stored: [DType::F16; 2], ..Matmul::contiguous("nn", [1, 40, 44, 64]) };
         let data = data(&mm, true);
         let right = program(on_units(&profile, &mm)[1], &mm, &profile);
         let misplaced = |(from, to): (&str, &str)| {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::graph::{Graph, Tensor};
 use crate::io::HostTensor;
-use crate::kernels::matmul::{Matmul, Operand};
+use crate::kernels::matmul::Matmul;
 use crate::nn::models::{Cnn, CnnConfig, Gpt, GptConfig, Mlp};
 use crate::nn::{Init, Parameters};
 use crate::optim::{AdamW, Sgd};
@@ -114,21 +114,7 @@ pub struct Setup {
 
 /// One product of W1, of matrices that are stored as `dtype`.
 pub fn square(size: usize, dtype: DType) -> Matmul {
-    let operand = Operand { offset: 0, row: size, col: 1, batch: [0, 0] };
-    Matmul {
-        m: size,
-        n: size,
-        k: size,
-        batch: [1, 1],
-        a: operand,
-        b: operand,
-        out_wide: size.is_multiple_of(4),
-        bias_gradient: false,
-        row_sums: false,
-        pairs: false,
-        walks: [None, None],
-        stored: [dtype; 2],
-    }
+    Matmul { stored: [dtype; 2], ..Matmul::contiguous("nn", [1, size, size, size]) }
 }
 
 /// The setup of a training workload (not W1).

@@ -162,15 +162,18 @@ export async function open(options: OpenOptions = {}): Promise<Device> {
     const failed = new Promise<never>((_, reject) => {
         worker.addEventListener("error", (event) => reject(new Error(`the worker did not start: ${event.message ?? "not found"}`)), { once: true });
     });
+    const opened = Promise.race([host.open(options.wasm?.toString(), options.choices), failed]).catch((error) => {
+        const message = error instanceof Error ? error.message : String(error);
+        if (!message.includes("adapter")) throw error;
+        const flags = "On Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu; elsewhere look whether hardware acceleration is switched on.";
+        throw new NoDeviceError("adapter", `${message}. ${flags}`);
+    });
     try {
-        const about = await Promise.race([host.open(options.wasm?.toString(), options.choices), failed]);
-        await host.ship(await plans.catch((error) => Promise.reject(new Error(`a plan cannot be had: ${error.message}`))));
+        const about = await opened;
+        await host.ship(await plans);
         return new Device(worker, host, about);
     } catch (error) {
         worker.terminate();
-        const message = error instanceof Error ? error.message : String(error);
-        if (!message.includes("adapter") || message.startsWith("a plan")) throw error;
-        const flags = "On Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu; elsewhere look whether hardware acceleration is switched on.";
-        throw new NoDeviceError("adapter", `${message}. ${flags}`);
+        throw error;
     }
 }

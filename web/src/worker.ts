@@ -161,15 +161,13 @@ function counted<T>(make: () => T, told: Told): [T, Promise<void>] {
         try {
             return createComputePipeline.call(this, descriptor);
         } finally {
-            under.push(this.popErrorScope());
+            // A device that is lost meanwhile is said by the step that wants it.
+            under.push(this.popErrorScope().catch(() => null));
         }
     };
     let made: T;
     try {
         made = make();
-    } catch (error) {
-        Promise.allSettled(under);
-        throw error;
     } finally {
         prototype.createComputePipeline = createComputePipeline;
     }
@@ -180,10 +178,7 @@ function counted<T>(make: () => T, told: Told): [T, Promise<void>] {
         const error = await one;
         if (error) throw new Error(`the browser could not compile a kernel (please report this): ${error.message}`);
         if (++done < under.length) tell(done);
-    })).then(() => {
-        tell(done);
-        told?.[Comlink.releaseProxy]?.();
-    });
+    })).then(() => tell(done)).finally(() => told?.[Comlink.releaseProxy]?.());
     all.catch(() => undefined); // Whoever needs the kernels says it.
     return [made, all];
 }

@@ -164,21 +164,7 @@ mod tests {
     use super::*;
 
     fn product(m: usize) -> Matmul {
-        let operand = |row| Operand { offset: 0, row, col: 1, batch: [0, 0] };
-        Matmul {
-            m,
-            n: 64,
-            k: 64,
-            batch: [1, 1],
-            a: operand(64),
-            b: operand(64),
-            out_wide: true,
-            bias_gradient: false,
-            row_sums: false,
-            pairs: false,
-            walks: [None, None],
-            stored: [DType::F32; 2],
-        }
+        Matmul::contiguous("nn", [1, m, 64, 64])
     }
 
     #[test]

@@ -119,26 +119,11 @@ fn cost(variant: Variant, mm: &Matmul) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::DType;
+
     use crate::kernels::AdapterClass;
-    use crate::kernels::matmul::Operand;
 
     fn chosen(subgroup: Option<u32>, [m, n, k]: [usize; 3]) -> Variant {
-        let operand = |row| Operand { offset: 0, row, col: 1, batch: [0, 0] };
-        let mm = Matmul {
-            m,
-            n,
-            k,
-            batch: [1, 1],
-            a: operand(k),
-            b: operand(n),
-            out_wide: n.is_multiple_of(4),
-            bias_gradient: false,
-            row_sums: false,
-            pairs: false,
-            walks: [None, None],
-            stored: [DType::F32; 2],
-        };
+        let mm = Matmul::contiguous("nn", [1, m, n, k]);
         cheapest(&Profile { class: AdapterClass::Cpu, subgroup, ..Profile::baseline() }, &mm)
     }
 

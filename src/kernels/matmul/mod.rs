@@ -53,6 +53,32 @@ pub struct Matmul {
     pub stored: [DType; 2],
 }
 
+impl Matmul {
+    /// A stack of products of contiguous matrices of f32, of which `kind` says which are stored transposed: `nn`, `nt`, `tn` or `tt`.
+    pub(crate) fn contiguous(kind: &str, [batch, m, n, k]: [usize; 4]) -> Matmul {
+        let operand = |transposed: bool, rows: usize, cols: usize| Operand {
+            offset: 0,
+            row: if transposed { 1 } else { cols },
+            col: if transposed { rows } else { 1 },
+            batch: [0, if batch == 1 { 0 } else { rows * cols }],
+        };
+        Matmul {
+            m,
+            n,
+            k,
+            batch: [1, batch],
+            a: operand(kind.starts_with('t'), m, k),
+            b: operand(kind.ends_with('t'), k, n),
+            out_wide: n.is_multiple_of(4),
+            bias_gradient: false,
+            row_sums: false,
+            pairs: false,
+            walks: [None, None],
+            stored: [DType::F32; 2],
+        }
+    }
+}
+
 /// Where an operand lies, in elements. One of `row` and `col` is 1, except along axes of size 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Operand {

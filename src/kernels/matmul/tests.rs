@@ -37,28 +37,7 @@ fn file(spec: &KernelSpec) -> String {
 
 /// A contiguous product; `kind` is `nn`, `nt`, `tn` or `tt`.
 fn product(kind: &str, [m, n, k]: [usize; 3], bias_gradient: bool) -> Matmul {
-    let operand = |transposed: bool, rows: usize, cols: usize| Operand {
-        offset: 0,
-        row: if transposed { 1 } else { cols },
-        col: if transposed { rows } else { 1 },
-        batch: [0, 0],
-    };
-    let a = operand(kind.starts_with('t'), m, k);
-    let b = operand(kind.ends_with('t'), k, n);
-    Matmul {
-        m,
-        n,
-        k,
-        batch: [1, 1],
-        a,
-        b,
-        out_wide: n.is_multiple_of(4),
-        bias_gradient,
-        row_sums: false,
-        pairs: false,
-        walks: [None, None],
-        stored: [DType::F32; 2],
-    }
+    Matmul { bias_gradient, ..Matmul::contiguous(kind, [1, m, n, k]) }
 }
 
 fn cpu(subgroup: Option<u32>) -> Profile {

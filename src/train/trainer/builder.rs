@@ -317,7 +317,8 @@ impl TrainerBuilder {
     }
 
     fn start(self, device: &Device, compiled: Compiled) -> Result<Trainer> {
-        let session = memory::session(device, &compiled)?;
+        let Compiled { layout, programs, alive, fitted, kind } = compiled;
+        let session = memory::session(device, layout, programs, fitted)?;
         let scaling = self.scaling();
         let normed =
             if !crate::PAGE && self.norms { norms::names(&self.parameters, &self.optimizers) } else { Vec::new() };
@@ -334,9 +335,9 @@ impl TrainerBuilder {
             accumulate,
             scaling,
             scaled: None,
-            fitted: compiled.fitted,
-            alive: compiled.alive,
-            kind: compiled.kind,
+            fitted,
+            alive,
+            kind,
             session,
             step: 0,
             samples: 0,

@@ -4,12 +4,16 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, Session};
-use crate::train::Compiled;
+use crate::program::{Program, StateLayout};
 use crate::train::budget::Fitted;
 
 /// The session of a compiled step. Where the device has no memory for it, the error says what the trainer was allowed too.
-pub(super) fn session(device: &Device, compiled: &Compiled) -> Result<Session> {
-    let Compiled { layout, programs, fitted, .. } = compiled.clone();
+pub(super) fn session(
+    device: &Device,
+    layout: StateLayout,
+    programs: Vec<Program>,
+    fitted: Option<Fitted>,
+) -> Result<Session> {
     Session::new(device, layout, programs).map_err(|error| match (error.into_kind(), fitted) {
         (ErrorKind::Memory(message), Some(Fitted { budget, .. })) => {
             Error::memory(format!("{message}. The step was made to fit into the {budget} bytes that it may take"))
