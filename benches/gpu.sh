@@ -76,6 +76,7 @@ else
   run square-f16-tuned "$wgrad" bench "$square" --precision f16 --tuned
   run W4-f16-tuned "$wgrad" bench W4 --precision f16 --tuned
   run W5-f16-tuned "$wgrad" bench W5 --precision f16 --tuned
+  run W5-f16-tuned-profile "$wgrad" bench W5 --precision f16 --tuned --profile
   run W5-profile "$wgrad" bench W5 --precision f16 --profile --roofline "$out/W5.svg" --trace "$out/W5.trace.json"
 fi
 

@@ -3,9 +3,9 @@
 alias F = f32;
 const W: u32 = 1u;
 const WG: u32 = 64u;
+const ROWS: u32 = 1u;
 const BEFORE: u32 = 1u;
 const AFTER: u32 = 1u;
-const ROWS: u32 = 1u;
 
 struct Params {
     heads: u32,
@@ -48,8 +48,6 @@ fn workgroup_index(wid: vec3<u32>, nwg: vec3<u32>) -> u32 {
 
 // ---- body
 const LOWEST: f32 = -3.4028234e38;
-// Rows of a workgroup: lane l owns rows l, l + WG, ... of them.
-const TILE: u32 = WG * ROWS;
 
 // The key at which query t stands; before the first one if there are more queries than keys.
 fn own_key(t: u32) -> i32 {
@@ -85,6 +83,9 @@ fn last_query(s: u32) -> u32 {
     }
     return u32(clamp(i32(s + params.time) - i32(params.source) + 1 + i32(params.before), 0, i32(params.time)));
 }
+
+// Rows of a workgroup: lane l owns rows l, l + WG, ... of them.
+const TILE: u32 = WG * ROWS;
 
 fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);

@@ -7,15 +7,18 @@ use super::{print, say};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::io::choices::ChoiceFile;
-use crate::kernels::matmul::{Choices, Matmul, Units};
+use crate::kernels::attention::AttentionShape;
+use crate::kernels::matmul::Matmul;
+use crate::kernels::{Choices, Units};
+use crate::lower::Tunable;
 use crate::train::Precision;
 use crate::train::config::{Config, RawConfig};
 use crate::train::run::read_config;
 use crate::train::task::Task;
-use crate::train::tune::{Clock, Tuned, tune};
-use crate::train::tune_shapes::{shapes, usual_limit};
-use crate::train::units::are_unchecked;
+use crate::train::tune::shapes::{shapes, usual_limit};
+use crate::train::tune::{Candidate, Clock, Found, Tuned, missing, tune};
 use crate::train::workloads::{Workload, setup, square};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,11 +38,11 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
     if !subjects.is_empty() {
         let device = Device::open(args.adapter.choice().as_deref())?;
         say(device.identity())?;
-        let mut products = Vec::new();
+        let mut tunable = Tunable::default();
         for subject in subjects {
-            subject.products(&device)?.into_iter().for_each(|(product, count)| join(&mut products, product, count));
+            tunable.add(subject.tunable(&device)?);
         }
-        measure(&with_table(&device)?, products, &path)?;
+        measure(&with_table(&device)?, tunable, &path)?;
     }
     if let Some(to) = &args.export {
         ChoiceFile::read_if_there(&path)?.write(to)?;
@@ -49,7 +52,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
         let file = ChoiceFile::read_if_there(&path)?;
         say(path.display())?;
         for (adapter, count) in file.adapters() {
-            say(format!("{count:6} products  {adapter}"))?;
+            say(format!("{count:6} choices   {adapter}"))?;
             match file.of(adapter).units() {
                 Units::Unchecked => {}
                 Units::Right => say("       matrix units  right")?,
@@ -93,48 +96,61 @@ fn subjects(args: &TuneArgs) -> Result<Vec<Subject>> {
 }
 
 impl Subject {
-    fn products(&self, device: &Device) -> Result<Vec<(Matmul, u64)>> {
+    fn tunable(&self, device: &Device) -> Result<Tunable> {
         match self {
-            Subject::Workload(Workload::W1(size), precision) => Ok(vec![(square(*size, precision.dtype()), 1)]),
+            Subject::Workload(Workload::W1(size), precision) => {
+                let square = square(*size, precision.dtype());
+                Ok(Tunable { products: vec![(square, 1)], attentions: vec![] })
+            }
             Subject::Workload(workload, precision) => {
                 let setup = setup(*workload, 0)?;
-                setup.trainer.precision(*precision).products(device.profile(), &*setup.loss)
+                setup.trainer.precision(*precision).tunable(device.profile(), &*setup.loss)
             }
-            Subject::Config(config) => products_of(config, device),
+            Subject::Config(config) => tunable_of(config, device),
         }
     }
 }
 
-fn products_of(config: &Config, device: &Device) -> Result<Vec<(Matmul, u64)>> {
+fn tunable_of(config: &Config, device: &Device) -> Result<Tunable> {
     let model = Task::new(config)?.model;
-    model.trainer.products(device.profile(), &*model.loss)
+    model.trainer.tunable(device.profile(), &*model.loss)
 }
 
-fn join(products: &mut Vec<(Matmul, u64)>, product: Matmul, count: u64) {
-    match products.iter_mut().find(|(known, _)| *known == product) {
-        Some((_, total)) => *total += count,
-        None => products.push((product, count)),
+/// What the rules' kernels take and what the winners do, in microseconds of a step, and how far the former are behind.
+#[derive(Default)]
+struct Sums {
+    rules: f64,
+    best: f64,
+    regrets: Vec<f64>,
+}
+
+impl Sums {
+    fn add<P, V>(&mut self, tuned: &Tuned<P, V>) {
+        let (rule, winner) = (tuned.candidates.first().and_then(|it| it.micros), tuned.winner());
+        if let (Some(rule), Some(winner)) = (rule, winner.and_then(|it| it.micros)) {
+            self.rules += rule * tuned.count as f64;
+            self.best += winner * tuned.count as f64;
+        }
+        self.regrets.extend(tuned.regret());
     }
 }
 
 /// Measures, says what was found, and keeps it.
-fn measure(device: &Device, products: Vec<(Matmul, u64)>, path: &Path) -> Result<()> {
-    let total = products.len();
-    say(format!("{total} products to measure"))?;
-    let (mut rules, mut best, mut regrets) = (0.0, 0.0, Vec::new());
-    let choices = tune(device, products, Clock::Device, &mut |tuned| {
-        let (rule, winner) = (tuned.candidates.first().and_then(|it| it.micros), tuned.winner());
-        if let (Some(rule), Some(winner)) = (rule, winner.and_then(|it| it.micros)) {
-            rules += rule * tuned.count as f64;
-            best += winner * tuned.count as f64;
+fn measure(device: &Device, tunable: Tunable, path: &Path) -> Result<()> {
+    say(format!("{} to measure", counted(&tunable)))?;
+    let mut sums = Sums::default();
+    let choices = tune(device, tunable, Clock::Device, &mut |found| {
+        match found {
+            Found::Product(tuned) => sums.add(tuned),
+            Found::Attention(tuned) => sums.add(tuned),
         }
-        regrets.extend(tuned.regret());
-        print(&line(tuned))
+        print(&line(found))
     })?;
     say_units(device, &choices)?;
     let mut file = ChoiceFile::read_if_there(path)?;
     file.add(&device.identity(), choices);
     file.write(path)?;
+    let Sums { rules, best, regrets } = sums;
     let mean = regrets.iter().sum::<f64>() / regrets.len().max(1) as f64;
     say(format!(
         "the rules' kernels take {:.3} ms, the winners {:.3} ms; on average the rules' is {:.0} % slower than the best",
@@ -145,6 +161,15 @@ fn measure(device: &Device, products: Vec<(Matmul, u64)>, path: &Path) -> Result
     say(format!("kept in {}; runs with device.autotune = true use it from their next start", path.display()))
 }
 
+/// Such as `13 products and 1 attention`.
+fn counted(Tunable { products, attentions }: &Tunable) -> String {
+    let of = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    match attentions.len() {
+        0 => of(products.len(), "product"),
+        count => format!("{} and {}", of(products.len(), "product"), of(count, "attention")),
+    }
+}
+
 /// Judges the choice that is made without measuring.
 fn check(device: &Device, args: &TuneArgs) -> Result<ExitCode> {
     say(device.identity())?;
@@ -153,11 +178,13 @@ fn check(device: &Device, args: &TuneArgs) -> Result<ExitCode> {
     let products = shapes(device.profile(), limit)?;
     let (total, mut regrets, mut wrong) = (products.len(), Vec::new(), 0);
     say(format!("{total} products, every candidate of each"))?;
-    tune(device, products.into_iter().map(|product| (product, 1)).collect(), clock, &mut |tuned| {
+    let all = Tunable { products: products.into_iter().map(|product| (product, 1)).collect(), attentions: vec![] };
+    tune(device, all, clock, &mut |found| {
+        let Found::Product(tuned) = found else { return Ok(()) };
         wrong += tuned.candidates.iter().filter(|candidate| candidate.micros.is_none()).count();
         regrets.extend(tuned.regret());
         let behind = tuned.regret().map_or("wrong".into(), |regret| format!("{regret:.2}"));
-        print(&format!("{}  the chosen one takes {behind} times the best\n", line(tuned)))
+        print(&format!("{}  the chosen one takes {behind} times the best\n", line(found)))
     })?;
     let mean = regrets.iter().sum::<f64>() / regrets.len().max(1) as f64;
     let worst = regrets.iter().copied().fold(1.0, f64::max);
@@ -170,24 +197,37 @@ fn check(device: &Device, args: &TuneArgs) -> Result<ExitCode> {
     Ok(if wrong == 0 && regrets.len() == total { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// A product with its candidates' times, the winner marked.
-fn line(tuned: &Tuned) -> String {
-    let mm = &tuned.product;
+/// A product or an attention with its candidates' times, the winner marked.
+fn line(found: Found<'_>) -> String {
+    match found {
+        Found::Product(tuned) => product_line(&tuned.of, tuned.count) + &times(tuned),
+        Found::Attention(tuned) => attention_line(&tuned.of, tuned.count) + &times(tuned),
+    }
+}
+
+fn product_line(mm: &Matmul, count: u64) -> String {
     let what = if mm.walks.iter().any(Option::is_some) { "convolution" } else { "product" };
     let batches = mm.batch[0] * mm.batch[1];
     let (m, n, k, read) = (mm.m, mm.n, mm.k, mm.read());
-    let mut text = format!("{what} {m} x {n} x {k}, {batches} at once, {} in a step, reads {read}\n", tuned.count);
+    format!("{what} {m} x {n} x {k}, {batches} at once, {count} in a step, reads {read}\n")
+}
+
+fn attention_line(shape: &AttentionShape, count: u64) -> String {
+    format!("{}, {count} in a step, forward and backward\n", shape.name())
+}
+
+fn times<P, V: fmt::Display>(tuned: &Tuned<P, V>) -> String {
+    let winner = tuned.winner().map(|winner| winner as *const Candidate<V>);
     let rows: Vec<[String; 3]> = tuned
         .candidates
         .iter()
         .map(|candidate| {
-            let won = tuned.winner().is_some_and(|winner| winner == candidate);
+            let won = winner.is_some_and(|winner| std::ptr::eq(winner, candidate));
             let time = candidate.micros.map_or("wrong".into(), |micros| format!("{:.3} ms", micros / 1e3));
             [format!("  {}", candidate.variant), time, if won { "*".into() } else { String::new() }]
         })
         .collect();
-    text += &table(&rows);
-    text
+    table(&rows)
 }
 
 /// The device with the kernels that are in this user's table.
@@ -201,13 +241,9 @@ pub fn with_measured(device: Device, config: &Config) -> Result<Device> {
     let path = table_path()?;
     let mut file = ChoiceFile::read_if_there(&path)?;
     let device = device.with_choices(file.of(&device.identity()));
-    let known = device.profile().choices.clone();
-    let mut missing = products_of(config, &device)?;
-    // What another machine found best on matrix units is measured again where they turn out to be right here.
-    let unchecked = are_unchecked(&device, &missing);
-    missing.retain(|(product, _)| unchecked || !known.knows(product));
-    if !missing.is_empty() {
-        say(format!("autotune  measuring kernels for {} products; what is found is kept", missing.len()))?;
+    let missing = missing(&device, tunable_of(config, &device)?, &device.profile().choices);
+    if !missing.products.is_empty() || !missing.attentions.is_empty() {
+        say(format!("autotune  measuring kernels for {}; what is found is kept", counted(&missing)))?;
         let found = tune(&device, missing, Clock::Device, &mut |_| Ok(()))?;
         say_units(&device, &found)?;
         file.add(&device.identity(), found);

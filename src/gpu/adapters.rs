@@ -4,7 +4,7 @@
 
 use super::Device;
 use crate::error::{Error, Result};
-use crate::kernels::matmul::Choices;
+use crate::kernels::Choices;
 use crate::kernels::{AdapterClass, Cooperative, Profile};
 use serde::Serialize;
 

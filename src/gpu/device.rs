@@ -8,7 +8,7 @@ use super::faults::Faults;
 use super::lock;
 use super::pipelines::PipelineCache;
 use crate::error::{Error, Result};
-use crate::kernels::matmul::Choices;
+use crate::kernels::Choices;
 use crate::kernels::{AdapterClass, Profile};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};

@@ -3,7 +3,7 @@
 use super::files::{read_text, write_atomic};
 use super::json::check_cost;
 use crate::error::{Error, Result};
-use crate::kernels::matmul::Choices;
+use crate::kernels::Choices;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -88,7 +88,7 @@ impl ChoiceFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::matmul::Units;
+    use crate::kernels::Units;
 
     #[test]
     fn a_file_comes_back_and_what_is_none_is_refused() -> Result<()> {

@@ -6,6 +6,7 @@
 pub mod argmax;
 pub mod attention;
 pub mod channel;
+mod choices;
 pub mod conv;
 pub mod cross_entropy;
 pub mod cumsum;
@@ -23,6 +24,7 @@ pub mod scatter;
 pub mod softmax;
 pub mod sort;
 pub mod spec;
+mod text;
 pub(crate) mod wgsl;
 
 #[cfg(test)]
@@ -30,5 +32,6 @@ mod library_tests;
 #[cfg(test)]
 mod validate;
 
+pub use choices::{Choices, Units};
 pub use profile::{AdapterClass, Cooperative, Profile};
 pub use spec::{Element, KernelSpec, Param, Port};

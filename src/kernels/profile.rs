@@ -1,7 +1,7 @@
 //! What kernels may assume about a device: plain data, so that a program can be compiled for a
 //! device that is not here.
 
-use super::matmul::Choices;
+use super::Choices;
 use serde::{Deserialize, Serialize};
 
 /// The class of adapter, which decides the shape of the kernels.
@@ -22,6 +22,9 @@ pub struct Cooperative {
     /// Invocations of a subgroup, at most.
     pub lanes: u32,
 }
+
+/// Whether there may be matrix units. No browser has any, so that a page does without the text for them.
+pub const UNITS: bool = cfg!(not(target_arch = "wasm32"));
 
 /// The lanes of SwiftShader's subgroups.
 pub const SWIFTSHADER: u32 = 4;

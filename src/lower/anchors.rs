@@ -6,6 +6,7 @@ use super::views::Views;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MacroOp, Node, Op, Value};
+use crate::kernels::attention::AttentionShape;
 use crate::kernels::channel::{self, Sums};
 use crate::kernels::cumsum::CumSum;
 use crate::kernels::matmul::{self, Matmul};
@@ -58,6 +59,8 @@ pub struct Plan {
     pub by_runs: bool,
     /// The product that its first stage is.
     pub product: Option<Matmul>,
+    /// The attention that it computes forward.
+    pub attention: Option<AttentionShape>,
 }
 
 /// Plans a group's kernels. `part` gives the place of a value that is written into a larger one.
@@ -161,13 +164,18 @@ fn planned(
         Op::Scan { .. } => Ok(Plan::default()),
         Op::Macro(op) => {
             let part = |output| part(Value { node: anchor, output });
+            let placed = |index: usize| (operand(index).clone(), stored(graph, views, &node, index));
+            if let MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } = op {
+                let operands: Vec<_> = (0..node.inputs.len()).map(placed).collect();
+                return super::heads::plan(profile, *op, &node, &operands, &part);
+            }
             if let MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. } = op {
-                let operands = [0, 1].map(|index| (operand(index).clone(), stored(graph, views, &node, index)));
+                let operands = [0, 1].map(placed);
                 let sums = group.column_sums.is_some();
                 let plan = super::convolve::plan(profile, *op, &node, &operands, sums);
                 return plan.ok_or_else(|| super::heads::no_kernel(op.name()));
             }
-            macro_plan(profile, *op, &node, &|index| operand(index).clone(), &part)
+            macro_plan(profile, *op, &node, &|index| operand(index).clone())
         }
         _ => Err(Error::compile(node.op.name().into(), "has no kernel (please report this)".into())),
     }
@@ -291,13 +299,7 @@ fn squares(graph: &Graph, profile: &Profile, node: &Node, each: bool) -> Plan {
     Plan { stages: vec![first, second], workspaces: vec![most as u64 * 4], by_runs: true, ..Plan::default() }
 }
 
-fn macro_plan(
-    profile: &Profile,
-    op: MacroOp,
-    node: &Node,
-    view: &dyn Fn(usize) -> View,
-    part: &dyn Fn(u32) -> Option<View>,
-) -> Result<Plan> {
+fn macro_plan(profile: &Profile, op: MacroOp, node: &Node, view: &dyn Fn(usize) -> View) -> Result<Plan> {
     let (rows, cols) = matrix(&view(0).shape);
     let count = node.inputs.len();
     Ok(match op {
@@ -337,9 +339,12 @@ fn macro_plan(
             let spec = row_weight(cross_entropy::cross_entropy_with_grad(profile, rows, cols), &view(2));
             single(spec, ports(count), vec![PortSource::Output(0)], Hook::Store)
         }
-        MacroOp::Attention { .. } | MacroOp::AttentionGrad { .. } => super::heads::plan(profile, op, node, view, part)?,
-        // Planned apart, since their products know how operands are stored.
-        MacroOp::Conv { .. } | MacroOp::ConvDataGrad { .. } | MacroOp::ConvWeightGrad { .. } => {
+        // Planned apart, since they know how operands are stored.
+        MacroOp::Attention { .. }
+        | MacroOp::AttentionGrad { .. }
+        | MacroOp::Conv { .. }
+        | MacroOp::ConvDataGrad { .. }
+        | MacroOp::ConvWeightGrad { .. } => {
             return Err(super::heads::no_kernel(op.name()));
         }
         MacroOp::MaxPool { .. } | MacroOp::MaxPoolGrad { .. } => pooling(op, node, &view(0).shape),

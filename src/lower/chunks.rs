@@ -64,8 +64,8 @@ pub fn product(profile: &Profile, mm: &Matmul) -> Option<Plan> {
             Stage { spec: second, inputs: work, outputs: vec![], hook: Hook::Store },
         ],
         workspaces: vec![(chunks * outputs) as u64 * 4],
-        by_runs: false,
         product: Some(cut),
+        ..Plan::default()
     })
 }
 

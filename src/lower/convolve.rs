@@ -344,8 +344,8 @@ fn weight_grad(
             Stage { spec: second, inputs: work, outputs: results, hook: Hook::Store },
         ],
         workspaces: vec![(chunks * (outputs + beside)) as u64 * 4],
-        by_runs: false,
         product: Some(mm),
+        ..Plan::default()
     }
 }
 

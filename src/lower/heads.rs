@@ -2,6 +2,7 @@
 //! written into one packed tensor.
 
 use super::anchors::{Hook, Plan, PortSource, Stage};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{MacroOp, Node, Sight};
 use crate::kernels::KernelSpec;
@@ -9,20 +10,22 @@ use crate::kernels::Profile;
 use crate::kernels::attention::{self, AttentionShape, GradViews, HeadView};
 use crate::shape::View;
 
-/// Plans the forward or the backward kernels. `view` gives an operand's view, `part` the place of an
-/// output within a larger tensor, if it has one.
+/// Plans the forward or the backward kernels, of operands that are seen and stored so. `part` gives the place of an output
+/// within a larger tensor, if it has one.
 #[deny(clippy::wildcard_enum_match_arm)]
 pub fn plan(
     profile: &Profile,
     op: MacroOp,
     node: &Node,
-    view: &dyn Fn(usize) -> View,
+    operands: &[(View, DType)],
     part: &dyn Fn(u32) -> Option<View>,
 ) -> Result<Plan> {
     match op {
-        MacroOp::Attention { sight, scale } => forward(profile, node, &sizes(view, sight, scale.value()), view),
+        MacroOp::Attention { sight, scale } => {
+            forward(profile, node, sizes(operands, &[0, 1, 2], sight, scale.value()), operands)
+        }
         MacroOp::AttentionGrad { sight, scale } => {
-            backward(profile, node, &sizes(view, sight, scale.value()), view, part)
+            backward(profile, node, &sizes(operands, &[0, 1, 2, 5], sight, scale.value()), operands, part)
         }
         MacroOp::Softmax
         | MacroOp::LogSoftmax
@@ -49,9 +52,12 @@ pub(super) fn no_kernel(name: &str) -> Error {
     Error::compile(name.into(), "has no kernel for these sizes (please report this)".into())
 }
 
-fn sizes(view: &dyn Fn(usize) -> View, sight: Sight, scale: f32) -> AttentionShape {
-    let (q, k) = (view(0).shape, view(1).shape);
-    AttentionShape { batch: q[0], time: q[1], source: k[1], heads: q[2], key_heads: k[2], size: q[3], sight, scale }
+/// `multiplied` are the operands that matrix units would multiply.
+fn sizes(operands: &[(View, DType)], multiplied: &[usize], sight: Sight, scale: f32) -> AttentionShape {
+    let (q, k) = (&operands[0].0.shape, &operands[1].0.shape);
+    let halves = multiplied.iter().all(|&operand| operands[operand].1 == DType::F16);
+    let [batch, time, heads, size] = [q[0], q[1], q[2], q[3]];
+    AttentionShape { batch, time, source: k[1], heads, key_heads: k[2], size, sight, scale, halves }
 }
 
 fn head(view: &View) -> HeadView {
@@ -64,26 +70,27 @@ fn stage(spec: KernelSpec, inputs: &[PortSource], outputs: &[PortSource]) -> Sta
     Stage { spec, inputs: inputs.to_vec(), outputs: outputs.to_vec(), hook: Hook::None }
 }
 
-fn forward(profile: &Profile, node: &Node, shape: &AttentionShape, view: &dyn Fn(usize) -> View) -> Result<Plan> {
+fn forward(profile: &Profile, node: &Node, shape: AttentionShape, operands: &[(View, DType)]) -> Result<Plan> {
     use PortSource::{Operand, Output};
     let o = View::contiguous(&node.outputs[0].shape);
-    let [q, k, v] = [0, 1, 2].map(|index| head(&view(index)));
-    let spec = attention::attention_forward(profile, shape, q, k, v, head(&o)).ok_or_else(|| no_kernel("attention"))?;
-    let ports = [Operand(0), Operand(1), Operand(2)];
-    Ok(Plan { stages: vec![stage(spec, &ports, &[Output(0), Output(1)])], ..Plan::default() })
+    let [q, k, v] = [0, 1, 2].map(|index| head(&operands[index].0));
+    let spec = attention::attention_forward(profile, &shape, q, k, v, head(&o));
+    let spec = spec.ok_or_else(|| no_kernel("attention"))?;
+    let stages = vec![stage(spec, &[Operand(0), Operand(1), Operand(2)], &[Output(0), Output(1)])];
+    Ok(Plan { stages, attention: Some(shape), ..Plan::default() })
 }
 
 fn backward(
     profile: &Profile,
     node: &Node,
     shape: &AttentionShape,
-    view: &dyn Fn(usize) -> View,
+    operands: &[(View, DType)],
     part: &dyn Fn(u32) -> Option<View>,
 ) -> Result<Plan> {
     use PortSource::{Operand, Output, Workspace};
     let out =
         |output: u32| head(&part(output).unwrap_or_else(|| View::contiguous(&node.outputs[output as usize].shape)));
-    let operand = |index: usize| head(&view(index));
+    let operand = |index: usize| head(&operands[index].0);
     let views = GradViews {
         q: operand(0),
         k: operand(1),

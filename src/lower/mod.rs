@@ -48,7 +48,7 @@ use emit::{GroupEmitter, Launch};
 use expression::Context;
 use place::{Placement, Placer};
 use planned::Planned;
-pub use planned::products;
+pub use planned::Tunable;
 use std::collections::HashMap;
 use views::Views;
 

@@ -14,7 +14,9 @@ use super::views::Views;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Op, Value, describe};
 use crate::kernels::Profile;
+use crate::kernels::attention::{self, AttentionShape};
 use crate::kernels::matmul::Matmul;
+use crate::kernels::profile::UNITS;
 use crate::passes;
 use crate::program::StateLayout;
 
@@ -86,19 +88,41 @@ impl Planned {
     }
 }
 
-/// The matrix products (and convolutions) of a program, and how often each is computed in a run: what can be measured,
-/// and chosen by [`crate::kernels::matmul::Choices`].
-pub fn products(graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Vec<(Matmul, u64)>> {
-    let planned = Planned::new(graph, &Border::default(), layout, profile)?;
-    let bodies: Bodies = body::bodies(&planned, layout, profile)?;
-    let inner = bodies.values().flat_map(|body| body.plans().iter().map(|plan| (plan, u64::from(body.steps))));
-    let mut found: Vec<(Matmul, u64)> = Vec::new();
-    for (plan, times) in planned.plans.iter().map(|plan| (plan, 1)).chain(inner) {
-        let Some(product) = &plan.product else { continue };
-        match found.iter_mut().find(|(known, _)| known == product) {
-            Some((_, count)) => *count += times,
-            None => found.push((product.clone(), times)),
+/// What programs compute of which there are several kernels, and how often in a run: what can be measured, and chosen by
+/// [`crate::kernels::Choices`].
+#[derive(Debug, Clone, Default)]
+pub struct Tunable {
+    /// Matrix products, and convolutions.
+    pub products: Vec<(Matmul, u64)>,
+    /// Attention of which there is more than one tier, forward with what is backward.
+    pub attentions: Vec<(AttentionShape, u64)>,
+}
+
+impl Tunable {
+    /// What a program computes.
+    pub fn of(graph: &Graph, layout: &StateLayout, profile: &Profile) -> Result<Tunable> {
+        let planned = Planned::new(graph, &Border::default(), layout, profile)?;
+        let bodies: Bodies = body::bodies(&planned, layout, profile)?;
+        let inner = bodies.values().flat_map(|body| body.plans().iter().map(|plan| (plan, u64::from(body.steps))));
+        let mut found = Tunable::default();
+        for (plan, times) in planned.plans.iter().map(|plan| (plan, 1)).chain(inner) {
+            plan.product.iter().for_each(|product| join(&mut found.products, product.clone(), times));
+            let several = plan.attention.filter(|shape| UNITS && attention::candidates(profile, shape).len() > 1);
+            several.iter().for_each(|&shape| join(&mut found.attentions, shape, times));
         }
+        Ok(found)
     }
-    Ok(found)
+
+    /// Adds what another program computes.
+    pub fn add(&mut self, other: Tunable) {
+        other.products.into_iter().for_each(|(product, times)| join(&mut self.products, product, times));
+        other.attentions.into_iter().for_each(|(attention, times)| join(&mut self.attentions, attention, times));
+    }
+}
+
+fn join<T: PartialEq>(all: &mut Vec<(T, u64)>, one: T, times: u64) {
+    match all.iter_mut().find(|(known, _)| *known == one) {
+        Some((_, total)) => *total += times,
+        None => all.push((one, times)),
+    }
 }

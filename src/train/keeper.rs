@@ -9,7 +9,7 @@ use crate::gpu::Device;
 use crate::io::checkpoint::{Checkpoint, CheckpointStore};
 use crate::io::safetensors::Weights;
 use crate::io::storage::Disk;
-use crate::kernels::matmul::Choices;
+use crate::kernels::Choices;
 use crate::train::units::with_checked;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

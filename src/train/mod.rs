@@ -64,8 +64,6 @@ mod products;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;
 #[cfg(not(target_arch = "wasm32"))]
-pub mod tune_shapes;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod units;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod roof;

@@ -17,7 +17,7 @@ use super::trainer::{Pending, Trainer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::io::safetensors::Weights;
-use crate::kernels::matmul::Choices;
+use crate::kernels::Choices;
 use crate::program::Memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

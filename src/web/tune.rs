@@ -5,7 +5,8 @@
 
 use super::spec::{self, Ready};
 use super::{Engine, fail};
-use crate::kernels::matmul::{Choices, Variant, candidates};
+use crate::kernels::Choices;
+use crate::kernels::matmul::{Variant, candidates};
 use wasm_bindgen::prelude::*;
 
 /// Numbers of a variant.
@@ -49,7 +50,7 @@ impl Engine {
         let profile = self.device.profile();
         let Ready { trainer, loss, .. } = spec::read(asked).map_err(fail)?;
         let mut text = String::new();
-        for (mm, count) in trainer.products(profile, &*loss).map_err(fail)? {
+        for (mm, count) in trainer.tunable(profile, &*loss).map_err(fail)?.products {
             let work = (mm.m * mm.n * mm.k * mm.batch[0] * mm.batch[1]) as u64 * count;
             text += &mm.name();
             for number in

@@ -2,9 +2,10 @@
 //! one writer of the API that has such units.
 
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
-use std::collections::BTreeMap;
-use wgrad::kernels::matmul::{Choices, Units, Variant, candidates};
-use wgrad::kernels::{AdapterClass, Cooperative, Profile};
+use std::collections::{BTreeMap, BTreeSet};
+use wgrad::kernels::attention;
+use wgrad::kernels::matmul::{Variant, candidates};
+use wgrad::kernels::{AdapterClass, Choices, Cooperative, Profile, Units};
 use wgrad::program::Kernel;
 use wgrad::train::Precision;
 use wgrad::train::workloads::{Workload, setup};
@@ -47,18 +48,25 @@ fn steps_on_matrix_units_are_legal() {
             let trainer = setup.trainer.precision(Precision::F16);
             let mut choices = Choices::default();
             choices.judge_units(Units::Right);
-            for (product, _) in trainer.products(&profile, &*setup.loss).expect("products") {
+            let tunable = trainer.tunable(&profile, &*setup.loss).expect("products");
+            for (product, _) in tunable.products {
                 if let Some(&units) = candidates(&profile, &product).iter().find(|&it| Variant::is_cooperative(it)) {
                     choices.set(&product, units);
                 }
             }
             assert!(choices.len() >= 2, "{workload}: {} products", choices.len());
+            for (shape, _) in tunable.attentions {
+                choices.set_attention(&shape, attention::candidates(&profile, &shape)[1]);
+            }
             let chosen = choices.len();
             let plan = trainer.plan(&Profile { choices, ..profile.clone() }, setup.loss).expect("compiles");
             let on_units = plan.programs.iter().flat_map(|program| &program.kernels);
             let on_units: Vec<&Kernel> = on_units.filter(|kernel| kernel.wgsl.contains("coop_mat")).collect();
-            println!("{workload}, {size} x {size}: {chosen} products, {} kernels", on_units.len());
+            println!("{workload}, {size} x {size}: {chosen} choices, {} kernels", on_units.len());
             assert!(on_units.len() >= 2, "{workload}: the choices change nothing");
+            let names: BTreeSet<&str> = on_units.iter().map(|kernel| kernel.name.as_str()).collect();
+            let passes = names.iter().filter(|name| name.starts_with("attention")).count();
+            assert_eq!(passes, if workload == Workload::W4 { 3 } else { 0 }, "{workload}: {names:?}");
             kernels.extend(on_units.into_iter().map(|kernel| (kernel.wgsl.clone(), kernel.clone())));
         }
         kernels.values().for_each(|kernel| compile(kernel, size));

@@ -3,16 +3,17 @@
 use super::device;
 use super::faults::runs::{assert_same, small, train};
 use wgrad::gpu::Device;
-use wgrad::kernels::matmul::{Choices, candidates};
+use wgrad::kernels::Choices;
+use wgrad::kernels::matmul::candidates;
 use wgrad::train::run::Run;
 use wgrad::train::task::Task;
-use wgrad::train::tune::{Clock, tune};
+use wgrad::train::tune::{Clock, Found, tune};
 use wgrad::train::workloads::{Workload, setup};
 
 /// For every product of the small run another kernel than that of the rules.
 fn others(device: &Device) -> Choices {
     let model = Task::new(&small(&[])).expect("a task").model;
-    let products = model.trainer.products(device.profile(), &*model.loss).expect("products");
+    let products = model.trainer.tunable(device.profile(), &*model.loss).expect("products").products;
     assert!(products.len() >= 5, "{products:?}");
     let mut choices = Choices::default();
     for (product, _) in &products {
@@ -50,19 +51,15 @@ fn every_candidate_for_the_products_of_the_workloads_is_right() {
     let device = device();
     for workload in [Workload::W2, Workload::W3, Workload::W4] {
         let setup = setup(workload, 0).expect("a workload");
-        let products = setup.trainer.products(device.profile(), &*setup.loss).expect("products");
-        let choices = tune(&device, products.clone(), Clock::Device, &mut |tuned| {
+        let tunable = setup.trainer.tunable(device.profile(), &*setup.loss).expect("products");
+        let choices = tune(&device, tunable.clone(), Clock::Device, &mut |found| {
+            let Found::Product(tuned) = found else { return Ok(()) };
             for candidate in &tuned.candidates {
-                assert!(
-                    candidate.micros.is_some(),
-                    "{workload}: {} is wrong for {:?}",
-                    candidate.variant,
-                    tuned.product
-                );
+                assert!(candidate.micros.is_some(), "{workload}: {} is wrong for {:?}", candidate.variant, tuned.of);
             }
             Ok(())
         });
         let choices = choices.expect("measures");
-        assert!(products.iter().all(|(product, _)| choices.knows(product)), "{workload}");
+        assert!(tunable.products.iter().all(|(product, _)| choices.knows(product)), "{workload}");
     }
 }

@@ -4,8 +4,8 @@
 //! An operand is seen as `k` x `x`, where `x` is `m` for `a` and `n` for `b`. A block is four
 //! `vec4` values `{port}{q}_0` to `{port}{q}_3`: along `k` (one per `x`) or across it (one per `k`).
 
-use super::text::Text;
 use super::walk::Walks;
+use crate::kernels::text::Text;
 
 /// Row tiles that are walked before the next column of tiles, so that both operands' tiles stay in
 /// the cache.

@@ -9,11 +9,11 @@
 //! where it is compared with the direct product first (`train/tune.rs`).
 
 use super::block::{self, Layout, Port};
-use super::text::Text;
 use super::walk::Walks;
 use super::{Matmul, Variant};
 use crate::dtype::DType;
 use crate::kernels::profile::Cooperative;
+use crate::kernels::text::Text;
 
 /// The matrices of a workgroup.
 #[derive(Clone, Copy)]

@@ -2,8 +2,8 @@
 //! any strides: slow, and the oracle of every other variant.
 
 use super::block::{self, Layout, Port, Side};
-use super::text::Text;
 use super::walk::Walks;
+use crate::kernels::text::Text;
 
 pub const WORKGROUP: u32 = 64;
 

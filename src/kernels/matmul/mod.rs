@@ -8,24 +8,22 @@
 
 pub mod alone;
 mod block;
-mod choices;
 mod cooperative;
 mod cost;
 mod direct;
+mod name;
 mod register;
 mod subgroup;
-mod text;
 mod tiled;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-use super::profile::SWIFTSHADER;
+use super::profile::{SWIFTSHADER, UNITS};
 use super::{AdapterClass, Element, KernelSpec, Param, Port, Profile, halves};
 use crate::dtype::DType;
 use block::{Layout, Side, Sum};
-pub use choices::{Choices, Units};
 pub use walk::{Walk, Walks};
 
 /// `c[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, computed in f32 (`torch.matmul`).
@@ -111,8 +109,6 @@ pub enum Variant {
 const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 8, quads: 2 };
 /// Small tiles, where big ones would leave most of a GPU idle: 64 invocations of 4 x 4 outputs.
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
-/// Whether there may be matrix units. No browser has any, so that a page does without the text for them.
-const UNITS: bool = cfg!(not(target_arch = "wasm32"));
 const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
 
 /// The variant that was measured to be best, or else what rules say.

@@ -3,8 +3,8 @@
 
 use super::Matmul;
 use super::block::{self, Layout, Port};
-use super::text::Text;
 use super::walk::Walks;
+use crate::kernels::text::Text;
 use std::cmp::Reverse;
 
 /// Invocations of a workgroup along `m` and `n`.

@@ -3,9 +3,9 @@
 //! free: so each lane loads one part of `a` and hands it to the others.
 
 use super::block::{self, Layout, Port, component, vector};
-use super::text::Text;
 use super::walk::Walks;
 use crate::kernels::profile::SWIFTSHADER;
+use crate::kernels::text::Text;
 
 pub fn body(layout: &Layout, walks: &[Option<Walks>; 2], lanes: u32, rows: u32, quads: u32) -> String {
     let mut text = Text::new();

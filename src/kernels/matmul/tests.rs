@@ -4,7 +4,8 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 use super::*;
-use crate::kernels::Cooperative;
+use crate::kernels::validate::compile_for_units;
+use crate::kernels::{Cooperative, Units};
 
 /// A prelude as the lowering writes it, with a plain hook.
 fn prelude(spec: &KernelSpec) -> String {
@@ -182,28 +183,6 @@ fn texts_for_matrix_units_are_legal_where_they_are() {
             }
         }
         assert!(texts >= 200, "{texts}");
-    }
-}
-
-fn compile_for_units(text: &str, profile: &Profile) {
-    let units = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
-    let (module, info) = validate(text, units);
-    if profile.class == AdapterClass::Apple {
-        let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
-        let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).expect("MSL");
-        // The writer would name types that Metal does not have, and hand pointers to vectors to what takes numbers.
-        assert!(
-            !text.contains("16x16") && text.contains("simdgroup_half8x8") && !text.contains("half4 tile_"),
-            "{text}"
-        );
-    } else {
-        let options = spv::Options { lang_version: (1, 3), ..Default::default() };
-        spv::write_vec(&module, &info, &options, None).expect("SPIR-V");
-    }
-    // Direct3D, OpenGL and browsers have none: their capabilities refuse it before a writer sees it.
-    for supported in [hlsl::supported_capabilities(), Capabilities::default(), Capabilities::SHADER_FLOAT16] {
-        let refused = Validator::new(ValidationFlags::all(), supported).validate(&module);
-        assert!(refused.is_err(), "passes without matrix units");
     }
 }
 

@@ -3,8 +3,8 @@
 //! registers.
 
 use super::block::{self, Layout, Port};
-use super::text::Text;
 use super::walk::Walks;
+use crate::kernels::text::Text;
 
 /// The sizes of a tile and of an invocation's block (`rows` x `4 * quads`).
 #[derive(Clone, Copy)]

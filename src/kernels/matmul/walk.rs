@@ -5,7 +5,7 @@
 //! axis are added up, and what lies outside is 0. Sizes and strides are baked into the text, so that a compiler
 //! turns divisions into products; a loop that takes one step of `k` after the other counts instead of dividing.
 
-use super::text::Text;
+use crate::kernels::text::Text;
 use crate::shape::collapse;
 
 /// One axis of a product as several axes of a tensor, outermost first.

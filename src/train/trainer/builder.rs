@@ -20,8 +20,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Device, Session};
 use crate::graph::{Graph, Tensor};
 use crate::kernels::Profile;
-use crate::kernels::matmul::Matmul;
-use crate::lower::{Recompute, pack, products, recompute, unpacked};
+use crate::lower::{Recompute, Tunable, pack, recompute, unpacked};
 use crate::nn::Parameters;
 use crate::optim::{AdamW, Ema, LossScaling, Optimizer, Optimizers, Plateau, PlateauState, Schedule};
 use crate::passes::save_in_half;
@@ -240,19 +239,14 @@ impl TrainerBuilder {
         Ok([micro, update, self.precision.apply(eval)])
     }
 
-    /// The products that a step (and an evaluation) computes on a device with this profile, and how often: what
-    /// [`super::tune`] measures.
-    pub fn products(&self, profile: &Profile, loss: &LossFn<'_>) -> Result<Vec<(Matmul, u64)>> {
+    /// What a step (and an evaluation) computes on a device with this profile by kernels of which there are several, and how
+    /// often: what [`super::super::tune`] measures.
+    pub fn tunable(&self, profile: &Profile, loss: &LossFn<'_>) -> Result<Tunable> {
         let graphs = self.trace(loss)?;
         let layout = self.layout(&graphs, profile)?;
-        let mut all: Vec<(Matmul, u64)> = Vec::new();
+        let mut all = Tunable::default();
         for graph in &graphs {
-            for (product, count) in products(graph, &layout, profile)? {
-                match all.iter_mut().find(|(known, _)| *known == product) {
-                    Some((_, total)) => *total += count,
-                    None => all.push((product, count)),
-                }
-            }
+            all.add(Tunable::of(graph, &layout, profile)?);
         }
         Ok(all)
     }

@@ -1,10 +1,10 @@
 //! Products on which the choice of kernels is judged: those of the standard workloads, squares, skinny ones, ones with a long
 //! sum, stacks, and sizes that no tile divides, with every transposition.
 
-use super::workloads::{Workload, outline};
 use crate::error::Result;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::{AdapterClass, Profile};
+use crate::train::workloads::{Workload, outline};
 
 /// Which operands are read transposed, in the words of BLAS.
 const KINDS: [&str; 4] = ["nn", "nt", "tn", "tt"];
@@ -52,7 +52,7 @@ pub fn shapes(profile: &Profile, limit: u64) -> Result<Vec<Matmul>> {
     }
     for workload in [Workload::W2, Workload::W3, Workload::W4, Workload::W5] {
         let (trainer, loss) = outline(workload)?;
-        all.extend(trainer.products(profile, &*loss)?.into_iter().map(|(product, _)| product));
+        all.extend(trainer.tunable(profile, &*loss)?.products.into_iter().map(|(product, _)| product));
     }
     let mut kept: Vec<Matmul> = Vec::new();
     for mm in all {

@@ -25,6 +25,12 @@ impl Text {
         self.depth += 1;
     }
 
+    /// A block of its own, for its names.
+    pub fn scope(&mut self) {
+        self.line("{");
+        self.depth += 1;
+    }
+
     pub fn close(&mut self) {
         self.depth -= 1;
         self.line("}");

@@ -1,19 +1,22 @@
-//! Which variant is best for which product, as measured on one adapter: plain data that comes in from outside.
+//! Which kernel is best for which product or attention, as measured on one adapter: plain data that comes in from outside.
 
-use super::{Matmul, Operand, Variant, candidates, side};
-use crate::dtype::DType;
-use crate::kernels::Profile;
+use super::Profile;
+use super::attention::{self, AttentionShape, Tier};
+use super::matmul::{self, Matmul, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Measured choices of one adapter and driver, by product.
+/// Measured choices of one adapter and driver, by product and by attention.
 ///
-/// A product is told by its sizes, by how its operands are read, and by what it gives; not by where it lies. Choices that a
+/// A product is told by its sizes, by how its operands are read, and by what it gives; attention by its sizes, what it sees
+/// and how it is stored; not by where they lie. Choices that a
 /// device does not allow, or that this version does not know, are as if they were not there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
     #[serde(default, rename = "matrix units", skip_serializing_if = "Units::are_unchecked")]
     units: Units,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attention: BTreeMap<String, Tier>,
     #[serde(flatten)]
     variants: BTreeMap<String, Variant>,
 }
@@ -42,7 +45,7 @@ impl Units {
 
 impl Choices {
     pub fn is_empty(&self) -> bool {
-        self.variants.is_empty() && self.units.are_unchecked()
+        self.variants.is_empty() && self.attention.is_empty() && self.units.are_unchecked()
     }
 
     /// What is known of the matrix units.
@@ -52,7 +55,7 @@ impl Choices {
 
     /// What is known of the matrix units, and no choices.
     pub fn units_alone(&self) -> Choices {
-        Choices { units: self.units.clone(), variants: BTreeMap::new() }
+        Choices { units: self.units.clone(), ..Choices::default() }
     }
 
     /// Notes what was found of the matrix units. Where they were wrong once, nothing makes them right again, and what was
@@ -63,6 +66,7 @@ impl Choices {
         }
         if self.units.are_wrong() {
             self.variants.retain(|_, variant| !variant.is_cooperative());
+            self.attention.retain(|_, tier| !tier.is_cooperative());
         }
     }
 
@@ -75,7 +79,7 @@ impl Choices {
     }
 
     pub fn len(&self) -> usize {
-        self.variants.len()
+        self.variants.len() + self.attention.len()
     }
 
     /// Whether a product was measured.
@@ -87,8 +91,26 @@ impl Choices {
     pub fn get(&self, profile: &Profile, mm: &Matmul) -> Option<Variant> {
         // Without choices nothing is looked up: that is the usual case.
         let variant = *if self.is_empty() { None } else { self.variants.get(&mm.name()) }?;
-        let trusted = !variant.is_cooperative() || self.units == Units::Right;
-        (trusted && candidates(profile, mm).contains(&variant)).then_some(variant)
+        (self.trusts(variant.is_cooperative()) && matmul::candidates(profile, mm).contains(&variant)).then_some(variant)
+    }
+
+    /// The same for attention.
+    pub fn attention(&self, profile: &Profile, shape: &AttentionShape) -> Option<Tier> {
+        let tier = *if self.attention.is_empty() { None } else { self.attention.get(&shape.name()) }?;
+        (self.trusts(tier.is_cooperative()) && attention::candidates(profile, shape).contains(&tier)).then_some(tier)
+    }
+
+    fn trusts(&self, cooperative: bool) -> bool {
+        !cooperative || self.units == Units::Right
+    }
+
+    /// Whether an attention was measured.
+    pub fn knows_attention(&self, shape: &AttentionShape) -> bool {
+        self.attention.contains_key(&shape.name())
+    }
+
+    pub fn set_attention(&mut self, shape: &AttentionShape, tier: Tier) {
+        self.attention.insert(shape.name(), tier);
     }
 
     pub fn set(&mut self, mm: &Matmul, variant: Variant) {
@@ -103,6 +125,7 @@ impl Choices {
     /// Adds the choices of another table, which win.
     pub fn merge(&mut self, other: Choices) {
         self.variants.extend(other.variants);
+        self.attention.extend(other.attention);
         self.judge_units(other.units);
     }
 
@@ -112,56 +135,13 @@ impl Choices {
     }
 }
 
-impl Matmul {
-    /// What tells products apart, such as `128x512x784 batch 1x1 a k4 b x4 out 4`.
-    pub fn name(&self) -> String {
-        let Matmul { m, n, k, batch: [outer, inner], .. } = self;
-        format!("{m}x{n}x{k} batch {outer}x{inner} {}", self.read())
-    }
-
-    /// How the product reads its operands and what it gives, such as `a k4 b x4 out 4`: along which axis an operand lies and
-    /// how many elements are read at once.
-    pub fn read(&self) -> String {
-        described(self)
-    }
-}
-
-fn described(mm: &Matmul) -> String {
-    // All of it: what is added to a product may tell it from others.
-    let Matmul { m, n, k, batch: _, a, b, out_wide, bias_gradient, row_sums, pairs, walks, stored } = mm;
-    let plain_a = || read(side(*m, *k, a.row, a.col, a), a);
-    let plain_b = || read(side(*n, *k, b.col, b.row, b), b);
-    let a = walks[0].as_ref().map_or_else(plain_a, |walks| walked(&walks.text("a")));
-    let b = walks[1].as_ref().map_or_else(plain_b, |walks| walked(&walks.text("b")));
-    let out = if *out_wide { 4 } else { 1 };
-    let mut text = format!("a {a} b {b} out {out}");
-    for (flag, word) in [(bias_gradient, " column-sums"), (row_sums, " row-sums"), (pairs, " pairs")] {
-        text += if *flag { word } else { "" };
-    }
-    for (stored, port) in stored.iter().zip(["a", "b"]).filter(|(stored, _)| **stored != DType::F32) {
-        text += &format!(" {port} {stored}");
-    }
-    text
-}
-
-/// The axis along which an operand is contiguous, the width at which it is read, and whether all batches share it.
-fn read(side: super::Side, operand: &Operand) -> String {
-    let axis = if side.along_k { "k" } else { "x" };
-    let shared = if operand.batch == [0, 0] { "" } else { "*" };
-    format!("{axis}{}{shared}", if side.vec4 { 4 } else { 1 })
-}
-
-/// How an operand that is no plain view is read, as a short name: FNV-1a, since the checksums' table is 8 KB that a page
-/// would download for nothing else.
-fn walked(text: &str) -> String {
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    format!("walk-{hash:08x}")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{REGISTER, choose};
     use super::*;
+    use crate::dtype::DType;
+    use crate::kernels::matmul::choose;
+
+    const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
 
     fn product(m: usize) -> Matmul {
         Matmul::contiguous("nn", [1, m, 64, 64])
