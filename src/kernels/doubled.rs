@@ -6,7 +6,7 @@
 //! time (docs/performance.md).
 
 use super::Profile;
-use super::halves::called;
+use super::loads::called;
 
 /// A whole text as a device is to have it.
 pub fn finished(text: String, profile: &Profile) -> String {

@@ -4,6 +4,7 @@
 //! Two halves lie in a word, so a vector of four is `vec2<u32>`. They are unpacked with integers, exactly and on every
 //! device alike (subnormal numbers, which `unpack2x16float` may lose, included); everything behind the load is f32 as before.
 
+use super::loads::called;
 use super::{Element, KernelSpec};
 use crate::dtype::DType;
 
@@ -39,39 +40,6 @@ pub fn read_native(spec: &mut KernelSpec, index: usize) {
     };
     port.element = element;
     spec.body = format!("{}{}", load.replace('$', port.name), called(&spec.body, port.name, "packed")).into();
-}
-
-/// A text with `array_{how}(index)` for each `array[index]`.
-pub(super) fn called(text: &str, array: &str, how: &str) -> String {
-    let opening = format!("{array}[");
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    let (mut out, mut rest) = (String::with_capacity(text.len() * 9 / 8), text);
-    while let Some(at) = rest.find(&opening) {
-        let (before, behind) = (&rest[..at], &rest[at + opening.len()..]);
-        out.push_str(before);
-        if before.chars().next_back().is_some_and(is_word) {
-            // The end of a longer name.
-            out.push_str(&opening);
-            rest = behind;
-            continue;
-        }
-        let end = closing(behind);
-        // What is inside may read the same array again.
-        out.push_str(&format!("{array}_{how}({})", called(&behind[..end], array, how)));
-        rest = &behind[(end + 1).min(behind.len())..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Where the bracket closes that was opened before the text.
-fn closing(text: &str) -> usize {
-    let mut depth = 0;
-    let found = text.char_indices().find(|(_, c)| {
-        depth += i32::from(*c == '[') - i32::from(*c == ']');
-        depth < 0
-    });
-    found.map_or(text.len(), |(at, _)| at)
 }
 
 /// As `wg_from_f16` in `shaders/lib/half.wgsl`, for four.
@@ -129,16 +97,3 @@ fn $_packed(i: u32) -> f32 {
 }
 
 ";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loads_of_the_array_itself_become_calls() {
-        let text = "let v = a[i] + tile_a[i] - p.a[j]; let l = arrayLength(&a); let w = a[u32(o[a[k]]) * 2u].x;";
-        let wanted = "let v = a_packed(i) + tile_a[i] - p.a[j]; let l = arrayLength(&a); let w = a_packed(u32(o[a_packed(k)]) * 2u).x;";
-        assert_eq!(called(text, "a", "packed"), wanted);
-        assert_eq!(called("b[0]", "a", "packed"), "b[0]");
-    }
-}

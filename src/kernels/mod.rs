@@ -13,6 +13,7 @@ pub mod cumsum;
 pub mod elementwise;
 pub mod doubled;
 pub mod halves;
+pub mod loads;
 pub mod matmul;
 pub mod norm;
 pub mod pool;

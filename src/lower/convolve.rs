@@ -59,10 +59,22 @@ pub fn padded_form<'g>(profile: &Profile, op: MacroOp, x: &[Tensor<'g>]) -> Opti
                 .map(|axis| Some([missing(axis, windows.before_at(axis))?, missing(axis, windows.after_at(axis))?]))
                 .collect::<Option<_>>()?;
             let g = padded(&reversed(&windows)?.padding(&margins)?, x[0]);
-            Some(g.apply(Op::Macro(MacroOp::ConvDataGrad { windows: full, groups, size }), &x[1..]))
+            let weight = if is_direct(op, &x[1].shape()) { x[1] } else { channels_first(x[1], groups) };
+            Some(g.apply(Op::Macro(MacroOp::ConvDataGrad { windows: full, groups, size }), &[weight]))
         }
         _ => None,
     }
+}
+
+/// A filter that lies in memory with its channels before its outputs, so that all that one of them is multiplied with lies
+/// in a row: a copy of a tensor that is small, where it would be read number by number.
+fn channels_first(weight: Tensor<'_>, groups: u32) -> Tensor<'_> {
+    let rank = weight.rank();
+    if groups > 1 || weight.shape()[2..].iter().product::<usize>() == 1 {
+        return weight;
+    }
+    let exchanged: Vec<usize> = [1, 0].into_iter().chain(2..rank).collect();
+    weight.permute(&exchanged).apply(Op::Cast(weight.dtype()), &[]).permute(&exchanged)
 }
 
 fn padded<'g>(windows: &Windows, x: Tensor<'g>) -> Tensor<'g> {
@@ -96,6 +108,8 @@ struct Axes {
     sizes: Vec<usize>,
     strides: Vec<usize>,
     moves: Vec<Option<(usize, usize)>>,
+    /// Some strides are negative, modulo 2^32.
+    backwards: bool,
 }
 
 impl Axes {
@@ -105,11 +119,25 @@ impl Axes {
             sizes: [&[size], &self.sizes[..]].concat(),
             strides: [&[stride], &self.strides[..]].concat(),
             moves: [&[None], &self.moves[..]].concat(),
+            backwards: self.backwards,
         }
     }
 
+    /// Axes that move along nothing bounded.
+    fn plain(sizes: &[usize], strides: &[usize]) -> Axes {
+        Axes { sizes: sizes.to_vec(), strides: strides.to_vec(), moves: vec![None; sizes.len()], backwards: false }
+    }
+
+    /// Walks from the last element to the first; how far the last one lies behind the first.
+    fn turn_round(&mut self) -> usize {
+        let last = self.strides.iter().zip(&self.sizes).map(|(stride, size)| stride * (size - 1)).sum();
+        self.strides.iter_mut().for_each(|stride| *stride = stride.wrapping_neg());
+        self.backwards = true;
+        last
+    }
+
     fn walk(&self) -> Walk {
-        match self.moves.iter().all(Option::is_none) {
+        match self.moves.iter().all(Option::is_none) && !self.backwards {
             true => Walk::new(&self.sizes, &self.strides),
             false => Walk::unjoined(&self.sizes, &self.strides, &self.moves),
         }
@@ -257,19 +285,24 @@ fn forward(windows: &Windows, groups: usize, x: &View, weight: &View, counts: &[
     product([rows, counts.iter().product(), channels * windows.area()], [x.shape[0], groups], a, b)
 }
 
-/// The same over the gradient, with channels exchanged and every window reversed.
+/// The same over the gradient, with channels exchanged and every window reversed: the filter's taps are walked backwards, or
+/// the gradient's where the filter lies in rows ([`channels_first`]).
 fn data_grad(windows: &Windows, groups: usize, g: &View, weight: &View, size: &[usize]) -> Matmul {
-    let open = Opened::new(windows, g, size);
+    let mut open = Opened::new(windows, g, size);
     let (outputs, rows) = (weight.shape[0] / groups, weight.shape[1]);
-    let taps = &weight.strides[2..];
-    let last: usize = taps.iter().zip(&weight.shape[2..]).map(|(stride, size)| stride * (size - 1)).sum();
-    let backwards: Vec<usize> = taps.iter().map(|stride| stride.wrapping_neg()).collect();
-    let weights = Axes { sizes: weight.shape[2..].to_vec(), strides: backwards, moves: vec![None; taps.len()] };
-    let weights = weights.within(outputs, weight.strides[0]);
+    let mut weights = Axes::plain(&weight.shape[2..], &weight.strides[2..]);
+    let in_rows = weights.within(outputs, weight.strides[0]).walk();
+    let (k, last) = if in_rows.stride() == Some(1) && open.bounds.is_empty() {
+        open.offset = open.offset.wrapping_add(open.taps.turn_round());
+        (in_rows, 0)
+    } else {
+        let last = weights.turn_round();
+        (weights.within(outputs, weight.strides[0]).walk(), last)
+    };
     let a = Placed {
         offset: weight.offset + last,
         x: Walk::new(&[rows], &weight.strides[1..2]),
-        k: Walk::unjoined(&weights.sizes, &weights.strides, &weights.moves),
+        k,
         batch: [0, outputs * weight.strides[0]],
         bounds: vec![],
     };

@@ -9,8 +9,8 @@ use super::kernel_text::Text;
 use super::place::Location;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Value};
-use crate::kernels::elementwise;
 use crate::kernels::{Element, KernelSpec, Port, Profile};
+use crate::kernels::{elementwise, loads};
 use crate::program::Binding;
 use crate::shape::{Shape, View, collapse};
 use std::collections::HashMap;
@@ -40,6 +40,9 @@ pub struct Linear {
     pub width: u32,
 }
 
+/// First letters of what a kernel's hooks bind: computed operands, of which a product has at most two, before what it stores.
+const TAGS: [&str; 3] = ["m", "n", "o"];
+
 /// Emits the launches of one group.
 pub struct GroupEmitter<'a> {
     pub context: &'a Context<'a>,
@@ -62,32 +65,67 @@ impl GroupEmitter<'_> {
     }
 
     pub(super) fn stage(&self, stage: &Stage) -> Result<Launch> {
-        let mut spec = stage.spec.clone();
-        let fused: Vec<Fused> = match &stage.hook {
-            Hook::None => vec![],
-            Hook::Store => vec![self.store(spec.width, "m", vec![])?],
+        let mut stage = stage.clone();
+        let mut fused = self.computed_operands(&mut stage)?;
+        let width = stage.spec.width;
+        match stage.hook {
+            Hook::None => {}
+            Hook::Store => fused.push(self.store(width, TAGS[fused.len()], self.shared(&fused))?),
             Hook::Element { stores } => {
-                let read = self.element(spec.width)?;
-                let bound = self.shared(&read);
-                if *stores { vec![read, self.store(spec.width, "n", bound)?] } else { vec![read] }
+                fused.push(self.element(width)?);
+                if stores {
+                    fused.push(self.store(width, TAGS[1], self.shared(&fused))?);
+                }
             }
             Hook::Pointwise => {
-                spec = self.pointwise_spec()?;
-                vec![self.pointwise(spec.width)?]
+                stage.spec = self.pointwise_spec()?;
+                fused.push(self.pointwise(stage.spec.width)?);
             }
+        }
+        let ports = self.ports(&stage)?;
+        self.add_to_states(&mut stage);
+        self.launch(stage.spec, fused, ports, stage.hook == Hook::Pointwise)
+    }
+
+    /// Operands that are not stored (`operands.rs`): a function in place of each load, and no port.
+    fn computed_operands(&self, stage: &mut Stage) -> Result<Vec<Fused>> {
+        let Context { graph, views, grouping, .. } = self.context;
+        let mut fused: Vec<Fused> = Vec::new();
+        let Some(node) = self.group().anchor.map(|anchor| graph.node(anchor)).filter(|node| node.op == Op::MatMul)
+        else {
+            return Ok(fused);
         };
-        let ports = self.ports(&spec, stage)?;
-        self.add_to_states(&mut spec, stage);
-        self.launch(spec, fused, ports, matches!(stage.hook, Hook::Pointwise))
+        let ports = std::mem::take(&mut stage.spec.inputs).into_iter().zip(std::mem::take(&mut stage.inputs));
+        for (port, source) in ports {
+            let operand = match source {
+                PortSource::Operand(index) => Some(views.get(node.inputs[index]).root),
+                PortSource::Output(_) | PortSource::ColumnSums | PortSource::Workspace(_) => None,
+            };
+            let Some(root) = operand.filter(|&root| grouping.is_inline(graph, root)) else {
+                stage.spec.inputs.push(port);
+                stage.inputs.push(source);
+                continue;
+            };
+            let (shape, width) = (graph.type_of(root).shape, stage.spec.width);
+            let mut emitter = Emitter::new(self.context, shape.clone(), Grid::Linear, width, TAGS[fused.len()]);
+            emitter.bound = self.shared(&fused);
+            let name = emitter.value(root, &View::contiguous(&shape))?;
+            let mut one = emitter.finish(&format!("fn {}_element(e: u32) -> F", port.name), &format!("return {name};"));
+            let read = one.bindings.first().and_then(|bound| bound.array.clone());
+            let read = read.unwrap_or_else(|| hook_name(fused.len(), 0));
+            one.text += &loads::computed(&mut stage.spec, &port, &read);
+            fused.push(one);
+        }
+        Ok(fused)
     }
 
     /// Where each port of a stage lies, and whether it is written.
-    fn ports(&self, spec: &KernelSpec, stage: &Stage) -> Result<Vec<(Port, Location, bool)>> {
+    fn ports(&self, stage: &Stage) -> Result<Vec<(Port, Location, bool)>> {
         let mut list = Vec::new();
-        for (port, source) in spec.inputs.iter().zip(&stage.inputs) {
+        for (port, source) in stage.spec.inputs.iter().zip(&stage.inputs) {
             list.push((port.clone(), self.port(*source)?, false));
         }
-        for (port, source) in spec.outputs.iter().zip(&stage.outputs) {
+        for (port, source) in stage.spec.outputs.iter().zip(&stage.outputs) {
             list.push((port.clone(), self.port(*source)?, true));
         }
         Ok(list)
@@ -116,21 +154,28 @@ impl GroupEmitter<'_> {
     }
 
     /// Lets a body add to what it would overwrite, where that is a state.
-    fn add_to_states(&self, spec: &mut KernelSpec, stage: &Stage) {
+    fn add_to_states(&self, stage: &mut Stage) {
         let own = |source: &PortSource| matches!(source, PortSource::Output(_) | PortSource::ColumnSums);
         for (port, &source) in stage.outputs.iter().enumerate().filter(|(_, source)| own(source)) {
             let value = self.beside(source);
             if self.context.grouping.home(value) != value {
-                spec.add_to(port);
+                stage.spec.add_to(port);
             }
         }
     }
 
-    /// The buffers of scalars that the first hook of a kernel binds. The second one reaches them through the same binding.
-    fn shared(&self, first: &Fused) -> Vec<(usize, String)> {
-        let buffers = first.bindings.iter().map(|bound| bound.location.buffer).enumerate();
-        let shared = buffers.filter(|(_, buffer)| self.context.placement.is_shared(*buffer));
-        shared.map(|(m, buffer)| (buffer, hook_name(0, m))).collect()
+    /// The buffers of scalars that earlier hooks of a kernel bind. A later one reaches them through the same binding.
+    fn shared(&self, earlier: &[Fused]) -> Vec<(usize, String)> {
+        let mut shared: Vec<(usize, String)> = Vec::new();
+        for (hook, fused) in earlier.iter().enumerate() {
+            for (m, bound) in fused.bindings.iter().enumerate() {
+                let buffer = bound.location.buffer;
+                if self.context.placement.is_shared(buffer) && !shared.iter().any(|(known, _)| *known == buffer) {
+                    shared.push((buffer, hook_name(hook, m)));
+                }
+            }
+        }
+        shared
     }
 
     /// `store`: the epilogue, and the stores of what others need. `bound` are buffers of scalars that are bound already.
@@ -441,5 +486,5 @@ fn binding(location: Location) -> Binding {
 }
 
 fn hook_name(hook: usize, m: usize) -> String {
-    if hook == 0 { format!("m{m}") } else { format!("n{m}") }
+    format!("{}{m}", TAGS[hook])
 }

@@ -4,7 +4,7 @@
 //! reached through small accessors (`ld1_m0`, `ld4_m0`, `st_m0`), so that one text serves scalar and
 //! `vec4` declarations alike.
 
-use super::access::{Access, accesses, is_pointwise, pad_axes};
+use super::access::{Access, accesses, pad_axes};
 use super::bindings::{FusedBinding, alias, cast, constant};
 use super::border::Walk;
 use super::grouping::Grouping;
@@ -119,12 +119,7 @@ impl<'a> Emitter<'a> {
                 Ok(format!("I(({index} / {inner}u) % {}u)", shape[*axis].max(1)))
             }
             Op::RandomBits { shape, stream } => self.random_bits(shape, *stream, node.inputs[0], view),
-            op if is_pointwise(op)
-                && self.context.grouping.group_of[root.node as usize].is_none()
-                && !self.context.grouping.assembled.contains_key(&root.node) =>
-            {
-                self.node(root.node)
-            }
+            _ if self.context.grouping.is_inline(graph, root) => self.node(root.node),
             _ => self.load(root, view),
         }
     }

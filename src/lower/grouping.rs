@@ -80,6 +80,13 @@ impl Grouping {
         }
     }
 
+    /// Whether a value is not stored: whoever reads it computes it again.
+    pub fn is_inline(&self, graph: &Graph, root: Value) -> bool {
+        self.group_of[root.node as usize].is_none()
+            && is_pointwise(&graph.node(root.node).op)
+            && !self.assembled.contains_key(&root.node)
+    }
+
     /// What is written where a kernel would write a value: the sum, if it is added to a state.
     pub fn home(&self, value: Value) -> Value {
         self.added.iter().find(|(sums, _)| *sums == value).map_or(value, |&(_, node)| Value { node, output: 0 })
@@ -137,10 +144,7 @@ impl Grouping {
                 keys.insert(self.state_key(name));
             }
             _ if self.group_of[root.node as usize] == Some(group) => {}
-            _ if self.group_of[root.node as usize].is_none()
-                && is_pointwise(&node.op)
-                && !self.assembled.contains_key(&root.node) =>
-            {
+            _ if self.is_inline(graph, root) => {
                 for access in accesses(graph, views, root.node) {
                     if let Some(inner) = access.root {
                         self.memory_keys(graph, views, inner, group, keys);
@@ -264,6 +268,17 @@ pub(super) fn reduced_operands(graph: &Graph, views: &Views, grouping: &Grouping
     read_keys(graph, views, grouping, index, &grouping.groups[index].prologue).len().max(1)
 }
 
+/// Bindings to read an operand of a product, which may be computed as it is read.
+fn read_at(graph: &Graph, views: &Views, grouping: &Grouping, index: usize, operand: Value) -> usize {
+    let root = views.get(operand).root;
+    if !grouping.is_inline(graph, root) {
+        return 1;
+    }
+    let mut keys = BTreeSet::new();
+    grouping.memory_keys(graph, views, root, index, &mut keys);
+    keys.len()
+}
+
 /// Storage bindings that a group's kernel takes.
 pub(super) fn bindings(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) -> usize {
     let group = &grouping.groups[index];
@@ -273,6 +288,7 @@ pub(super) fn bindings(graph: &Graph, views: &Views, grouping: &Grouping, index:
         let operands = match &node.op {
             Op::SumSquares { .. } => 1,
             Op::Reduce { .. } => reduced_operands(graph, views, grouping, index),
+            Op::MatMul => node.inputs.iter().map(|&input| read_at(graph, views, grouping, index, input)).sum(),
             _ => node.inputs.len(),
         };
         let secondary = node.outputs.len() - usize::from(stored_output(&node.op).is_some());

@@ -126,6 +126,7 @@ impl<'a> Grouper<'a> {
         self.sink();
         self.store_needed_scalars();
         self.unite_scalars();
+        self.compute_operands();
         let mut order: Vec<usize> = (0..self.grouping.groups.len()).collect();
         order.retain(|&g| self.grouping.groups[g].anchor.is_some() || !self.grouping.groups[g].members.is_empty());
         self.renumber(&order)

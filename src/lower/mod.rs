@@ -25,6 +25,7 @@ mod indexing;
 mod join;
 mod kernel_text;
 mod legalize;
+mod operands;
 mod order;
 mod packing;
 mod place;

@@ -159,10 +159,7 @@ fn leaf_reads(
     match &node.op {
         Op::Const(_) | Op::Iota { .. } => {}
         Op::RandomBits { .. } => leaf_reads(graph, views, grouping, group, views.get(node.inputs[0]).root, false, list),
-        op if is_pointwise(op)
-            && grouping.group_of[root.node as usize].is_none()
-            && !grouping.assembled.contains_key(&root.node) =>
-        {
+        _ if grouping.is_inline(graph, root) => {
             fused_reads(graph, views, grouping, group, root.node, false, list);
         }
         _ => list.push(Read { root, elementwise }),

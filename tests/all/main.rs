@@ -4,6 +4,7 @@ mod accumulation;
 mod augment;
 mod bindings;
 mod compiled;
+mod computed_operands;
 mod determinism;
 mod drops;
 mod ema;

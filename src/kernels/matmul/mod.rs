@@ -109,6 +109,9 @@ pub enum Variant {
 const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 8, quads: 2 };
 /// Small tiles, where big ones would leave most of a GPU idle: 64 invocations of 4 x 4 outputs.
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
+/// For products of so few rows that most of another tile would be empty, and of so few columns.
+const TILED_FLAT: Variant = Variant::Tiled { tile_m: 16, tile_n: 64, tile_k: 16, rows: 4, quads: 1 };
+const TILED_NARROW: Variant = Variant::Tiled { tile_m: 64, tile_n: 16, tile_k: 16, rows: 4, quads: 1 };
 const REGISTER: Variant = Variant::Register { rows: 8, quads: 2 };
 
 /// The variant that was measured to be best, or else what rules say.
@@ -133,6 +136,10 @@ fn choose_tiled(profile: &Profile, mm: &Matmul) -> Variant {
     let tiles = mm.m.div_ceil(64) * mm.n.div_ceil(64) * mm.batch[0] * mm.batch[1];
     if !fits(profile, TILED_SMALL) {
         REGISTER
+    } else if mm.m <= 16 {
+        TILED_FLAT
+    } else if mm.n <= 16 {
+        TILED_NARROW
     } else if tiles < enough || !fits(profile, TILED) {
         TILED_SMALL
     } else {
@@ -157,7 +164,7 @@ pub fn candidates(profile: &Profile, mm: &Matmul) -> Vec<Variant> {
         }
     }
     if profile.class != AdapterClass::Cpu {
-        others.extend([TILED, TILED_SMALL]);
+        others.extend([TILED, TILED_SMALL, TILED_FLAT, TILED_NARROW]);
         others.push(Variant::Tiled { tile_m: 128, tile_n: 64, tile_k: 16, rows: 8, quads: 2 });
         others.push(Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 4, quads: 1 });
         others.push(Variant::Tiled { tile_m: 32, tile_n: 64, tile_k: 16, rows: 4, quads: 2 });

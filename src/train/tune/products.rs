@@ -97,6 +97,7 @@ pub fn agree(expected: &[Vec<f32>], found: &[Vec<f32>], k: usize) -> bool {
 mod tests {
     use super::super::{Found, tune};
     use super::*;
+    use crate::kernels::{AdapterClass, Profile};
     use crate::lower::Tunable;
 
     fn product() -> Matmul {
@@ -130,6 +131,28 @@ mod tests {
                 let product = Matmul { stored, k, ..product() };
                 let all = measure(&device, &product, Clock::Device)?;
                 assert!(all.iter().all(|candidate| candidate.micros.is_some()), "{product:?}: {all:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernels for GPUs give the same numbers on whatever adapter there is: every layout, with edges, and skinny ones.
+    #[test]
+    fn the_kernels_for_gpus_are_right() -> Result<()> {
+        let device = Device::open(None)?;
+        let gpu = Profile { class: AdapterClass::Discrete, subgroup: None, ..device.profile().clone() };
+        let shapes = [[1, 68, 36, 40], [1, 3, 132, 24], [2, 140, 5, 12], [1, 1, 64, 72]];
+        let kinds = ["nn", "nt", "tn", "tt"];
+        for (kind, shape) in kinds.iter().flat_map(|kind| shapes.map(|shape| (kind, shape))) {
+            let mm = Matmul::contiguous(kind, shape);
+            let variants = candidates(&gpu, &mm);
+            assert!(variants.len() >= 8, "{variants:?}");
+            let data = data(&mm, false);
+            let expected = results(&mut session(&device, &[judge(&mm)], &mm, &data)?, 0)?;
+            let programs = variants.iter().map(|&variant| program(variant, &mm, &gpu)).collect();
+            let mut session = session_of(&device, programs, &mm, &data)?;
+            for (index, variant) in variants.iter().enumerate() {
+                assert!(agree(&expected, &results(&mut session, index)?, mm.k), "{variant} of {kind} {shape:?}");
             }
         }
         Ok(())
