@@ -192,8 +192,7 @@ impl Placed {
     }
 }
 
-fn product(sizes: [usize; 3], batch: [usize; 2], a: Placed, b: Placed) -> Matmul {
-    let [m, n, k] = sizes;
+fn product([m, n, k]: [usize; 3], batch: [usize; 2], a: Placed, b: Placed) -> Matmul {
     let ((a, a_walks), (b, b_walks)) = (a.operand(true), b.operand(false));
     let out_wide = n.is_multiple_of(4);
     // Networks of convolutions turn small differences into large ones (a maximum of a window that moves): sums of
@@ -228,9 +227,12 @@ pub fn plan(
         }
         _ => return None,
     };
-    let mm = Matmul { stored: [*y_stored, *x_stored], ..mm };
+    let positions = result[2..].iter().product::<usize>();
+    // Four neighbours are stored together where they are of one sample.
+    let mm = Matmul { stored: [*y_stored, *x_stored], out_wide: positions.is_multiple_of(4), ..mm };
     let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
-    let spec = emit(profile, &mm);
+    let mut spec = emit(profile, &mm);
+    store_by_samples(&mut spec, positions);
     let stages = vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }];
     Some(Plan { stages, product: Some(mm), ..Plan::default() })
 }
@@ -264,7 +266,22 @@ fn emit(profile: &Profile, mm: &Matmul) -> KernelSpec {
     KernelSpec { name: spec.name.replacen("matmul", "conv", 1), ..spec }
 }
 
-/// `weight [o, c K] x windows [c K, O]` for each sample and group.
+/// Lets a product whose columns are the positions of all samples, one sample after the other, store each sample's by itself.
+fn store_by_samples(spec: &mut KernelSpec, positions: usize) {
+    const STORE: &str = "\
+fn store_position(batch: u32, row: u32, col: u32, value: F) {
+    let sample = col / POSITIONS;
+    store(sample * params.batch_inner + batch, row, col - sample * POSITIONS, value);
+}
+
+";
+    let body = spec.body.replace(" store(batch, row, col", " store_position(batch, row, col");
+    spec.body = format!("{STORE}{body}").into();
+    spec.constants.push(("POSITIONS", positions as u32));
+}
+
+/// `weight [o, c K] x windows [c K, n O]` for each group: the samples lie side by side, so that only the last tile of all is not
+/// full.
 fn forward(windows: &Windows, groups: usize, x: &View, weight: &View, counts: &[usize]) -> Matmul {
     let open = Opened::new(windows, x, counts);
     let (rows, channels) = (weight.shape[0] / groups, weight.shape[1]);
@@ -277,12 +294,13 @@ fn forward(windows: &Windows, groups: usize, x: &View, weight: &View, counts: &[
     };
     let b = Placed {
         offset: open.offset,
-        x: open.positions.walk(),
+        x: open.positions.within(x.shape[0], open.sample).walk(),
         k: open.taps.within(channels, open.channel).walk(),
-        batch: [open.sample, channels * open.channel],
+        batch: [0, channels * open.channel],
         bounds: open.bounds,
     };
-    product([rows, counts.iter().product(), channels * windows.area()], [x.shape[0], groups], a, b)
+    let columns = x.shape[0] * counts.iter().product::<usize>();
+    product([rows, columns, channels * windows.area()], [1, groups], a, b)
 }
 
 /// The same over the gradient, with channels exchanged and every window reversed: the filter's taps are walked backwards, or
@@ -308,12 +326,13 @@ fn data_grad(windows: &Windows, groups: usize, g: &View, weight: &View, size: &[
     };
     let b = Placed {
         offset: open.offset,
-        x: open.positions.walk(),
+        x: open.positions.within(g.shape[0], open.sample).walk(),
         k: open.taps.within(outputs, open.channel).walk(),
-        batch: [open.sample, outputs * open.channel],
+        batch: [0, outputs * open.channel],
         bounds: open.bounds,
     };
-    product([rows, size.iter().product(), outputs * windows.area()], [g.shape[0], groups], a, b)
+    let columns = g.shape[0] * size.iter().product::<usize>();
+    product([rows, columns, outputs * windows.area()], [1, groups], a, b)
 }
 
 /// Whether the gradient of a weight `[o, c / groups, ..]` can give that of a bias beside: its sums are written four
