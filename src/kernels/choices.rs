@@ -27,7 +27,7 @@ pub struct Choices {
 pub enum Units {
     #[default]
     Unchecked,
-    /// They gave the numbers of the direct product.
+    /// They gave the numbers of the direct product, and of plain attention.
     Right,
     /// They did not, and are not used any more; with what was seen.
     Wrong(String),

@@ -25,7 +25,10 @@ fn count(profile: &Profile, mm: &Matmul) -> usize {
     if rides || mm.batch[0] != 1 || !mm.n.is_multiple_of(4) || outputs < 32 {
         return 1;
     }
-    let tiles = mm.m.div_ceil(32) * mm.n.div_ceil(32) * mm.batch[1];
+    let tiles = match profile.class {
+        AdapterClass::Cpu => mm.m.div_ceil(32) * mm.n.div_ceil(32) * mm.batch[1],
+        AdapterClass::Discrete | AdapterClass::Integrated | AdapterClass::Apple => matmul::small_tiles(mm),
+    };
     let (wanted, least) = match profile.class {
         AdapterClass::Discrete => (96, LEAST),
         AdapterClass::Integrated | AdapterClass::Apple => (24, LEAST),

@@ -59,7 +59,9 @@ pub fn padded_form<'g>(profile: &Profile, op: MacroOp, x: &[Tensor<'g>]) -> Opti
                 .map(|axis| Some([missing(axis, windows.before_at(axis))?, missing(axis, windows.after_at(axis))?]))
                 .collect::<Option<_>>()?;
             let g = padded(&reversed(&windows)?.padding(&margins)?, x[0]);
-            let weight = if is_direct(op, &x[1].shape()) { x[1] } else { channels_first(x[1], groups) };
+            // Little beside what else is read.
+            let small = x[1].shape().numel() <= x[0].shape().numel();
+            let weight = if is_direct(op, &x[1].shape()) || !small { x[1] } else { channels_first(x[1], groups) };
             Some(g.apply(Op::Macro(MacroOp::ConvDataGrad { windows: full, groups, size }), &[weight]))
         }
         _ => None,
@@ -67,7 +69,7 @@ pub fn padded_form<'g>(profile: &Profile, op: MacroOp, x: &[Tensor<'g>]) -> Opti
 }
 
 /// A filter that lies in memory with its channels before its outputs, so that all that one of them is multiplied with lies
-/// in a row: a copy of a tensor that is small, where it would be read number by number.
+/// in a row: a copy, where it would be read number by number.
 fn channels_first(weight: Tensor<'_>, groups: u32) -> Tensor<'_> {
     let rank = weight.rank();
     if groups > 1 || weight.shape()[2..].iter().product::<usize>() == 1 {
@@ -183,6 +185,8 @@ impl Placed {
     fn operand(self, row_is_x: bool) -> (Operand, Option<Walks>) {
         let Placed { offset, x, k, batch, bounds } = self;
         let plain = x.stride().zip(k.stride()).filter(|(x, k)| (*x == 1 || *k == 1) && bounds.is_empty());
+        // A product's strides do not go backwards.
+        let plain = plain.filter(|(x, k)| [x, k].iter().all(|stride| **stride <= i32::MAX as usize));
         let (row, col) = match plain {
             Some((x, k)) if row_is_x => (x, k),
             Some((x, k)) => (k, x),
@@ -232,7 +236,9 @@ pub fn plan(
     let mm = Matmul { stored: [*y_stored, *x_stored], out_wide: positions.is_multiple_of(4), ..mm };
     let inputs = vec![PortSource::Operand(1), PortSource::Operand(0)];
     let mut spec = emit(profile, &mm);
-    store_by_samples(&mut spec, positions);
+    if mm.n != positions {
+        store_by_samples(&mut spec, positions);
+    }
     let stages = vec![Stage { spec, inputs, outputs: vec![], hook: Hook::Store }];
     Some(Plan { stages, product: Some(mm), ..Plan::default() })
 }
@@ -276,12 +282,32 @@ fn store_position(batch: u32, row: u32, col: u32, value: F) {
 
 ";
     let body = spec.body.replace(" store(batch, row, col", " store_position(batch, row, col");
+    debug_assert_ne!(body, spec.body, "{} stores in other words", spec.name);
     spec.body = format!("{STORE}{body}").into();
     spec.constants.push(("POSITIONS", positions as u32));
 }
 
-/// `weight [o, c K] x windows [c K, n O]` for each group: the samples lie side by side, so that only the last tile of all is not
-/// full.
+/// The product of filters with windows over so many channels of a group. The samples lie side by side as its columns, so that
+/// only the last tile of all is not full; but each has a product to itself where one is plain, as of windows of one element.
+fn product_of_windows(
+    [m, k]: [usize; 2],
+    [samples, groups]: [usize; 2],
+    a: Placed,
+    (open, channels): (Opened, usize),
+) -> Matmul {
+    let positions: usize = open.positions.sizes.iter().product();
+    let steps = open.taps.within(channels, open.channel).walk();
+    let plain = open.bounds.is_empty() && open.positions.walk().stride() == Some(1) && steps.stride().is_some();
+    let (x, sample, columns) = match plain {
+        true => (open.positions.walk(), open.sample, positions),
+        false => (open.positions.within(samples, open.sample).walk(), 0, samples * positions),
+    };
+    let batch = [sample, channels * open.channel];
+    let b = Placed { offset: open.offset, x, k: steps, batch, bounds: open.bounds };
+    product([m, columns, k], [if plain { samples } else { 1 }, groups], a, b)
+}
+
+/// `weight [o, c K] x windows [c K, n O]` for each group.
 fn forward(windows: &Windows, groups: usize, x: &View, weight: &View, counts: &[usize]) -> Matmul {
     let open = Opened::new(windows, x, counts);
     let (rows, channels) = (weight.shape[0] / groups, weight.shape[1]);
@@ -292,15 +318,7 @@ fn forward(windows: &Windows, groups: usize, x: &View, weight: &View, counts: &[
         batch: [0, rows * weight.strides[0]],
         bounds: vec![],
     };
-    let b = Placed {
-        offset: open.offset,
-        x: open.positions.within(x.shape[0], open.sample).walk(),
-        k: open.taps.within(channels, open.channel).walk(),
-        batch: [0, channels * open.channel],
-        bounds: open.bounds,
-    };
-    let columns = x.shape[0] * counts.iter().product::<usize>();
-    product([rows, columns, channels * windows.area()], [1, groups], a, b)
+    product_of_windows([rows, channels * windows.area()], [x.shape[0], groups], a, (open, channels))
 }
 
 /// The same over the gradient, with channels exchanged and every window reversed: the filter's taps are walked backwards, or
@@ -324,15 +342,7 @@ fn data_grad(windows: &Windows, groups: usize, g: &View, weight: &View, size: &[
         batch: [0, outputs * weight.strides[0]],
         bounds: vec![],
     };
-    let b = Placed {
-        offset: open.offset,
-        x: open.positions.within(g.shape[0], open.sample).walk(),
-        k: open.taps.within(outputs, open.channel).walk(),
-        batch: [0, outputs * open.channel],
-        bounds: open.bounds,
-    };
-    let columns = g.shape[0] * size.iter().product::<usize>();
-    product([rows, columns, outputs * windows.area()], [1, groups], a, b)
+    product_of_windows([rows, outputs * windows.area()], [g.shape[0], groups], a, (open, outputs))
 }
 
 /// Whether the gradient of a weight `[o, c / groups, ..]` can give that of a bias beside: its sums are written four

@@ -3,7 +3,8 @@
 //! A group is an *anchor* (a product, a reduction, a row kernel) with the pointwise operations that
 //! ride in its epilogue, or pointwise operations alone. Nodes are visited in order and join the
 //! group of an operand where the index arithmetic, the binding limit and the order of execution
-//! allow. Scalars made of scalars are not stored at all: their readers compute them again.
+//! allow. Scalars made of scalars, and operands of which few rows or columns are met (`operands.rs`), are not stored at all: their
+//! readers compute them again.
 
 use super::access::{Access, accesses, is_pointwise};
 use super::cells::Cells;

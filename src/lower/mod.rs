@@ -1,7 +1,7 @@
 //! From a graph to a program: kernels chosen, buffers placed, text written.
 //!
 //! The stages, in order: `split` (what the device cannot bind, in parts), `legalize` (operands made readable), `views` (movements resolved),
-//! `groups` (what shares a kernel), `anchors` (the kernels of each group), `order` (which runs
+//! `groups` (what shares a kernel; `operands`: what a product computes as it reads), `anchors` (the kernels of each group), `order` (which runs
 //! first), `place` (which values share a buffer), `emit`, `expression` and `kernel_text` (texts and bindings), `join` (neighbours
 //! united), `slabs` (lifetimes packed into memory). The body of a loop goes through them by itself (`body`), and becomes a segment that
 //! is repeated.

@@ -1,8 +1,8 @@
 //! Operands that a product computes as it reads them, rather than have them stored: weights that are dequantised, pixels that
-//! are made numbers, a mask that is laid over something.
+//! are made numbers.
 //!
 //! A product reads each element of an operand as often as it has columns (or rows) of the other one, or a part of that. So
-//! this is done where there are few of these, and where no more bytes are read than would have been stored. Part of the walk
+//! this is done where there are few of these, and where fewer bytes are read than would have been stored. Part of the walk
 //! in [`super::groups`]; the text is written in `emit.rs`.
 
 use super::access::{Access, accesses};
@@ -48,7 +48,7 @@ impl Grouper<'_> {
         let &[root] = &self.grouping.outputs(self.graph, group)[..] else { return None };
         let apart = self.grouping.results.contains(&root) || self.grouping.part_of.contains_key(&root);
         let readers = self.grouping.users.get(&root)?;
-        let reads_little = (1..=WORD).contains(&self.bytes_read(group)?);
+        let reads_little = (1..WORD).contains(&self.bytes_read(group)?);
         (!apart && reads_little && readers.iter().all(|&reader| self.reads_each_a_few_times(reader, root)))
             .then_some(root)
     }
@@ -75,7 +75,7 @@ impl Grouper<'_> {
         for root in roots.into_iter().filter(|root| !members.contains(&root.node)) {
             let ty = self.graph.type_of(root);
             let changes = match &self.nodes[root.node as usize].op {
-                Op::State(name) => self.nodes.iter().any(|node| matches!(&node.op, Op::Assign(other) if other == name)),
+                Op::State(name) => self.is_assigned(name),
                 Op::Iota { .. } | Op::RandomBits { .. } => true,
                 _ => false,
             };
@@ -90,12 +90,12 @@ impl Grouper<'_> {
     /// Whether a node is a product that meets few rows or columns of the other operand with each element of this one.
     fn reads_each_a_few_times(&self, node: u32, root: Value) -> bool {
         let node = &self.nodes[node as usize];
-        let once = |view: &View| view.shape.numel() <= self.graph.type_of(root).shape.numel();
+        let repeated = |view: &View| (0..view.shape.rank()).any(|axis| view.strides[axis] == 0 && view.shape[axis] > 1);
         let few = |operand: usize| {
             let [own, other] = [operand, 1 - operand].map(|operand| self.views.get(node.inputs[operand]));
             let rank = other.view.shape.rank();
             let times = other.view.shape[if operand == 0 { rank - 1 } else { rank - 2 }];
-            own.root != root || once(&own.view) && times <= FEW
+            own.root != root || !repeated(&own.view) && times <= FEW
         };
         node.op == Op::MatMul && few(0) && few(1)
     }

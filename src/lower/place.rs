@@ -103,7 +103,7 @@ pub struct Read {
     pub elementwise: bool,
 }
 
-/// Everything that a group reads from memory, inline scalars followed to their leaves.
+/// Everything that a group reads from memory, what is not stored followed to its leaves.
 pub fn reads(graph: &Graph, views: &Views, grouping: &Grouping, index: usize) -> Vec<Read> {
     let group = &grouping.groups[index];
     let mut list = Vec::new();

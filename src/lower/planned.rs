@@ -107,7 +107,8 @@ impl Tunable {
         let mut found = Tunable::default();
         for (plan, times) in planned.plans.iter().map(|plan| (plan, 1)).chain(inner) {
             plan.product.iter().for_each(|product| join(&mut found.products, product.clone(), times));
-            let several = plan.attention.filter(|shape| UNITS && attention::candidates(profile, shape).len() > 1);
+            let several = plan.attention.filter(|shape| UNITS && shape.pairs() > 0);
+            let several = several.filter(|shape| attention::candidates(profile, shape).len() > 1);
             several.iter().for_each(|&shape| join(&mut found.attentions, shape, times));
         }
         Ok(found)

@@ -129,20 +129,22 @@ impl Grouper<'_> {
     fn reads_assigned_state(&self, index: u32) -> bool {
         let node = &self.nodes[index as usize];
         if let Op::State(name) = &node.op {
-            return self.nodes.iter().any(|node| matches!(&node.op, Op::Assign(other) if other == name));
+            return self.is_assigned(name);
         }
         let inline = is_pointwise(&node.op) && self.grouping.group_of[index as usize].is_none();
         inline && node.inputs.iter().any(|&input| self.reads_assigned_state(self.views.get(input).root.node))
+    }
+
+    /// Whether this program overwrites a state.
+    pub(super) fn is_assigned(&self, state: &str) -> bool {
+        self.nodes.iter().any(|node| matches!(&node.op, Op::Assign(name) if **name == *state))
     }
 
     /// Inline scalars that an anchor, an assignment or the caller reads need a place after all.
     pub(super) fn store_needed_scalars(&mut self) {
         for index in (0..self.nodes.len() as u32).rev() {
             let value = Value { node: index, output: 0 };
-            let unplaced = self.grouping.group_of[index as usize].is_none()
-                && is_pointwise(&self.nodes[index as usize].op)
-                && !self.grouping.assembled.contains_key(&index);
-            if !unplaced {
+            if !self.grouping.is_inline(self.graph, value) {
                 continue;
             }
             let reads_memory = |user: &u32| {

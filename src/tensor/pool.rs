@@ -5,7 +5,7 @@
 
 use super::expand_windows::unfold;
 use crate::dtype::DType;
-use crate::graph::{Literal, MacroOp, Op, Tensor, Windows};
+use crate::graph::{Literal, MacroOp, Op, PointwiseOp, Tensor, Windows};
 use crate::shape::Shape;
 
 /// How the windows of a pooling lie: `torch.nn.MaxPool2d`'s arguments for `N` spatial axes.
@@ -65,20 +65,20 @@ impl<'g> Tensor<'g> {
     /// the first of equal elements.
     #[track_caller]
     pub fn max_pool1d(self, options: PoolOptions<1>) -> Tensor<'g> {
-        self.max_pool("max_pool1d", &options).0
+        self.largest("max_pool1d", &options)
     }
 
     /// The largest element of each window of `[n, c, height, width]`; `torch.nn.functional.max_pool2d`. The gradient
     /// goes to the first of equal elements.
     #[track_caller]
     pub fn max_pool2d(self, options: PoolOptions<2>) -> Tensor<'g> {
-        self.max_pool("max_pool2d", &options).0
+        self.largest("max_pool2d", &options)
     }
 
     /// As [`Tensor::max_pool2d`], for three spatial axes; `torch.nn.functional.max_pool3d`.
     #[track_caller]
     pub fn max_pool3d(self, options: PoolOptions<3>) -> Tensor<'g> {
-        self.max_pool("max_pool3d", &options).0
+        self.largest("max_pool3d", &options)
     }
 
     /// As [`Tensor::max_pool2d`], with the index (i32) of each maximum within its plane of `height * width`;
@@ -86,6 +86,20 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn max_pool2d_with_indices(self, options: PoolOptions<2>) -> (Tensor<'g>, Tensor<'g>) {
         self.max_pool("max_pool2d", &options)
+    }
+
+    /// The maxima alone. Those of what a ReLU gives are its values of maxima, and their gradients the same: so a quarter as
+    /// much, or less, goes through the ReLU, and nothing before the pooling is kept for the gradient. Indices may differ where
+    /// nothing is positive, so that who asks for them gets those of what was given.
+    #[track_caller]
+    fn largest<const N: usize>(self, name: &str, options: &PoolOptions<N>) -> Tensor<'g> {
+        let node = self.graph().node(self.value().node);
+        match node.op {
+            Op::Pointwise(PointwiseOp::Relu) => {
+                Tensor::new(self.graph(), node.inputs[0]).max_pool(name, options).0.relu()
+            }
+            _ => self.max_pool(name, options).0,
+        }
     }
 
     #[track_caller]

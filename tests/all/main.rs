@@ -5,6 +5,7 @@ mod augment;
 mod bindings;
 mod compiled;
 mod computed_operands;
+mod convolutions;
 mod determinism;
 mod drops;
 mod ema;

@@ -43,6 +43,21 @@ pub struct AttentionShape {
     pub halves: bool,
 }
 
+impl AttentionShape {
+    /// Pairs of query and key that see each other, in all heads.
+    pub fn pairs(&self) -> u64 {
+        let (time, source) = (self.time as i64, self.source as i64);
+        let bound = |far: Option<u32>| far.map_or(i64::MAX / 4, i64::from);
+        let (before, after) = (bound(self.sight.before), bound(self.sight.after));
+        let seen = |t: i64| {
+            let own = t + source - time;
+            let (from, to) = ((own - before).clamp(0, source), (own + after + 1).clamp(0, source));
+            (to - from).max(0) as u64
+        };
+        (self.batch * self.heads) as u64 * (0..time).map(seen).sum::<u64>()
+    }
+}
+
 /// Where the vector of (batch, time, head) starts in its buffer, in elements; its own elements are
 /// adjacent. All four are multiples of 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,7 +236,7 @@ fn kernel(
         width: 1,
         workgroup,
         groups: stacks * tiles as u64,
-        flops: (shape.batch * shape.heads) as u64 * pass.work() * shape.size as u64 * pairs(shape),
+        flops: pass.work() * shape.size as u64 * shape.pairs(),
     })
 }
 
@@ -233,19 +248,6 @@ fn port(name: &'static str, units: bool) -> Port {
         _ => Element::F32x4,
     };
     Port::new(name, element)
-}
-
-/// Pairs of query and key that see each other, per head.
-fn pairs(shape: &AttentionShape) -> u64 {
-    let (time, source) = (shape.time as i64, shape.source as i64);
-    let bound = |far: Option<u32>| far.map_or(i64::MAX / 4, i64::from);
-    let (before, after) = (bound(shape.sight.before), bound(shape.sight.after));
-    let seen = |t: i64| {
-        let own = t + source - time;
-        let (from, to) = ((own - before).clamp(0, source), (own + after + 1).clamp(0, source));
-        (to - from).max(0) as u64
-    };
-    (0..time).map(seen).sum()
 }
 
 /// What a query sees, from the key at which it stands, in WGSL.

@@ -6,7 +6,7 @@
 //! `store` gets vectors of four as everywhere.
 //!
 //! What matrix units give is the driver's word only, so no rule chooses this variant: it has to be measured on the adapter,
-//! where it is compared with the direct product first (`train/tune.rs`).
+//! where it is compared with the direct product first (`train/units.rs`).
 
 use super::block::{self, Layout, Port};
 use super::walk::Walks;

@@ -109,6 +109,8 @@ pub enum Variant {
 const TILED: Variant = Variant::Tiled { tile_m: 64, tile_n: 64, tile_k: 16, rows: 8, quads: 2 };
 /// Small tiles, where big ones would leave most of a GPU idle: 64 invocations of 4 x 4 outputs.
 const TILED_SMALL: Variant = Variant::Tiled { tile_m: 32, tile_n: 32, tile_k: 16, rows: 4, quads: 1 };
+/// Rows, or columns, of a product that is flat, or narrow.
+const FLAT: usize = 16;
 /// For products of so few rows that most of another tile would be empty, and of so few columns.
 const TILED_FLAT: Variant = Variant::Tiled { tile_m: 16, tile_n: 64, tile_k: 16, rows: 4, quads: 1 };
 const TILED_NARROW: Variant = Variant::Tiled { tile_m: 64, tile_n: 16, tile_k: 16, rows: 4, quads: 1 };
@@ -134,17 +136,27 @@ fn choose_tiled(profile: &Profile, mm: &Matmul) -> Variant {
         AdapterClass::Integrated | AdapterClass::Apple | AdapterClass::Cpu => 24,
     };
     let tiles = mm.m.div_ceil(64) * mm.n.div_ceil(64) * mm.batch[0] * mm.batch[1];
-    if !fits(profile, TILED_SMALL) {
+    if !fits(profile, TILED_SMALL) || !fits(profile, TILED_FLAT) {
         REGISTER
-    } else if mm.m <= 16 {
+    } else if mm.m <= FLAT {
         TILED_FLAT
-    } else if mm.n <= 16 {
+    } else if mm.n <= FLAT {
         TILED_NARROW
     } else if tiles < enough || !fits(profile, TILED) {
         TILED_SMALL
     } else {
         TILED
     }
+}
+
+/// How many of the smallest tiles that rules choose on a GPU a product has.
+pub fn small_tiles(mm: &Matmul) -> usize {
+    let [rows, cols] = match (mm.m <= FLAT, mm.n <= FLAT) {
+        (true, _) => [FLAT, 64],
+        (false, true) => [64, FLAT],
+        (false, false) => [32, 32],
+    };
+    mm.m.div_ceil(rows) * mm.n.div_ceil(cols) * mm.batch[0] * mm.batch[1]
 }
 
 /// Every variant worth measuring on a device, that of the rules first.
@@ -308,7 +320,7 @@ pub fn emit(variant: Variant, mm: &Matmul, profile: &Profile) -> KernelSpec {
         width: layout.width,
         workgroup,
         groups: groups(variant, tile, mm, layout.width),
-        flops: 2 * (mm.m * mm.n * mm.k) as u64 * batches(mm),
+        flops: 2 * mm.m as u64 * mm.n as u64 * mm.k as u64 * batches(mm),
     };
     for (port, &stored) in mm.stored.iter().enumerate() {
         match variant.is_cooperative() && stored == DType::F16 {
