@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use wgrad::autodiff::grad;
 use wgrad::dtype::DType;
 use wgrad::gpu::Session;
-use wgrad::graph::{Graph, Tensor};
+use wgrad::graph::{Graph, Tensor, TensorType};
 use wgrad::kernels::{AdapterClass, Profile};
 use wgrad::lower::lower;
-use wgrad::program::{Kernel, Program, StateLayout};
+use wgrad::program::{Category, Kernel, Program, StateLayout, StateSpec};
 use wgrad::reference::{self, Array};
+use wgrad::tensor::{ScanOptions, scan};
 use wgrad::train::workloads::uniform;
 
 /// What is made of numbers `x`, bytes `w` and a scalar `scale`.
@@ -27,7 +28,7 @@ fn numbers(w: Tensor<'_>) -> Tensor<'_> {
     (w.cast(DType::F32) - 128.0) * 0.01
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 16] = [
     Case { name: "one row", x: &[1, 64], w: &[64, 48], build: |x, w, _| x.matmul(numbers(w)), computed: true },
     Case { name: "transposed", x: &[8, 64], w: &[48, 64], build: |x, w, _| x.matmul(numbers(w).t()), computed: true },
     Case {
@@ -77,6 +78,26 @@ const CASES: [Case; 14] = [
             grad(loss, &[x]).expect("differentiable").remove(0) + loss
         },
         computed: true,
+    },
+    Case {
+        name: "in a loop",
+        x: &[2, 48],
+        w: &[48, 48],
+        build: |x, w, _| {
+            let steps = ScanOptions { length: Some(3), ..ScanOptions::default() };
+            scan(x.graph(), &[x], &[], &[w], steps, |c, _, w| (vec![c[0].matmul(numbers(w[0])) * 0.1], vec![])).0[0]
+        },
+        computed: true,
+    },
+    Case {
+        name: "another one in each step of a loop",
+        x: &[2, 48],
+        w: &[3, 48, 48],
+        build: |x, w, _| {
+            let steps = ScanOptions::default();
+            scan(x.graph(), &[x], &[w], &[], steps, |c, w, _| (vec![c[0].matmul(numbers(w[0])) * 0.1], vec![])).0[0]
+        },
+        computed: false,
     },
     Case { name: "many rows", x: &[80, 64], w: &[64, 48], build: |x, w, _| x.matmul(numbers(w)), computed: false },
     Case {
@@ -160,4 +181,26 @@ fn operands_are_computed_where_few_read_them_and_are_right() {
             assert!(off <= 1e-5 * size, "{}, element {at}: {found}, should be {wanted}", case.name);
         }
     }
+}
+
+/// What one product reads of halves in a state, with all else that `build` adds; only compiled.
+fn of_state(build: for<'g> fn(&'g Graph, Tensor<'g>)) -> Program {
+    let graph = Graph::new();
+    let w = graph.state("w", [64, 48], DType::F16);
+    graph.output("y", graph.input("x", [2, 64], DType::F32).matmul(numbers(w)));
+    build(&graph, w);
+    let ty = TensorType::new([64, 48], DType::F16);
+    let spec = StateSpec { name: "w".into(), ty, category: Category::Other, group: "w".into() };
+    let profile = Profile::baseline();
+    let layout = StateLayout::build(&[spec], profile.max_binding_bytes).expect("fits");
+    lower("product", &graph, &layout, &profile).expect("compiles")
+}
+
+#[test]
+fn what_leaves_the_program_or_is_overwritten_is_stored() {
+    assert!(computes(&of_state(|_, _| {})));
+    assert!(!computes(&of_state(|graph, w| graph.output("numbers", numbers(w)))));
+    assert!(!computes(&of_state(|graph, _| {
+        graph.assign("w", graph.input("new", [64, 48], DType::F32).cast(DType::F16));
+    })));
 }
