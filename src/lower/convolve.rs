@@ -423,3 +423,22 @@ fn partial_row_sums(width: u32) -> String {
          let at = batch / params.batch_inner * PARTIALS + ROW_SUMS + within;\n{write}}}\n\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A parameter of a product that is read in fours is divided by four, which a negative number modulo 2^32 does not survive.
+    #[test]
+    fn what_goes_backwards_is_walked() {
+        let placed = |stride: usize| Placed {
+            offset: 8,
+            x: Walk::new(&[32], &[1]),
+            k: Walk::unjoined(&[3], &[stride], &[None]),
+            batch: [0, 0],
+            bounds: vec![],
+        };
+        assert_eq!(placed(4).operand(false).1, None);
+        assert!(placed(4usize.wrapping_neg()).operand(false).1.is_some());
+    }
+}
