@@ -13,7 +13,7 @@
 
 use super::Rewriter;
 use crate::dtype::DType;
-use crate::graph::{Graph, MacroOp, Node, Op, ReduceKind, Tensor, Value};
+use crate::graph::{Graph, MacroOp, Node, Op, PointwiseOp, ReduceKind, Tensor, Value};
 use std::collections::HashSet;
 
 /// A stored half has a multiple of so many elements.
@@ -55,7 +55,7 @@ fn base(nodes: &[Node], value: Value) -> Option<Value> {
     }
     let ty = &node.outputs[value.output as usize];
     let fits = ty.dtype == DType::F32 && ty.shape.numel().is_multiple_of(IN_FOURS);
-    (is_computed(&node.op) && fits).then_some(value)
+    (is_computed(nodes, node) && fits).then_some(value)
 }
 
 /// A value of the old graph, rounded and in f32 again, at the end of the new one. It is rounded before it is moved, so that
@@ -150,9 +150,15 @@ pub(super) fn is_movement(op: &Op) -> bool {
 }
 
 /// Whether rounding it saves anything: leaves lie in memory as they are, and constants nowhere. What max pooling gives is
-/// in f32 in any case, because its kernel stores no halves. The forward pass reads that, which is more precise and no slower;
-/// gradients read what [`super::save_in_half`] keeps of it. `docs/decisions/mixed-precision.md` has what it is worth.
-fn is_computed(op: &Op) -> bool {
-    let leaf = matches!(op, Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. });
-    !leaf && !matches!(op, Op::Macro(MacroOp::MaxPool { .. }))
+/// in f32 in any case, through a ReLU or not, because its kernel stores no halves. The forward pass reads that, which is more
+/// precise and no slower; gradients read what [`super::save_in_half`] keeps of it. `docs/decisions/mixed-precision.md` has
+/// what it is worth.
+fn is_computed(nodes: &[Node], node: &Node) -> bool {
+    let pools = |op: &Op| matches!(op, Op::Macro(MacroOp::MaxPool { .. }));
+    let pooled = match node.op {
+        Op::Pointwise(PointwiseOp::Relu) => pools(&nodes[node.inputs[0].node as usize].op),
+        _ => pools(&node.op),
+    };
+    let leaf = matches!(node.op, Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::RandomBits { .. });
+    !leaf && !pooled
 }
