@@ -133,6 +133,11 @@ impl Sums {
         }
         self.regrets.extend(tuned.regret());
     }
+
+    /// How many times the best the rules' kernels take on average.
+    fn mean_regret(&self) -> f64 {
+        self.regrets.iter().sum::<f64>() / self.regrets.len().max(1) as f64
+    }
 }
 
 /// Measures, says what was found, and keeps it.
@@ -150,13 +155,11 @@ fn measure(device: &Device, tunable: Tunable, path: &Path) -> Result<()> {
     let mut file = ChoiceFile::read_if_there(path)?;
     file.add(&device.identity(), choices);
     file.write(path)?;
-    let Sums { rules, best, regrets } = sums;
-    let mean = regrets.iter().sum::<f64>() / regrets.len().max(1) as f64;
     say(format!(
         "the rules' kernels take {:.3} ms, the winners {:.3} ms; on average the rules' is {:.0} % slower than the best",
-        rules / 1e3,
-        best / 1e3,
-        100.0 * (mean - 1.0)
+        sums.rules / 1e3,
+        sums.best / 1e3,
+        100.0 * (sums.mean_regret() - 1.0)
     ))?;
     say(format!("kept in {}; runs with device.autotune = true use it from their next start", path.display()))
 }
@@ -176,17 +179,17 @@ fn check(device: &Device, args: &TuneArgs) -> Result<ExitCode> {
     let clock = if args.processor { Clock::Processor } else { Clock::Device };
     let limit = args.largest.map_or_else(|| usual_limit(device.profile()), |mflop| mflop.saturating_mul(1_000_000));
     let products = shapes(device.profile(), limit)?;
-    let (total, mut regrets, mut wrong) = (products.len(), Vec::new(), 0);
+    let (total, mut sums, mut wrong) = (products.len(), Sums::default(), 0);
     say(format!("{total} products, every candidate of each"))?;
     let all = Tunable { products: products.into_iter().map(|product| (product, 1)).collect(), attentions: vec![] };
     tune(device, all, clock, &mut |found| {
         let Found::Product(tuned) = found else { return Ok(()) };
         wrong += tuned.candidates.iter().filter(|candidate| candidate.micros.is_none()).count();
-        regrets.extend(tuned.regret());
+        sums.add(tuned);
         let behind = tuned.regret().map_or("wrong".into(), |regret| format!("{regret:.2}"));
         print(&format!("{}  the chosen one takes {behind} times the best\n", line(found)))
     })?;
-    let mean = regrets.iter().sum::<f64>() / regrets.len().max(1) as f64;
+    let (mean, regrets) = (sums.mean_regret(), sums.regrets);
     let worst = regrets.iter().copied().fold(1.0, f64::max);
     let near = regrets.iter().filter(|regret| **regret <= 1.2).count();
     say(format!(
@@ -241,7 +244,7 @@ pub fn with_measured(device: Device, config: &Config) -> Result<Device> {
     let path = table_path()?;
     let mut file = ChoiceFile::read_if_there(&path)?;
     let device = device.with_choices(file.of(&device.identity()));
-    let missing = missing(&device, tunable_of(config, &device)?, &device.profile().choices);
+    let missing = missing(&device, tunable_of(config, &device)?);
     if !missing.products.is_empty() || !missing.attentions.is_empty() {
         say(format!("autotune  measuring kernels for {}; what is found is kept", counted(&missing)))?;
         let found = tune(&device, missing, Clock::Device, &mut |_| Ok(()))?;

@@ -106,24 +106,28 @@ impl Tunable {
         let inner = bodies.values().flat_map(|body| body.plans().iter().map(|plan| (plan, u64::from(body.steps))));
         let mut found = Tunable::default();
         for (plan, times) in planned.plans.iter().map(|plan| (plan, 1)).chain(inner) {
-            plan.product.iter().for_each(|product| join(&mut found.products, product.clone(), times));
             let several = plan.attention.filter(|shape| UNITS && shape.pairs() > 0);
             let several = several.filter(|shape| attention::candidates(profile, shape).len() > 1);
-            several.iter().for_each(|&shape| join(&mut found.attentions, shape, times));
+            found.add(Tunable {
+                products: plan.product.iter().map(|product| (product.clone(), times)).collect(),
+                attentions: several.iter().map(|&shape| (shape, times)).collect(),
+            });
         }
         Ok(found)
     }
 
-    /// Adds what another program computes.
+    /// Adds what another program computes. Attentions that share a name share a choice.
     pub fn add(&mut self, other: Tunable) {
-        other.products.into_iter().for_each(|(product, times)| join(&mut self.products, product, times));
-        other.attentions.into_iter().for_each(|(attention, times)| join(&mut self.attentions, attention, times));
+        join(&mut self.products, other.products, |a, b| a == b);
+        join(&mut self.attentions, other.attentions, |a, b| a.name() == b.name());
     }
 }
 
-fn join<T: PartialEq>(all: &mut Vec<(T, u64)>, one: T, times: u64) {
-    match all.iter_mut().find(|(known, _)| *known == one) {
-        Some((_, total)) => *total += times,
-        None => all.push((one, times)),
+fn join<T>(all: &mut Vec<(T, u64)>, others: Vec<(T, u64)>, same: impl Fn(&T, &T) -> bool) {
+    for (other, times) in others {
+        match all.iter_mut().find(|(known, _)| same(known, &other)) {
+            Some((_, total)) => *total += times,
+            None => all.push((other, times)),
+        }
     }
 }

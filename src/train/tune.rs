@@ -11,9 +11,9 @@ pub mod shapes;
 use super::units;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Session};
+use crate::kernels::Choices;
 use crate::kernels::attention::{AttentionShape, Tier};
 use crate::kernels::matmul::{Matmul, Variant};
-use crate::kernels::{Choices, Units};
 use crate::lower::Tunable;
 
 /// A kernel and the least microseconds that it took; `None` if it was wrong.
@@ -121,10 +121,11 @@ pub fn tune(
     Ok(choices)
 }
 
-/// What of this is not in the choices. All of it, if matrix units have to be checked first: what another machine found best
-/// on them is measured again where they turn out to be right here.
-pub fn missing(device: &Device, mut tunable: Tunable, known: &Choices) -> Tunable {
-    if *known.units() != Units::Unchecked || !units::are_unchecked(device, &tunable) {
+/// What of this the device has no choice for. All of it, if matrix units have to be checked first: what another machine found
+/// best on them is measured again where they turn out to be right here.
+pub fn missing(device: &Device, mut tunable: Tunable) -> Tunable {
+    if !units::are_unchecked(device, &tunable) {
+        let known = &device.profile().choices;
         tunable.products.retain(|(product, _)| !known.knows(product));
         tunable.attentions.retain(|(shape, _)| !known.knows_attention(shape));
     }

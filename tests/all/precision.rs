@@ -274,9 +274,8 @@ fn half_precision_takes_less_memory_and_hardly_more_dispatches() {
             println!("{workload} in {precision}: {} bytes, {} dispatches, {} texts", found.0, found.1, found.2);
             found
         });
-        // Convolutions with padding read a padded copy in f32 on software adapters, and maxima are given out in f32 too: little
-        // else of W3 lives at its peak.
-        let most = if workload == Workload::W3 { 95 } else { 53 };
+        // Convolutions with padding read a padded copy in f32 on software adapters, and maxima are given out in f32 too.
+        let most = if workload == Workload::W3 { 85 } else { 53 };
         for half in [f16.0, bf16.0] {
             assert!(half * 100 <= full.0 * most, "{workload}: {half} and {} bytes", full.0);
         }

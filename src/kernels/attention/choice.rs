@@ -33,6 +33,7 @@ impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Tier::Plain => f.write_str("plain"),
+            Tier::Cooperative { subgroups: 1 } => f.write_str("cooperative, 1 subgroup"),
             Tier::Cooperative { subgroups } => write!(f, "cooperative, {subgroups} subgroups"),
         }
     }
@@ -64,7 +65,8 @@ pub fn candidates(profile: &Profile, shape: &AttentionShape) -> Vec<Tier> {
 }
 
 impl AttentionShape {
-    /// What tells attentions apart, such as `8x256 to 256, 6 heads of 64, 6 of keys, before 0 after 0, f16`.
+    /// What tells attentions apart, such as `attention 8x256 to 256, 6 heads of 64, 6 of keys, sees all before and 0 after, f16`;
+    /// not the factor of the scores, which costs nothing.
     pub fn name(&self) -> String {
         let AttentionShape { batch, time, source, heads, key_heads, size, sight, scale: _, halves } = self;
         let far = |far: Option<u32>| far.map_or("all".to_string(), |far| far.to_string());
