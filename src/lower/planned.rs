@@ -119,7 +119,9 @@ impl Tunable {
     /// Adds what another program computes. Attentions that share a name share a choice.
     pub fn add(&mut self, other: Tunable) {
         join(&mut self.products, other.products, |a, b| a == b);
-        join(&mut self.attentions, other.attentions, |a, b| a.name() == b.name());
+        if UNITS {
+            join(&mut self.attentions, other.attentions, |a, b| a.name() == b.name());
+        }
     }
 }
 
